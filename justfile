@@ -1,0 +1,34 @@
+# The commands that CI and people share. `just` comes with the dev extra (rust-just).
+
+set shell := ["bash", "-euo", "pipefail", "-c"]
+
+# the quickstart: pre-train, search, compare, on real images
+demo:
+    coretune study run studies/quickstart.yaml
+
+# every test that plain `pytest` runs
+test *arguments:
+    pytest {{arguments}}
+
+# what takes longer: kills, wheels, whole studies
+test-slow:
+    pytest -m slow
+
+# format, lint, import rules
+lint:
+    ruff format --check .
+    ruff check .
+    lint-imports
+
+# strict types
+types:
+    mkdir -p .mypy_path && ln -sfn ../cli .mypy_path/coretune_cli
+    mypy
+
+# every speed promise, as a table
+bench:
+    python benchmarks/all.py
+
+# links and commands in the docs
+docs:
+    pytest tests/docs
