@@ -1,0 +1,1 @@
+"""Images: sources, packing, splits, random draws, batched augmentation."""

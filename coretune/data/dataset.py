@@ -1,0 +1,47 @@
+"""A data set as a run sees it: packed images and the split."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from coretune.data.fingerprint import fingerprint
+from coretune.data.pack import Packed, pack
+from coretune.data.source import open_source
+from coretune.data.splits import Split, split
+from coretune.errors import UnfitError
+from coretune.spec.components import Catalog
+from coretune.spec.run import DataSpec
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Packed images and who is in which part."""
+
+    packed: Packed
+    split: Split
+
+
+def open_dataset(catalog: Catalog, data: DataSpec, path: str | None, cache: Path) -> Dataset:
+    """Opens, checks, packs (on first use) and divides a data set.
+
+    Args:
+        catalog: Where the data set is declared.
+        data: Which images and how they are divided.
+        path: Where the files are, for a data set that has no place of its own.
+        cache: Root of the caches.
+
+    Raises:
+        UnfitError: The data are absent, have changed since the run was planned, or are too few for the split.
+        StorageError: The pack cannot be written.
+    """
+    source = open_source(catalog, data.dataset, path)
+    found = fingerprint(source, cache)
+    if found != data.fingerprint:
+        raise UnfitError(
+            f"data set {data.dataset.name}{f' at {path}' if path else ''}: these are not the images that the run was "
+            f"planned with (fingerprint {found[:12]}, planned {data.fingerprint[:12]}): files were changed, added or "
+            "removed; restore them, or plan the study again"
+        )
+    packed = pack(source, found, data.image_size, cache)
+    return Dataset(packed, split(packed.labels, packed.parts, data, classes=packed.classes))

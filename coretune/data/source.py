@@ -1,0 +1,86 @@
+"""What every source of images offers, and how a reference in a study becomes one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coretune.data.roots import DATA_VARIABLE, data_root
+from coretune.errors import UnfitError
+from coretune.spec.components import Catalog, Ref
+
+UNDECIDED = -1
+TRAIN = 0
+VALIDATION = 1
+TEST = 2
+
+
+class Source(Protocol):
+    """Labelled images, readable one by one. Built as `Source(path: Path | None, params: Frozen)`.
+
+    Building one may list files but decodes nothing: with a valid pack at hand, `image` is never called.
+    """
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the C classes, in the order of their labels."""
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """(N,) labels in [0, C)."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the N images: unique, and the same wherever the data lie."""
+
+    @property
+    def parts(self) -> NDArray[np.int8]:
+        """(N,) official part of each image: TRAIN, VALIDATION, TEST, or UNDECIDED."""
+
+    @property
+    def crop(self) -> bool:
+        """Whether packing cuts the centre square (true) or squeezes the whole image into one (false)."""
+
+    @property
+    def decoding(self) -> str:
+        """Name and version of what `image`, `labels` and `parts` make of the files; a part of the pack's key."""
+
+    def files(self) -> list[tuple[str, Path]]:
+        """Returns the files behind the images, with their relative names: what the fingerprint is taken of."""
+
+    def image(self, index: int) -> NDArray[np.uint8]:
+        """Returns one image, (H, W, 3) RGB.
+
+        Raises:
+            UnfitError: It cannot be read; the message is its name and why.
+        """
+
+
+def open_source(catalog: Catalog, ref: Ref, path: str | None) -> Source:
+    """Opens the source behind a reference.
+
+    Args:
+        catalog: Where the data set is declared.
+        ref: The data set and its parameters.
+        path: Where the files are; None looks below `$CORETUNE_DATA/<name>`.
+
+    Raises:
+        RequestError: The catalog has no such data set, or its code cannot be loaded.
+        UnfitError: The data are absent or not as expected; the message says where it looked and what it found.
+    """
+    component = catalog.dataset(ref.name)
+    folder = _locate(ref.name, path)
+    if folder is None and component.needs_path:
+        raise UnfitError(f"data set {ref.name}: no path is given and ${DATA_VARIABLE}/{ref.name} does not exist")
+    source: Source = component.load()(folder, catalog.parameters("dataset", ref))
+    return source
+
+
+def _locate(name: str, path: str | None) -> Path | None:
+    if path is not None:
+        return Path(path).expanduser()
+    root = data_root()
+    return root / name if root is not None and (root / name).exists() else None

@@ -1,0 +1,80 @@
+"""A folder of images as a tree: which images lie where, hidden files and empty folders left out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from coretune.data.decode import EXTENSIONS
+from coretune.errors import UnfitError
+
+IGNORED = frozenset({"__MACOSX", "__pycache__"})
+
+
+@dataclass(frozen=True)
+class Tree:
+    """One folder.
+
+    Attributes:
+        images: Names of the images that lie in it, sorted.
+        folders: The folders in it that hold an image somewhere below them, by name, sorted.
+        others: How many visible files below it are no images.
+    """
+
+    images: tuple[str, ...]
+    folders: Mapping[str, Tree]
+    others: int
+
+    def below(self, prefix: str) -> tuple[str, ...]:
+        """Returns the paths of all images in it and below it, each beginning with `prefix/`."""
+        return tuple(f"{prefix}/{name}" for name in self._names())
+
+    def count(self) -> int:
+        """Returns the number of images in it and below it."""
+        return len(self.images) + sum(folder.count() for folder in self.folders.values())
+
+    def _names(self) -> Iterator[str]:
+        yield from self.images
+        for name, folder in self.folders.items():
+            yield from folder.below(name)
+
+
+def scan(path: Path) -> Tree:
+    """Reads a folder and everything below it. Links are followed, but never in a circle.
+
+    Raises:
+        UnfitError: A folder cannot be read.
+    """
+    return _scan(str(path), ())
+
+
+def _scan(path: str, above: tuple[tuple[int, int], ...]) -> Tree:
+    images: list[str] = []
+    folders: dict[str, Tree] = {}
+    others = 0
+    try:
+        here = os.stat(path)
+        identity = (here.st_dev, here.st_ino)
+        if identity in above:
+            return Tree((), {}, 0)
+        with os.scandir(path) as entries:
+            visible = sorted((e for e in entries if not e.name.startswith(".") and e.name not in IGNORED), key=_name)
+        for entry in visible:
+            if entry.is_dir():
+                tree = _scan(entry.path, (*above, identity))
+                others += tree.others
+                if tree.images or tree.folders:
+                    folders[entry.name] = tree
+            elif os.path.splitext(entry.name)[1].lower() in EXTENSIONS:
+                images.append(entry.name)
+            else:
+                others += 1
+    except OSError as error:
+        raise UnfitError(f"{path}: cannot be read: {error.strerror or error}") from error
+    return Tree(tuple(images), folders, others)
+
+
+def _name(entry: os.DirEntry[str]) -> str:
+    return entry.name

@@ -1,0 +1,27 @@
+"""What all tests share: real data where they are, caches that belong to the test session, few threads."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real images for tests; the test is skipped where it is absent."""
+    folder = Path(os.environ.get("CORETUNE_TEST_DATA") or SHARED)
+    if not folder.is_dir():
+        pytest.skip(f"no real images at {folder} (CORETUNE_TEST_DATA)")
+    return folder
+
+
+@pytest.fixture(autouse=True, scope="session")
+def session_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Packs and fingerprints of this session lie in a folder of its own, never in the user's cache."""
+    folder = tmp_path_factory.mktemp("cache")
+    os.environ["CORETUNE_CACHE"] = str(folder)
+    return folder

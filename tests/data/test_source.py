@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from coretune.data.source import Source, open_source
+from coretune.data.sources.digits import Digits
+from coretune.data.sources.folder import Folder
+from coretune.errors import RequestError, UnfitError
+from coretune.spec.components import Catalog, Ref
+
+
+def conform(source: Source) -> None:
+    """What every source promises."""
+    n, c = len(source.names), len(source.classes)
+    assert len(set(source.names)) == n > 0
+    assert len(set(source.classes)) == c > 1
+    assert source.labels.shape == source.parts.shape == (n,)
+    assert (str(source.labels.dtype), str(source.parts.dtype)) == ("int64", "int8")
+    assert set(source.labels.tolist()) == set(range(c))
+    assert set(source.parts.tolist()) <= {-1, 0, 1, 2}
+    assert isinstance(source.crop, bool)
+    assert source.decoding
+    assert all(path.is_file() for _, path in source.files())
+    for index in (0, n - 1):
+        image = source.image(index)
+        assert image.ndim == 3
+        assert image.shape[2] == 3
+        assert str(image.dtype) == "uint8"
+
+
+def test_digits(catalog: Catalog) -> None:
+    source = open_source(catalog, catalog.ref("dataset", "digits"), None)
+    assert isinstance(source, Digits)
+    conform(source)
+
+
+def test_folder(catalog: Catalog, photos: Path) -> None:
+    source = open_source(catalog, catalog.ref("dataset", "folder", {"crop": False}), str(photos))
+    assert isinstance(source, Folder)
+    assert source.crop is False
+    conform(source)
+
+
+def test_the_data_root_is_searched_for_the_name(
+    catalog: Catalog, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CORETUNE_DATA", str(photos.parent))
+    photos.rename(photos.with_name("folder"))
+    conform(open_source(catalog, catalog.ref("dataset", "folder"), None))
+
+
+def test_no_path_where_one_is_needed(catalog: Catalog) -> None:
+    with pytest.raises(
+        UnfitError, match=r"data set folder: no path is given and \$CORETUNE_DATA/folder does not exist"
+    ):
+        open_source(catalog, catalog.ref("dataset", "folder"), None)
+
+
+def test_an_unknown_data_set(catalog: Catalog) -> None:
+    with pytest.raises(RequestError, match="did you mean digits"):
+        open_source(catalog, Ref(name="digit", version=1), None)
