@@ -1,0 +1,1 @@
+"""What people read, computed from records: leaderboards, statistics, exports."""

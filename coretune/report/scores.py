@@ -1,0 +1,142 @@
+"""The test scores of a cell's final runs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import ValidationError
+
+from coretune.report.reader import Reader
+from coretune.results.cellfile import CellFile, FinalEntry, TrialState
+from coretune.spec.run import EvalSpec
+
+State = Literal["scored", "failed", "not evaluated", "unfinished"]
+Seed = tuple[int, int]
+"""A final run's index and seed. Runs of two cells are a pair if both are equal."""
+
+
+@dataclass(frozen=True)
+class Final:
+    """One final run and its test score, if it has one."""
+
+    index: int
+    seed: int
+    run_id: str
+    state: State
+    score: float | None = None
+
+
+@dataclass(frozen=True)
+class Scores:
+    """A cell and its final runs, by index.
+
+    Attributes:
+        cell: The cell.
+        finals: Its final runs so far.
+        expected: How many final runs it will have.
+        evaluation: What is evaluated, on the test part; None if the cell does not say, or says another part.
+    """
+
+    cell: CellFile
+    finals: tuple[Final, ...]
+    expected: int
+    evaluation: EvalSpec | None
+
+    @property
+    def scored(self) -> list[Final]:
+        """The final runs that have a score."""
+        return [final for final in self.finals if final.score is not None]
+
+    @property
+    def by_seed(self) -> dict[Seed, float]:
+        """Scores by index and seed."""
+        return {(final.index, final.seed): final.score for final in self.finals if final.score is not None}
+
+    @property
+    def complete(self) -> bool:
+        """Whether every final run has its score."""
+        return self.expected > 0 and len(self.scored) == self.expected
+
+    def count(self, state: State) -> int:
+        """Returns how many final runs are in a state."""
+        return sum(final.state == state for final in self.finals)
+
+    def rule(self) -> str:
+        """Returns how configuration and weights were selected, in words."""
+        if self.cell.choice is None:
+            return "no configuration chosen yet"
+        weights = self.evaluation.weights if self.evaluation is not None else None
+        tested = {"last": "last epoch", "best": "best epoch on validation", None: "not evaluated on the test part"}
+        rule = self.cell.choice.rule
+        return rule if rule.endswith(tested[weights]) else f"{rule}; {tested[weights]}"
+
+    def status(self, trials: int | None = None) -> str:
+        """Returns how far the cell is, in words.
+
+        Args:
+            trials: How many trials its search has, if known.
+        """
+        if self.cell.choice is None:
+            return _search_status(Counter(trial.state for trial in self.cell.trials), trials)
+        text = f"{len(self.scored)} of {self.expected} final runs"
+        for state in ("failed", "not evaluated"):
+            if count := self.count(state):
+                text += f"; {count} {state}"
+        return text
+
+
+def read_scores(reader: Reader, cell: CellFile, final_seeds: int = 0) -> Scores:
+    """Reads the test scores of a cell's final runs.
+
+    Args:
+        reader: Where records and evaluations are.
+        cell: The cell.
+        final_seeds: How many final runs the study asks for; 0 where it is not known.
+    """
+    evaluation = final_evaluation(cell)
+    entries = sorted(cell.finals, key=lambda entry: entry.index)
+    finals = tuple(_final(reader, entry, evaluation, cell.metric) for entry in entries)
+    return Scores(cell, finals, max(len(finals), final_seeds), evaluation)
+
+
+def final_evaluation(cell: CellFile) -> EvalSpec | None:
+    """Returns the evaluation of a cell's final runs on the test part, or None if the cell has no such evaluation."""
+    try:
+        spec = EvalSpec.model_validate(cell.evaluation)
+    except ValidationError:  # empty until the finals are planned; anything else scores no run, and the status says so
+        return None
+    return spec if spec.split == "test" else None
+
+
+def shared_seeds(groups: Iterable[Scores]) -> list[Seed]:
+    """Returns the seeds that all cells have a score for, in order."""
+    found = [set(scores.by_seed) for scores in groups]
+    return sorted(set.intersection(*found)) if found else []
+
+
+def _search_status(ended: Counter[TrialState], trials: int | None) -> str:
+    done = sum(ended.values()) - ended["running"]
+    if trials is not None and done >= trials and not ended["completed"]:
+        return f"failed: none of {done} trials completed"
+    text = f"searching: {done}{f' of {trials}' if trials is not None else ''} trials"
+    return text + "".join(f"; {ended[state]} {state}" for state in ("pruned", "failed") if ended[state])
+
+
+def _final(reader: Reader, entry: FinalEntry, evaluation: EvalSpec | None, metric: str) -> Final:
+    state, score = _score(reader, entry.run_id, evaluation, metric)
+    return Final(entry.index, entry.seed, entry.run_id, state, score)
+
+
+def _score(reader: Reader, run_id: str, evaluation: EvalSpec | None, metric: str) -> tuple[State, float | None]:
+    run = reader.run(run_id)
+    if run is None:
+        return "unfinished", None
+    if run.status != "completed":
+        return "failed", None
+    metrics = reader.metrics(run_id, evaluation.eval_id(run_id)) if evaluation is not None else None
+    if metrics is None or metric not in metrics:
+        return "not evaluated", None
+    return "scored", metrics[metric]

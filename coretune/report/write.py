@@ -1,0 +1,49 @@
+"""Writes `leaderboard.csv` and `runs.csv` of a results directory."""
+
+from __future__ import annotations
+
+from coretune.report.export import table_to_csv, to_csv
+from coretune.report.leaderboard import Leaderboard, build_from
+from coretune.report.reader import Reader
+from coretune.report.runs_table import FIRST, LAST, runs_table_from
+from coretune.results.files import put_atomic
+from coretune.results.store import ResultsStore
+
+
+class Writer:
+    """Rewrites both tables as records arrive; what is settled is read once, so that a rewrite costs little."""
+
+    def __init__(self, store: ResultsStore) -> None:
+        self._reader = Reader(store)
+        self._written: dict[str, bytes] = {}
+
+    def write(self) -> Leaderboard:
+        """Rewrites the tables that changed, each whole or not at all, and returns the leaderboard.
+
+        Raises:
+            StorageError: The disk is full or the folder is read-only.
+        """
+        cells = self._reader.cells()
+        leaderboard = build_from(self._reader, cells)
+        runs = runs_table_from(self._reader, cells)
+        self._put("leaderboard.csv", to_csv(leaderboard))
+        self._put("runs.csv", table_to_csv(tuple(runs[0]) if runs else (*FIRST, *LAST), runs))
+        return leaderboard
+
+    def _put(self, name: str, text: str) -> None:
+        content = text.encode()
+        path = self._reader.store.root / name
+        if self._written.get(name) != content or not path.exists():
+            put_atomic(path, content)
+            self._written[name] = content
+
+
+def write(store: ResultsStore) -> Leaderboard:
+    """Rewrites `leaderboard.csv` and `runs.csv`, each whole or not at all, and returns the leaderboard.
+
+    A process that does this often keeps a `Writer`.
+
+    Raises:
+        StorageError: The disk is full or the folder is read-only.
+    """
+    return Writer(store).write()

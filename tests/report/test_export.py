@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import io
+import json
+import math
+from dataclasses import replace
+
+import pandas
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from coretune.report.export import COLUMNS, REALS, p_text, to_csv, to_dataframe, to_json, to_markdown
+from coretune.report.leaderboard import Leaderboard, build
+
+ISSUE = ["dataset", "backbone", "method", "metric", "selection_rule", "n", "mean", "std", "stderr", "ci_low", "ci_high"]
+
+
+def read_back(text: str) -> pandas.DataFrame:
+    """Reads CSV with exact numbers in every version of pandas (its own default was off by a last bit before 3)."""
+    number = dict.fromkeys(REALS, lambda cell: float(cell) if cell else math.nan)
+    return pandas.read_csv(io.StringIO(text), converters=number)
+
+
+@pytest.fixture
+def leaderboard(builder) -> Leaderboard:
+    builder.study(datasets=["digits", "shapes"])
+    builder.cell("digits", "ce", [100 / 3, 200 / 7, 31.1])
+    builder.cell("digits", "core_tuning", [100 / 3 + 0.1, 29.0, 35.0], params={"train.lr": 1 / 30, "method.eta": 0.1})
+    builder.cell("shapes", "ce", [50.0, 51.0, 52.0])
+    builder.cell("shapes", "core_tuning", None)
+    return build(builder.store)
+
+
+def test_csv_read_back_has_the_same_numbers(leaderboard: Leaderboard) -> None:
+    frame = read_back(to_csv(leaderboard))
+    rows = [*leaderboard.rows, *leaderboard.means]
+    assert list(frame.columns) == list(COLUMNS) and set(ISSUE) <= set(COLUMNS)
+    assert len(frame) == len(rows) == 6
+    for name in REALS:
+        found = [None if pandas.isna(value) else value for value in frame[name]]
+        assert found == [getattr(row, name) for row in rows]
+    assert list(frame["n"]) == [row.n for row in rows]
+    assert [json.loads(text) for text in frame["params"]] == [dict(row.params) for row in rows]
+    assert [json.loads(text) for text in frame["values"]] == [list(row.values) for row in rows]
+    assert [tuple(json.loads(text)) for text in frame["run_ids"]] == [row.run_ids for row in rows]
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    text=st.text(st.characters(exclude_categories=["Cs", "Cc"])),
+    number=st.floats(allow_nan=False, allow_infinity=False),
+)
+def test_any_text_and_number_survives_csv(leaderboard: Leaderboard, text: str, number: float) -> None:
+    nasty = replace(leaderboard.rows[0], selection_rule=f'a "quoted", {text}\nline', params={"x": text}, mean=number)
+    back = read_back(to_csv(replace(leaderboard, rows=(nasty,))))
+    assert back["selection_rule"][0] == nasty.selection_rule
+    assert json.loads(back["params"][0]) == {"x": text}
+    assert back["mean"][0] == number
+
+
+def test_json_has_numbers_and_nulls(leaderboard: Leaderboard) -> None:
+    value = json.loads(to_json(leaderboard))
+    assert value["schema_version"] == 1
+    assert set(value) == {
+        *("schema_version", "study", "metric", "direction", "baseline", "selection_rule"),
+        *("complete", "rows", "means", "notes"),
+    }
+    assert set(value["rows"][0]) == set(COLUMNS)
+    assert value["rows"][0]["mean"] == leaderboard.rows[0].mean
+    assert value["rows"][0]["diff"] is None
+    assert value["rows"][3]["mean"] is None
+    assert value["rows"][1]["params"] == {"method.eta": 0.1, "train.lr": 1 / 30}
+    assert value["means"][0]["datasets"] == ["digits"]
+
+
+def test_dataframe_has_numbers(leaderboard: Leaderboard) -> None:
+    frame = to_dataframe(leaderboard)
+    assert list(frame.columns) == list(COLUMNS)
+    assert all(frame[name].dtype == "float64" for name in REALS)
+    assert frame["mean"].isna().sum() == 1
+    assert frame["rank"][1] == 1
+    assert frame["params"][1]["method.eta"] == 0.1
+
+
+def test_dataframe_of_nothing(builder) -> None:
+    frame = to_dataframe(build(builder.store))
+    assert list(frame.columns) == list(COLUMNS) and len(frame) == 0
+    assert to_csv(build(builder.store)) == ",".join(COLUMNS) + "\n"
+
+
+def test_markdown_says_what_plus_minus_is(leaderboard: Leaderboard) -> None:
+    text = to_markdown(leaderboard)
+    header, _, first = [line for line in text.splitlines() if line.startswith("|")][:3]
+    assert "test top1 %, mean ± standard error" in header
+    assert "n (seeds)" in header and "difference to ce (95 % interval)" in header
+    cells = [cell.strip() for cell in first.split("|")[1:-1]]
+    assert cells[:5] == ["digits", "net", "ce", "3", "31.00 ± 1.38"]
+    assert "Not complete" in text
+    assert "not the standard deviation" in text
+    assert all(line.count("|") == header.count("|") for line in text.splitlines() if line.startswith("|"))
+
+
+def test_markdown_of_one_data_set_has_no_mean_rows(builder) -> None:
+    builder.study()
+    builder.cell("digits", "ce", [70.0, 71.0])
+    assert "| mean |" not in to_markdown(build(builder.store))
+
+
+@pytest.mark.parametrize("p, text", [(None, ""), (0.0312, "0.031"), (1.0, "1.000"), (0.0004, "<0.001")])
+def test_p_for_people(p: float | None, text: str) -> None:
+    assert p_text(p) == text
