@@ -1,0 +1,58 @@
+"""The search of one cell as it lies on disk: `cells/<cell>/search.json`."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from coretune.spec.frozen import Frozen
+
+TrialState = Literal["running", "completed", "pruned", "failed"]
+
+
+class TrialEntry(Frozen):
+    """One configuration that the search proposed."""
+
+    number: int = Field(ge=0)
+    params: dict[str, Any] = Field(description="Values by path, e.g. train.lr, method.eta.")
+    runs: tuple[str, ...] = Field(description="Run ids, one per repeat.")
+    values: tuple[float, ...] = Field((), description="Scores of the runs finished so far, in order.")
+    value: float | None = Field(None, description="The aggregated score.")
+    intermediate: dict[int, float] = Field({}, description="What was reported to the pruner, by step.")
+    state: TrialState = "running"
+    attrs: dict[str, Any] = Field({}, description="The pruner's own notes (Optuna's system attributes).")
+
+
+class FinalEntry(Frozen):
+    """One final run: the chosen configuration with one of the final seeds."""
+
+    index: int = Field(ge=0)
+    seed: int
+    run_id: str
+
+
+class Choice(Frozen):
+    """The configuration that the final runs use."""
+
+    trial: int
+    params: dict[str, Any]
+    value: float | None
+    rule: str = Field(description="How it was chosen, in words.")
+
+
+class CellFile(Frozen):
+    """A cell: what it is, its trials, its choice, its final runs."""
+
+    schema_version: int = 1
+    key: str = Field(description="Folder name; dataset--method--backbone.")
+    dataset: str
+    method: str
+    backbone: str
+    metric: str
+    direction: Literal["max", "min"]
+    space: dict[str, dict[str, Any]] = Field({}, description="Search spaces by path, as a study file writes them.")
+    trials: tuple[TrialEntry, ...] = ()
+    choice: Choice | None = None
+    finals: tuple[FinalEntry, ...] = ()
+    evaluation: dict[str, Any] = Field({}, description="The EvalSpec of the final runs.")

@@ -1,0 +1,88 @@
+"""Files that are whole or absent: written under a temporary name, synced, renamed."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+import time
+from pathlib import Path
+
+from coretune.errors import StorageError
+
+
+def put_atomic(path: Path, content: bytes) -> None:
+    """Writes a file so that a reader, or a crash at any moment, sees the old content or the new, never a part.
+
+    Raises:
+        StorageError: The disk is full, the folder is read-only, or the path is no file.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise StorageError(explain(error, path)) from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def append_line(path: Path, line: str) -> None:
+    """Appends one line to a log-like file (no sync: the record, not the log, is the truth).
+
+    Raises:
+        StorageError: The disk is full or the folder is read-only.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+    except OSError as error:
+        raise StorageError(explain(error, path)) from error
+
+
+def set_aside(path: Path) -> Path:
+    """Renames an unreadable file or folder to `<name>.corrupt-<time>` and returns the new path.
+
+    Raises:
+        StorageError: It cannot be renamed.
+    """
+    target = path.with_name(
+        f"{path.name}.corrupt-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{secrets.token_hex(2)}"
+    )
+    try:
+        path.rename(target)
+    except OSError as error:
+        raise StorageError(explain(error, path)) from error
+    return target
+
+
+def explain(error: OSError, path: Path) -> str:
+    """Returns one line that says what went wrong with a path and what would help."""
+    remedies = {
+        errno.ENOSPC: "the disk is full: free space, or choose another place with --out",
+        errno.EDQUOT: "the disk quota is used up: free space, or choose another place with --out",
+        errno.EROFS: "the file system is read-only: choose another place with --out",
+        errno.EACCES: "no permission: choose another place with --out",
+        errno.EPERM: "no permission: choose another place with --out",
+        errno.ENOTDIR: "a part of the path is a file, not a folder",
+    }
+    return f"{path}: {remedies.get(error.errno or 0, error.strerror or str(error))}"
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network file systems cannot sync a folder
+            raise
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,63 @@
+"""What a resume trains again, and whose weights may go: pure functions over records and cells."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import Literal
+
+from coretune.results.cellfile import CellFile
+from coretune.results.record import Record
+
+Keep = Literal["finals", "all", "none"]
+
+
+def should_train(record: Record | None, *, retry_failed: bool) -> bool:
+    """Returns whether a resume trains this run.
+
+    A settled run (completed or pruned) is never trained again. A failure of the environment (a lost process or node, a
+    full disk) says nothing about the run: it is trained again. Any other failure would most likely repeat itself: it
+    is trained again on request only.
+
+    Args:
+        record: What the run left; None if nothing.
+        retry_failed: Whether other failures are retried too.
+    """
+    if record is None:
+        return True
+    if record.settled:
+        return False
+    return retry_failed or (record.cause is not None and record.cause.kind == "environment")
+
+
+def deletable_weights(
+    keep: Keep, cells: Iterable[CellFile], records: Mapping[str, Record], *, needed: Collection[str] = ()
+) -> frozenset[str]:
+    """Returns the ids of the runs whose weights may be deleted.
+
+    Never those of a run without a settled record; of `needed`; and, while any run of any cell is unfinished, of a
+    pre-training or of a final run (it may still have to be evaluated).
+
+    Args:
+        keep: `all` keeps everything; `finals` keeps final runs and pre-trainings, which another study may build on;
+            `none` keeps nothing.
+        cells: All cells of the results directory.
+        records: All its records, by run id.
+        needed: Further runs whose weights are still to be used.
+    """
+    if keep == "all":
+        return frozenset()
+    known = list(cells)
+    finals = {final.run_id for cell in known for final in cell.finals}
+    pretrainings = {run_id for run_id, record in records.items() if record.spec.get("task") == "pretraining"}
+    unfinished = not known or not all(is_finished(cell, records) for cell in known)
+    stay = set(needed)
+    if keep == "finals" or unfinished:
+        stay |= finals | pretrainings
+    return frozenset(run_id for run_id, record in records.items() if record.settled and run_id not in stay)
+
+
+def is_finished(cell: CellFile, records: Mapping[str, Record]) -> bool:
+    """Returns whether a cell has final runs, nothing left to train for them, and no trial under way."""
+    searching = any(trial.state == "running" for trial in cell.trials)
+    waiting = any(should_train(records.get(final.run_id), retry_failed=False) for final in cell.finals)
+    return bool(cell.finals) and not searching and not waiting

@@ -1,0 +1,230 @@
+"""The results directory: the one place that knows its layout.
+
+    RESULTS/
+      study.yaml · manifest.json · state.json · optuna.journal · leaderboard.csv · runs.csv · log.txt
+      cells/<cell>/search.json
+      runs/<run_id>/  run.json · metrics-*.jsonl · log.txt · state/ · record.json · *.safetensors · evals/<eval_id>.json
+
+Rank 0 of a run writes that run's folder; the driver alone writes all else.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from coretune.errors import StorageError
+from coretune.results.cellfile import CellFile
+from coretune.results.files import explain, put_atomic, set_aside
+from coretune.results.record import Evaluation, Record
+from coretune.spec.frozen import Frozen
+
+Model = TypeVar("Model", bound=Frozen)
+
+
+class ResultsStore:
+    """Reads and writes one results directory.
+
+    A file that cannot be read counts as absent and is said in `warnings`.
+
+    Attributes:
+        root: The directory.
+        repair: Whether unreadable files are set aside under a new name, so that they are made again. For the one
+            process that holds the directory's lock.
+        warnings: What could not be read, one line each.
+    """
+
+    def __init__(self, root: Path | str, *, repair: bool = False) -> None:
+        self.root = Path(root)
+        self.repair = repair
+        self.warnings: list[str] = []
+
+    def run_folder(self, run_id: str) -> Path:
+        """Returns the folder of a run."""
+        return self.root / "runs" / run_id
+
+    def state_folder(self, run_id: str) -> Path:
+        """Returns the folder of an unfinished run's state."""
+        return self.run_folder(run_id) / "state"
+
+    def drop_state(self, run_id: str) -> None:
+        """Removes the state of a run that is finished."""
+        shutil.rmtree(self.state_folder(run_id), ignore_errors=True)
+
+    def weights_path(self, run_id: str, which: str = "last") -> Path:
+        """Returns where a run's weights lie: `model.safetensors`, or `best.safetensors` of the best epoch."""
+        return self.run_folder(run_id) / ("model.safetensors" if which == "last" else "best.safetensors")
+
+    def drop_weights(self, run_id: str) -> None:
+        """Removes the weights of a run."""
+        for which in ("last", "best"):
+            self.weights_path(run_id, which).unlink(missing_ok=True)
+
+    def run_ids(self) -> list[str]:
+        """Returns the ids of all runs that have a folder, sorted.
+
+        Raises:
+            StorageError: The folder cannot be read.
+        """
+        folder = self.root / "runs"
+        try:
+            return sorted(path.name for path in folder.iterdir() if path.is_dir())
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise StorageError(explain(error, folder)) from error
+
+    def record(self, run_id: str) -> Record | None:
+        """Returns a run's record, or None if it has none (or an unreadable one, or another run's)."""
+        path = self.run_folder(run_id) / "record.json"
+        record = self._read(path, Record)
+        if record is not None and record.run_id != run_id:
+            self._reject(path, f"it is of the run {record.run_id}")
+            return None
+        return record
+
+    def put_record(self, record: Record) -> None:
+        """Writes a record; its run counts as finished from then on."""
+        self._write(self.run_folder(record.run_id) / "record.json", record)
+
+    def records(self) -> Iterator[Record]:
+        """Yields all readable records, by run id."""
+        for run_id in self.run_ids():
+            if (record := self.record(run_id)) is not None:
+                yield record
+
+    def evaluation(self, run_id: str, eval_id: str) -> Evaluation | None:
+        """Returns an evaluation, or None if there is none."""
+        return self._read(self.run_folder(run_id) / "evals" / f"{eval_id}.json", Evaluation)
+
+    def put_evaluation(self, evaluation: Evaluation) -> None:
+        """Writes an evaluation beside its run's record."""
+        self._write(self.run_folder(evaluation.run_id) / "evals" / f"{evaluation.eval_id}.json", evaluation)
+
+    def evaluations(self, run_id: str) -> Iterator[Evaluation]:
+        """Yields all readable evaluations of a run."""
+        for path in sorted((self.run_folder(run_id) / "evals").glob("*.json")):
+            if (evaluation := self._read(path, Evaluation)) is not None:
+                yield evaluation
+
+    def cell(self, key: str) -> CellFile | None:
+        """Returns a cell's search, or None if there is none."""
+        return self._read(self.root / "cells" / key / "search.json", CellFile)
+
+    def put_cell(self, cell: CellFile) -> None:
+        """Writes a cell's search."""
+        self._write(self.root / "cells" / cell.key / "search.json", cell)
+
+    def cells(self) -> Iterator[CellFile]:
+        """Yields all readable cells, by key."""
+        for path in sorted((self.root / "cells").glob("*/search.json")):
+            if (cell := self._read(path, CellFile)) is not None:
+                yield cell
+
+    def put_json(self, name: str, value: Any) -> None:
+        """Writes one of the driver's JSON files (`state.json`, `manifest.json`)."""
+        put_atomic(self.root / name, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
+
+    def json(self, name: str) -> Any | None:
+        """Returns one of the driver's JSON files, or None if it is absent or unreadable."""
+        path = self.root / name
+        content = self._bytes(path)
+        if content is None:
+            return None
+        try:
+            return json.loads(content)
+        except ValueError as error:
+            self._reject(path, str(error))
+            return None
+
+    def adopt(self, run_id: str, *, weights: bool = False) -> bool:
+        """Copies a completed run from a results directory beside this one, if one has it.
+
+        A run is named by the hash of its description, so that another study's run is as good as our own. A neighbour
+        that cannot be read is said in `warnings` and left out.
+
+        Args:
+            run_id: The run.
+            weights: Whether a run without weights is of no use.
+
+        Returns:
+            Whether the run was found; its record, evaluations and weights are here now.
+
+        Raises:
+            StorageError: It cannot be written here.
+        """
+        for folder in sorted(self.root.absolute().parent.glob(f"*/runs/{run_id}")):
+            if folder == self.run_folder(run_id).absolute():
+                continue
+            neighbour = ResultsStore(folder.parent.parent)
+            try:
+                record = neighbour.record(run_id)
+            except StorageError as error:
+                self._warn(f"{error}; left out")
+                continue
+            if record is None or record.status != "completed":
+                continue
+            if weights and not neighbour.weights_path(run_id).is_file():
+                continue
+            self._copy(folder, run_id)
+            self.put_record(record)
+            return True
+        return False
+
+    def _copy(self, folder: Path, run_id: str) -> None:
+        target = self.run_folder(run_id)
+        try:
+            for path in folder.rglob("*"):
+                relative = path.relative_to(folder)
+                hidden = path.name.startswith(".")  # what an interrupted write left
+                if path.is_file() and not hidden and relative.parts[0] != "state" and path.name != "record.json":
+                    (target / relative).parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copy2(path, target / relative)
+        except OSError as error:
+            raise StorageError(explain(error, target)) from error
+
+    def _write(self, path: Path, model: Frozen) -> None:
+        put_atomic(path, (model.model_dump_json(indent=1) + "\n").encode())
+
+    def _read(self, path: Path, kind: type[Model]) -> Model | None:
+        content = self._bytes(path)
+        if content is None:
+            return None
+        try:
+            return kind.model_validate_json(content)
+        except ValidationError as error:
+            self._refuse_newer(path, content, kind)
+            self._reject(path, f"{error.error_count()} problems, first: {error.errors()[0]['msg']}")
+            return None
+
+    def _refuse_newer(self, path: Path, content: bytes, kind: type[Frozen]) -> None:
+        """A file that a later coretune wrote is not corrupt: to set it aside would train again what is recorded."""
+        try:
+            value = json.loads(content)
+        except ValueError:
+            return
+        version = value.get("schema_version") if isinstance(value, dict) else None
+        known = kind.model_fields["schema_version"].default
+        if isinstance(version, int) and version > known:
+            raise StorageError(f"{path} has format {version}, this coretune reads up to {known}: use a newer coretune")
+
+    def _bytes(self, path: Path) -> bytes | None:
+        try:
+            return path.read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise StorageError(explain(error, path)) from error
+
+    def _reject(self, path: Path, why: str) -> None:
+        done = f"set aside as {set_aside(path).name}, and made again" if self.repair else "left out"
+        self._warn(f"{path} is not readable ({why}); {done}")
+
+    def _warn(self, line: str) -> None:
+        if line not in self.warnings:  # `watch` reads the same files again and again
+            self.warnings.append(line)

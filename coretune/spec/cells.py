@@ -1,0 +1,157 @@
+"""Cells: data set × method × backbone, each one search problem, resolved from a study."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from coretune.spec.components import Catalog, Ref
+from coretune.spec.run import AugmentSpec, BackboneSpec, DataSpec, RunSpec, TrainSpec
+from coretune.spec.seeds import derive_seed
+from coretune.spec.space import Space, Value
+from coretune.spec.study import DataOptions
+
+
+@dataclass(frozen=True)
+class DatasetChoice:
+    """A data set of a study, with everything about it decided but the fingerprint."""
+
+    label: str
+    ref: Ref
+    path: str | None
+    options: DataOptions
+    image_size: int
+    augment: AugmentSpec
+
+    def spec(self, fingerprint: str, *, subset_seed: int = 0, labelled: bool = True) -> DataSpec:
+        """Returns the data's description.
+
+        Args:
+            fingerprint: SHA-256 of the source.
+            subset_seed: Seed of the labelled subset; without effect where all images are labelled.
+            labelled: Whether labels are limited as the study says; pre-training sees all training images.
+        """
+        options = self.options
+        limited = labelled and (options.labels_per_class is not None or options.label_fraction is not None)
+        return DataSpec(
+            dataset=self.ref,
+            fingerprint=fingerprint,
+            image_size=self.image_size,
+            validation=options.validation,
+            test=options.test,
+            split_seed=options.split_seed,
+            labels_per_class=options.labels_per_class if limited else None,
+            label_fraction=options.label_fraction if limited else None,
+            subset_seed=subset_seed if limited else 0,
+            augment=self.augment,
+        )
+
+
+@dataclass(frozen=True)
+class PretrainChoice:
+    """A pre-training that a backbone needs."""
+
+    ref: Ref
+    train: TrainSpec
+    augment: Mapping[str, Any]
+    seed: int
+
+
+@dataclass(frozen=True)
+class BackboneChoice:
+    """A backbone of a study. At most one of `pretrain` and `checkpoint` is given."""
+
+    label: str
+    arch: Ref
+    pretrain: PretrainChoice | None = None
+    checkpoint: str | None = None
+
+    def pretraining(self, dataset: DatasetChoice, fingerprint: str) -> RunSpec | None:
+        """Returns the run that pre-trains this backbone on a data set, or None if there is none."""
+        if self.pretrain is None:
+            return None
+        data = dataset.spec(fingerprint, labelled=False)
+        augment = AugmentSpec.model_validate({**data.augment.model_dump(), **self.pretrain.augment})
+        return RunSpec(
+            task="pretraining",
+            data=data.replace(augment=augment),
+            backbone=BackboneSpec(arch=self.arch),
+            method=self.pretrain.ref,
+            train=self.pretrain.train,
+            seed=self.pretrain.seed,
+        )
+
+
+@dataclass(frozen=True)
+class MethodChoice:
+    """A method of a study: what is fixed, and what the search may change (by path: `method.eta`, `train.lr`)."""
+
+    label: str
+    name: str
+    params: Mapping[str, Any]
+    train: Mapping[str, Any]
+    space: Mapping[str, Space]
+    defaults: Mapping[str, Value]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One search problem."""
+
+    dataset: DatasetChoice
+    method: MethodChoice
+    backbone: BackboneChoice
+
+    @property
+    def key(self) -> str:
+        """The cell's folder name."""
+        return f"{self.dataset.label}--{self.method.label}--{self.backbone.label}"
+
+    def spec(
+        self,
+        catalog: Catalog,
+        params: Mapping[str, Any],
+        *,
+        fingerprint: str,
+        weights: str,
+        seed: int,
+        subset_seed: int,
+    ) -> RunSpec:
+        """Returns the run of one configuration.
+
+        Args:
+            catalog: Where the method's parameters are declared.
+            params: Values by path, for some or all of `method.space`; the rest takes its default.
+            fingerprint: SHA-256 of the data's source.
+            weights: As in `BackboneSpec.weights`.
+            seed: Seed of the training.
+            subset_seed: Seed of the labelled subset.
+
+        Raises:
+            pydantic.ValidationError: A value is out of range.
+        """
+        values = {**self.method.defaults, **params}
+        method = {**self.method.params, **_below("method", values)}
+        train = {**self.method.train, **_below("train", values)}
+        return RunSpec(
+            data=self.dataset.spec(fingerprint, subset_seed=subset_seed),
+            backbone=BackboneSpec(arch=self.backbone.arch, weights=weights),
+            method=catalog.ref("method", self.method.name, method),
+            train=TrainSpec.model_validate(train),
+            seed=seed,
+        )
+
+
+def search_seed(study_seed: int, cell_key: str, repeat: int) -> int:
+    """Returns the seed of a trial's `repeat`-th run: one set per cell, disjoint from the final seeds."""
+    return derive_seed(study_seed, "search", cell_key, repeat)
+
+
+def final_seed(study_seed: int, index: int) -> int:
+    """Returns the `index`-th final seed: the same for all cells, so that methods are paired."""
+    return derive_seed(study_seed, "final", index)
+
+
+def _below(prefix: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    return {path.partition(".")[2]: value for path, value in values.items() if path.startswith(prefix + ".")}

@@ -1,0 +1,112 @@
+"""From a study file to a `Study` and its cells, or to all of the file's problems at once."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from coretune.errors import Problem, RequestError, StudyError
+from coretune.spec.catalog import load_catalog
+from coretune.spec.cells import Cell
+from coretune.spec.components import Catalog
+from coretune.spec.draft import draft_study
+from coretune.spec.overrides import overridden
+from coretune.spec.presets import apply_preset
+from coretune.spec.problems import Problems
+from coretune.spec.resolve import absolute_path, resolve_cells
+from coretune.spec.study import Study
+from coretune.spec.wording import nearest
+from coretune.spec.yamlfile import Document, read_yaml
+
+
+@dataclass(frozen=True)
+class LoadedStudy:
+    """A study file that is right.
+
+    Attributes:
+        study: Its keys, validated.
+        cells: Its cells, in the order of the file.
+        catalog: What its names mean.
+        plugins: Absolute paths of its plug-in files.
+    """
+
+    study: Study
+    cells: tuple[Cell, ...]
+    catalog: Catalog
+    plugins: tuple[str, ...] = ()
+
+
+def load_study(path: Path | str, sets: Sequence[str] = ()) -> LoadedStudy:
+    """Reads, checks and resolves a study file.
+
+    Args:
+        path: A file, or the name of a study that ships with coretune (`quickstart`).
+        sets: Overrides, `train.epochs=5`; the value is YAML.
+
+    Raises:
+        StudyError: With all problems of the file.
+    """
+    file = find_study(path)
+    return resolve_study(read_yaml(file), sets, folder=file.parent)
+
+
+def find_study(path: Path | str) -> Path:
+    """Returns a study's file: the path itself, or a shipped study by its name.
+
+    Raises:
+        StudyError: Neither; the message names the nearest shipped study.
+    """
+    shipped = shipped_studies()
+    if str(path) in shipped and (os.path.isdir(path) or not os.path.exists(path)):
+        return shipped[str(path)]
+    if os.path.exists(path):
+        return Path(path)
+    message = f"does not exist, and no shipped study has this name{nearest(str(path), shipped)}"
+    raise StudyError([Problem("", message, None, str(path))])
+
+
+def shipped_studies() -> dict[str, Path]:
+    """Returns the study files that are installed with coretune, by name."""
+    spec = importlib.util.find_spec("coretune_studies")
+    folders = spec.submodule_search_locations if spec is not None else None
+    return {file.stem: file for folder in folders or () for file in sorted(Path(folder).glob("*.yaml"))}
+
+
+def resolve_study(document: Document, sets: Sequence[str] = (), *, folder: Path | None = None) -> LoadedStudy:
+    """Checks and resolves a parsed study file.
+
+    Every stage runs on what the one before it found right, so that all problems come at once.
+
+    Args:
+        document: The file.
+        sets: Overrides, `train.epochs=5`.
+        folder: What relative paths are relative to; None: the working directory.
+
+    Raises:
+        StudyError: With all problems.
+        RequestError: An installed package declares what cannot be.
+    """
+    problems = Problems(document)
+    base = folder or Path()
+    study = draft_study(apply_preset(overridden(document, sets, problems)), problems)
+    plugins = tuple(absolute_path(base, plugin) for plugin in study.plugins)
+    catalog, complete = _catalog(plugins, problems)
+    cells = resolve_cells(study, catalog, problems, base, complete=complete)
+    problems.stop_if_any()
+    return LoadedStudy(study, tuple(cells), catalog, plugins)
+
+
+def _catalog(plugins: tuple[str, ...], problems: Problems) -> tuple[Catalog, bool]:
+    """Returns the catalog with all plug-ins that can be loaded, and whether these are all."""
+    catalog = load_catalog()
+    loaded: tuple[str, ...] = ()
+    for index, plugin in enumerate(plugins):
+        try:
+            catalog = load_catalog((*loaded, plugin))
+            loaded = (*loaded, plugin)
+        except RequestError as error:
+            problems.add(("plugins", index), str(error))
+    return catalog, loaded == plugins

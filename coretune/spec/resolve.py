@@ -1,0 +1,281 @@
+"""Resolves a study's names against the catalog, and makes its cells."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from coretune.errors import RequestError
+from coretune.spec.cells import BackboneChoice, Cell, DatasetChoice, MethodChoice, PretrainChoice
+from coretune.spec.components import Catalog, Component, DatasetComponent, Kind, Ref
+from coretune.spec.frozen import Frozen
+from coretune.spec.problems import Problems
+from coretune.spec.run import AugmentSpec, TrainSpec
+from coretune.spec.seeds import derive_seed
+from coretune.spec.space import Space, Value, is_space, parse_space
+from coretune.spec.study import BackboneOptions, DataOptions, PretrainOptions, Study
+from coretune.spec.wording import nearest, shown
+from coretune.spec.yamlfile import Path_
+
+Model = TypeVar("Model", bound=Frozen)
+
+RECIPE_KEYS = tuple(name for name in TrainSpec.model_fields if name != "version")
+MAX_COMBINATIONS = 256
+
+
+def resolve_cells(
+    study: Study, catalog: Catalog, problems: Problems, folder: Path, *, complete: bool = True
+) -> list[Cell]:
+    """Returns the cells of a study; what is wrong is added to `problems`.
+
+    Args:
+        study: The study's keys.
+        catalog: What its names mean.
+        problems: Collects what is wrong.
+        folder: What relative paths in the file are relative to.
+        complete: Whether the catalog is whole; where a plug-in could not be loaded, an unknown name may be its.
+    """
+    resolver = _Resolver(study, catalog, problems, folder, complete)
+    for section in ("datasets", "backbones", "methods"):
+        resolver.distinct(section, getattr(study, section))
+    datasets = [resolver.dataset(label, raw) for label, raw in study.datasets.items()]
+    backbones = [resolver.backbone(label, options) for label, options in study.backbones.items()]
+    methods = [resolver.method(label, raw) for label, raw in study.methods.items()]
+    return [
+        Cell(dataset, method, backbone)
+        for dataset in datasets
+        for backbone in backbones
+        for method in methods
+        if dataset is not None and backbone is not None and method is not None
+    ]
+
+
+def absolute_path(folder: Path, text: str) -> str:
+    """Returns the absolute form of a path as a study file writes it: relative to the file's folder, `~` allowed."""
+    return os.path.abspath(folder / os.path.expanduser(text))
+
+
+class _Resolver:
+    def __init__(self, study: Study, catalog: Catalog, problems: Problems, folder: Path, complete: bool) -> None:
+        self.study = study
+        self.catalog = catalog
+        self.problems = problems
+        self.folder = folder
+        self.complete = complete
+        self.train, self.train_spaces = self.split(("train",), study.train, TrainSpec, RECIPE_KEYS)
+
+    def distinct(self, section: str, labels: Iterable[str]) -> None:
+        """Notes labels that name one folder where the file system knows no case."""
+        seen: dict[str, str] = {}
+        for label in labels:
+            if (first := seen.setdefault(label.lower(), label)) != label:
+                self.problems.add((section, label), f"differs from {first} only in case; give it another label")
+
+    def dataset(self, label: str, raw: Mapping[str, Any]) -> DatasetChoice | None:
+        at: Path_ = ("datasets", label)
+        component = self.component("dataset", at, raw, fallback="folder" if "path" in raw else label)
+        path = self.text(at, raw, "path")
+        known = [*DataOptions.model_fields, *(component.parameters.model_fields if component is not None else ())]
+        if component is not None:
+            self.refuse_unknown(at, raw, ["dataset", "path", *known])
+        own = {key: raw[key] for key in raw if key in DataOptions.model_fields}
+        said = self.study.data.model_dump(exclude_unset=True)
+        if "labels_per_class" in own or "label_fraction" in own:
+            said = {key: value for key, value in said.items() if key not in ("labels_per_class", "label_fraction")}
+        options = self.checked(at, DataOptions, {**said, **own})
+        if not isinstance(component, DatasetComponent):
+            return None
+        if component.needs_path and raw.get("path") is None:
+            self.problems.add(at, f"data set {component.name} needs a path: the folder of its images")
+        ref = self.ref(at, component, {key: raw[key] for key in raw if key in component.parameters.model_fields})
+        augment = self.augment(at, component, own)
+        if ref is None or options is None or augment is None:
+            return None
+        where = absolute_path(self.folder, path) if path else None
+        return DatasetChoice(label, ref, where, options, options.image_size or component.image_size, augment)
+
+    def augment(self, at: Path_, component: DatasetComponent, own: Mapping[str, Any]) -> AugmentSpec | None:
+        """Returns a data set's training augmentation: its own keys, else the study's, over the declared ones."""
+        given = own.get("augment", self.study.data.augment)
+        if given is not None and not isinstance(given, Mapping):
+            return None
+        place = (*at, "augment") if "augment" in own else ("data", "augment")
+        return self.checked(place, AugmentSpec, {**component.augment, **(given or {})})
+
+    def backbone(self, label: str, options: BackboneOptions) -> BackboneChoice | None:
+        at: Path_ = ("backbones", label)
+        component = self.component("backbone", at, {"arch": options.arch} if options.arch else {}, key="arch")
+        pretrain = self.pretrain((*at, "pretrain"), label, options.pretrain) if options.pretrain else None
+        arch = None if component is None else self.ref((*at, "params"), component, options.params)
+        if arch is None or (options.pretrain is not None and pretrain is None):
+            return None
+        checkpoint = absolute_path(self.folder, options.checkpoint) if options.checkpoint else None
+        return BackboneChoice(label, arch, pretrain, checkpoint)
+
+    def pretrain(self, at: Path_, label: str, options: PretrainOptions) -> PretrainChoice | None:
+        component = self.component("pretraining", at, {"method": options.method}, key="method")
+        self.refuse_unknown((*at, "train"), options.train, RECIPE_KEYS)
+        declared = component.train if component is not None else {}
+        own = {key: value for key, value in options.train.items() if key in RECIPE_KEYS}
+        train = self.checked((*at, "train"), TrainSpec, {**declared, **own})
+        augment = self.checked((*at, "augment"), AugmentSpec, options.augment)
+        ref = None if component is None else self.ref((*at, "params"), component, options.params)
+        if ref is None or train is None or augment is None:
+            return None
+        seed = derive_seed(self.study.seed, "pretrain", label) if options.seed is None else options.seed
+        return PretrainChoice(ref, train, options.augment, seed)
+
+    def method(self, label: str, raw: Mapping[str, Any]) -> MethodChoice | None:
+        at: Path_ = ("methods", label)
+        component = self.component("method", at, raw, fallback=label)
+        own_train = {} if raw.get("train") is None else raw["train"]
+        if not isinstance(own_train, Mapping):
+            self.problems.add((*at, "train"), f"is a mapping of the recipe's keys, got {shown(own_train)}")
+            own_train = {}
+        method_train, method_spaces = self.split((*at, "train"), own_train, TrainSpec, RECIPE_KEYS)
+        if component is None:
+            return None
+        names = tuple(component.parameters.model_fields)
+        own = {key: value for key, value in raw.items() if key not in ("method", "train")}
+        fixed, spaces = self.split(at, own, component.parameters, names, also=("method", "train"))
+        declared = {key: space for key, space in component.space.items() if key not in own}
+        common = {
+            key: space
+            for key, space in self.train_spaces.items()
+            if key not in component.train and key not in own_train
+        }
+        merged = {**self.train, **component.train, **method_train}
+        searched = _under("method", declared | spaces) | _under("train", common | method_spaces)
+        defaults = _defaults(component, searched, merged)
+        place: Path_ = (*at, "train") if own_train else ("train",)
+        self.combinations(at, component.parameters, fixed, declared | spaces, _strip("method", defaults))
+        self.combinations(place, TrainSpec, merged, common | method_spaces, _strip("train", defaults))
+        return MethodChoice(label, component.name, fixed, merged, searched, defaults)
+
+    def component(
+        self, kind: Kind, at: Path_, raw: Mapping[str, Any], *, key: str = "", fallback: str = ""
+    ) -> Component | None:
+        """Returns the component that `raw[key]`, or else the label, names; None with its problem noted."""
+        key = key or kind
+        given = self.text(at, raw, key)
+        if given is None and raw.get(key) is not None:
+            return None
+        name = given or fallback or str(at[-1])
+        try:
+            return self.catalog.get(kind, name)
+        except RequestError as error:
+            if self.complete:
+                self.problems.add((*at, key) if given else at, str(error))
+            return None
+
+    def text(self, at: Path_, raw: Mapping[str, Any], key: str) -> str | None:
+        """Returns a key's text, or None if it is absent, null, or (noted) no text."""
+        value = raw.get(key)
+        if value is not None and not isinstance(value, str):
+            self.problems.add((*at, key), f"is text, got {shown(value)}")
+            return None
+        return value
+
+    def refuse_unknown(self, at: Path_, raw: Mapping[str, Any], known: Iterable[str]) -> None:
+        """Notes every key that has no meaning here, with the nearest one that has."""
+        names = list(known)
+        for key in raw:
+            if key not in names:
+                self.problems.add((*at, key), "unknown key" + nearest(key, names))
+
+    def split(
+        self, at: Path_, raw: Mapping[str, Any], model: type[Frozen], keys: Iterable[str], also: Iterable[str] = ()
+    ) -> tuple[dict[str, Any], dict[str, Space]]:
+        """Divides a mapping into fixed values and search spaces, and leaves out (noted) what is wrong by itself."""
+        known = list(keys)
+        self.refuse_unknown(at, {key: raw[key] for key in raw if key not in known}, [*known, *also])
+        fixed = {key: value for key, value in raw.items() if key in known and not is_space(value)}
+        wrong = self.wrong_keys(at, model, fixed)
+        spaces: dict[str, Space] = {}
+        for key, value in raw.items():
+            if key not in known or not is_space(value):
+                continue
+            try:
+                space = parse_space(value)
+            except ValueError as error:
+                self.problems.add((*at, key), str(error))
+                continue
+            probes = (*space.probes(), *(() if space.default is None else (space.default,)))
+            suffix = f" (in the search space {space.describe()})"
+            if not any(self.wrong_keys(at, model, {key: probe}, suffix) for probe in probes):
+                spaces[key] = space
+        return {key: value for key, value in fixed.items() if key not in wrong}, spaces
+
+    def wrong_keys(self, at: Path_, model: type[Frozen], raw: Mapping[str, Any], suffix: str = "") -> set[str]:
+        """Notes and returns the keys whose values are wrong by themselves (keys that are not said are no matter)."""
+        try:
+            model.model_validate(dict(raw))
+        except ValidationError as error:
+            return {str(path[len(at)]) for path in self.problems.add_errors(at, error, model, only=raw, suffix=suffix)}
+        return set()
+
+    def combinations(
+        self,
+        at: Path_,
+        model: type[BaseModel],
+        fixed: Mapping[str, Any],
+        spaces: Mapping[str, Space],
+        defaults: Mapping[str, Value],
+    ) -> None:
+        """Notes the first combination of values that the search might propose and the model refuses."""
+        probes = [[(key, value) for value in space.probes()] for key, space in spaces.items()]
+        if math.prod(map(len, probes)) <= MAX_COMBINATIONS:
+            proposals: Iterable[Iterable[tuple[str, Value]]] = itertools.product(*probes)
+        else:
+            proposals = [[pair] for pairs in probes for pair in pairs]
+        for values in ({}, *map(dict, proposals)):
+            try:
+                model.model_validate({**fixed, **defaults, **values})
+            except ValidationError as error:
+                chosen = ", ".join(f"{key} = {shown(value)}" for key, value in values.items())
+                self.problems.add_errors(
+                    at, error, model, suffix=f" (the search may propose {chosen})" if chosen else ""
+                )
+                return
+
+    def ref(self, at: Path_, component: Component, params: Mapping[str, Any]) -> Ref | None:
+        """Returns the reference to a component, or None with its problems noted."""
+        if self.checked(at, component.parameters, params) is None:
+            return None
+        return self.catalog.ref(component.kind, component.name, params)
+
+    def checked(self, at: Path_, model: type[Model], raw: Mapping[str, Any]) -> Model | None:
+        """Validates; notes the problems and returns None if there are any."""
+        try:
+            return model.model_validate(dict(raw))
+        except ValidationError as error:
+            self.problems.add_errors(at, error, model)
+            return None
+
+
+def _under(prefix: str, spaces: Mapping[str, Space]) -> dict[str, Space]:
+    return {f"{prefix}.{key}": space for key, space in spaces.items()}
+
+
+def _strip(prefix: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    return {path.partition(".")[2]: value for path, value in values.items() if path.startswith(prefix + ".")}
+
+
+def _defaults(component: Component, searched: Mapping[str, Space], train: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the values of trial 0: of the space, else of the recipe or the parameter, else the space's first."""
+    found: dict[str, Any] = {}
+    for path, space in searched.items():
+        room, _, name = path.partition(".")
+        model: type[BaseModel] = component.parameters if room == "method" else TrainSpec
+        own = train.get(name) if room == "train" else None
+        value = next(
+            (item for item in (space.default, own, model.model_fields[name].default) if item is not None), None
+        )
+        found[path] = value if value is not None and space.contains(value) else space.edges()[0]
+    return found

@@ -1,0 +1,151 @@
+"""RunSpec and EvalSpec: what a training and an evaluation are, and the ids that follow from it.
+
+`run_id` is the hash of the canonical JSON, which leaves out every field that equals its default: a field added
+later changes no old id. Whatever can change the result beyond rounding is a field; device, workers, slots,
+micro-batch, memory format, paths and names are not.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from coretune.spec.components import Ref
+from coretune.spec.frozen import Frozen, canonical_json, digest
+
+FINGERPRINT = r"^[0-9a-f]{64}$"
+
+
+class AugmentSpec(Frozen):
+    """Training augmentation, drawn for each sample and epoch."""
+
+    crop_scale: tuple[float, float] = Field(
+        (1.0, 1.0), description="Range of the random resized crop's area, as a fraction of the image."
+    )
+    crop_ratio: tuple[float, float] = Field(
+        (0.75, 4 / 3), description="Range of the crop's width over height, log-uniform; unused at crop_scale [1, 1]."
+    )
+    flip: bool = Field(False, description="Mirror left to right with probability 1/2.")
+    rotation: float = Field(0.0, ge=0, le=180, description="Largest rotation, in degrees to either side.")
+    brightness: float = Field(0.0, ge=0, le=1, description="Largest relative change of brightness.")
+    contrast: float = Field(0.0, ge=0, le=1, description="Largest relative change of contrast.")
+
+    @field_validator("crop_scale", "crop_ratio")
+    @classmethod
+    def _ordered(cls, value: tuple[float, float]) -> tuple[float, float]:
+        if not 0 < value[0] <= value[1]:
+            raise ValueError(f"needs 0 < low <= high, got {list(value)}")
+        return value
+
+    @field_validator("crop_scale")
+    @classmethod
+    def _inside(cls, value: tuple[float, float]) -> tuple[float, float]:
+        if value[1] > 1:
+            raise ValueError(f"a crop is at most the whole image, 1.0, got {list(value)}")
+        return value
+
+
+class DataSpec(Frozen):
+    """Which images, at which size, and how they are divided."""
+
+    dataset: Ref
+    fingerprint: str = Field(pattern=FINGERPRINT, description="SHA-256 of the source's names and contents.")
+    image_size: int = Field(ge=4, description="Side in pixels.")
+    validation: int | float = Field(description="Images (int) or fraction (float) of the validation part, if drawn.")
+    test: int | float = Field(description="Images (int) or fraction (float) of the test part, if drawn.")
+    split_seed: int = Field(0, description="Seed of the drawn validation and test parts.")
+    labels_per_class: int | None = Field(None, ge=1, description="Labelled training images per class; null: all.")
+    label_fraction: float | None = Field(None, gt=0, le=1, description="Labelled fraction per class; null: all.")
+    subset_seed: int = Field(0, description="Seed of the labelled subset.")
+    augment: AugmentSpec = AugmentSpec()
+
+
+class BackboneSpec(Frozen):
+    """An architecture and where its weights come from."""
+
+    arch: Ref
+    weights: str = Field(
+        "random",
+        pattern=r"^(random|run:[0-9a-f]{16}|sha256:[0-9a-f]{64})$",
+        description="random | run:<id of a pre-training> | sha256:<hash of a foreign checkpoint>",
+    )
+
+
+class TrainSpec(Frozen):
+    """The one recipe."""
+
+    epochs: int = Field(100, ge=1, description="Passes over the labelled training images.")
+    batch: int = Field(256, ge=1, description="Samples per optimiser step.")
+    contrast_batch: int = Field(64, ge=1, description="Samples among which pairs are mined and contrasted.")
+    bn_group: int | None = Field(
+        None, ge=2, description="Samples that share batch-norm statistics; null: one contrast batch."
+    )
+    optimizer: Literal["sgd", "adamw"] = Field("sgd", description="Optimiser.")
+    lr: float = Field(0.01, gt=0, description="Peak learning rate of the backbone.")
+    head_lr: float = Field(1.0, gt=0, description="Learning rate of new layers, as a multiple of lr.")
+    momentum: float = Field(0.9, ge=0, lt=1, description="SGD momentum; AdamW's first beta.")
+    nesterov: bool = Field(True, description="Nesterov momentum (SGD).")
+    weight_decay: float = Field(1e-4, ge=0, description="Weight decay.")
+    decay_norm_and_bias: bool = Field(True, description="Whether norm layers and biases decay too.")
+    schedule: Literal["cosine", "constant"] = Field("cosine", description="Learning rate after the warm-up.")
+    warmup_epochs: float = Field(0.0, ge=0, description="Length of the linear warm-up.")
+    clip_norm: float | None = Field(None, gt=0, description="Largest gradient norm; null: no clipping.")
+    precision: Literal["fp32", "bf16", "fp16"] = Field("fp32", description="Arithmetic of the forward pass.")
+    evaluate_every: int = Field(1, ge=1, description="Epochs between evaluations on the validation part.")
+    version: int = Field(1, description="Version of the recipe's mathematics.")
+
+    @model_validator(mode="after")
+    def _batches_fit(self) -> Self:
+        if self.batch % self.contrast_batch and self.contrast_batch < self.batch:
+            raise ValueError(
+                f"batch must be a multiple of contrast_batch, got {self.batch} and {self.contrast_batch}; "
+                f"{self.batch // self.contrast_batch * self.contrast_batch} would do"
+            )
+        if self.warmup_epochs > self.epochs:
+            raise ValueError(f"warmup_epochs ({self.warmup_epochs:g}) is longer than epochs ({self.epochs})")
+        return self
+
+
+class RunSpec(Frozen):
+    """The full description of one training."""
+
+    task: Literal["classification", "pretraining"] = "classification"
+    data: DataSpec
+    backbone: BackboneSpec
+    method: Ref
+    train: TrainSpec
+    seed: int = Field(ge=0)
+
+    @property
+    def run_id(self) -> str:
+        """The first 16 hexadecimal digits of the SHA-256 of the canonical JSON."""
+        return digest(self.canonical())
+
+    def canonical(self) -> dict[str, object]:
+        """Returns the JSON value that is hashed: fields equal to their default are left out."""
+        return self.model_dump(mode="json", exclude_defaults=True)
+
+    def to_json(self) -> str:
+        """Returns the canonical JSON."""
+        return canonical_json(self.canonical())
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Ids of the runs whose record this run needs first."""
+        kind, _, run_id = self.backbone.weights.partition(":")
+        return (run_id,) if kind == "run" else ()
+
+
+class EvalSpec(Frozen):
+    """The description of one evaluation of a trained model."""
+
+    evaluation: Ref
+    split: Literal["validation", "test"] = "test"
+    weights: Literal["last", "best"] = "last"
+    limit: int | None = Field(None, ge=1, description="Evaluate the first so many images only.")
+    seed: int = 0
+
+    def eval_id(self, run_id: str) -> str:
+        """Returns the id of this evaluation of that run."""
+        return digest({"run": run_id, "eval": self.model_dump(mode="json", exclude_defaults=True)})

@@ -1,0 +1,223 @@
+"""The study file's keys. What each may be is said here once: `coretune study schema` prints it."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+)
+
+from coretune.spec.frozen import Frozen
+from coretune.spec.wording import nearest, shown
+
+LABEL = r"^[A-Za-z0-9][A-Za-z0-9_+]*(-[A-Za-z0-9_+]+)*$"
+MAX_LABEL = 64
+
+
+def check_label(label: str) -> str:
+    """Returns a label that can be part of a folder's name; cells join three of them by `--`.
+
+    Raises:
+        ValueError: It cannot.
+    """
+    if re.fullmatch(LABEL, label) is None:
+        raise ValueError(
+            f"{shown(label)} is no label: letters, digits, _ and +, single hyphens between; first a letter or digit"
+        )
+    if len(label) > MAX_LABEL:
+        raise ValueError(f"a label has at most {MAX_LABEL} characters, got {len(label)}")
+    return label
+
+
+def check_amount(value: Any) -> int | float:
+    """Returns a number of images, or a fraction of them.
+
+    Raises:
+        ValueError: It is neither.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value <= 0:
+        raise ValueError(f"is a number of images (a whole number) or a fraction between 0 and 1, got {shown(value)}")
+    if isinstance(value, float) and value >= 1:
+        raise ValueError(f"a fraction lies below 1, got {value}; write {math.ceil(value):d} for a number of images")
+    return value
+
+
+Label = Annotated[
+    str, AfterValidator(check_label), WithJsonSchema({"type": "string", "pattern": LABEL, "maxLength": MAX_LABEL})
+]
+Amount = Annotated[
+    int | float,
+    BeforeValidator(check_amount),
+    WithJsonSchema(
+        {"anyOf": [{"type": "integer", "minimum": 1}, {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1}]}
+    ),
+]
+
+
+class DataOptions(Frozen):
+    """How the images of every data set are divided; a data set's own keys may override each."""
+
+    image_size: int | None = Field(None, ge=4, description="Side in pixels; null takes the data set's own.")
+    labels_per_class: int | None = Field(None, ge=1, description="Labelled training images per class; null: all.")
+    label_fraction: float | None = Field(None, gt=0, le=1, description="Labelled fraction of each class; null: all.")
+    subset_seed: Literal["fixed", "per_seed"] = Field(
+        "fixed", description="Whether each seed draws its own labelled subset (per_seed) or all share one (fixed)."
+    )
+    validation: Amount = Field(
+        0.1, description="Validation part where the source has none: images (whole number) or fraction (< 1)."
+    )
+    test: Amount = Field(
+        0.2, description="Test part where the source has none: images (whole number) or fraction (< 1)."
+    )
+    split_seed: int = Field(0, ge=0, description="Seed of the parts that are drawn.")
+    augment: dict[str, Any] | None = Field(None, description="Training augmentation; null takes the data set's own.")
+
+    @field_validator("label_fraction")
+    @classmethod
+    def _one_limit(cls, value: float | None, info: ValidationInfo) -> float | None:
+        if value is not None and info.data.get("labels_per_class") is not None:
+            raise ValueError("labels_per_class and label_fraction exclude each other; leave one out")
+        return value
+
+    @field_validator("test")
+    @classmethod
+    def _something_left(cls, value: int | float, info: ValidationInfo) -> int | float:
+        validation = info.data.get("validation")
+        if isinstance(value, float) and isinstance(validation, float) and value + validation >= 1:
+            raise ValueError(f"validation ({validation:g}) and test ({value:g}) leave no image for training")
+        return value
+
+
+class PretrainOptions(Frozen):
+    """Self-supervised pre-training of a backbone on each data set's own training images, without labels."""
+
+    method: str = Field("moco_v2", description="Name of a pre-training method.")
+    params: dict[str, Any] = Field({}, description="Its parameters.")
+    train: dict[str, Any] = Field({}, description="Its training recipe; keys of `train`.")
+    augment: dict[str, Any] = Field(
+        {}, description="Its augmentation; keys of `data.augment`, over the data set's own."
+    )
+    seed: int | None = Field(None, ge=0, description="Its seed; null derives it from the study's.")
+
+
+class BackboneOptions(Frozen):
+    """An architecture and where its weights come from: pre-training, a checkpoint, or chance."""
+
+    arch: str | None = Field(None, description="Name of an architecture; null takes the label.")
+    params: dict[str, Any] = Field({}, description="Its parameters.")
+    pretrain: PretrainOptions | None = Field(None, description="Pre-train it first.")
+    checkpoint: str | None = Field(None, description="A file of weights that coretune wrote.")
+
+    @field_validator("checkpoint")
+    @classmethod
+    def _one_origin(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is not None and info.data.get("pretrain") is not None:
+            raise ValueError("pretrain and checkpoint exclude each other; leave one out")
+        return value
+
+
+class SearchOptions(Frozen):
+    """The search of each cell. Every cell has the same budget; trial 0 is the default configuration."""
+
+    sampler: Literal["tpe", "random", "grid", "gp"] = Field("tpe", description="Optuna's sampler, or the whole grid.")
+    trials: int = Field(20, ge=1, description="Configurations per cell.")
+    repeats: int = Field(1, ge=1, description="Runs per configuration, each with a search seed of its own; averaged.")
+    pruner: Literal["none", "successive_halving", "hyperband", "median", "wilcoxon"] = Field(
+        "none", description="Optuna's pruner: it sees epochs, or with repeats > 1 finished repeats."
+    )
+
+
+class FinalsOptions(Frozen):
+    """The final runs: each cell's choice, trained again with seeds that the search never used."""
+
+    seeds: int = Field(6, ge=1, description="Final seeds per cell, the same in all cells, so that methods are paired.")
+    weights: Literal["last", "best"] = Field(
+        "last", description="Which weights are tested: of the last epoch, or of the best on the validation part."
+    )
+
+
+class Objective(Frozen):
+    """What the search optimises, on the validation part."""
+
+    metric: Literal["top1", "mean_per_class", "cross_entropy"] = Field("top1", description="Metric.")
+    direction: Literal["max", "min"] | None = Field(None, description="max or min; null takes the metric's own.")
+
+
+class Resources(Frozen):
+    """What runs get. Nothing here changes a result beyond rounding, so nothing here is part of a run's identity."""
+
+    slots: int | None = Field(None, ge=1, description="Runs at a time; null: as many as the machine or cluster holds.")
+    cpus: float = Field(1, gt=0, description="CPUs per worker.")
+    gpus: float = Field(0, ge=0, description="GPUs per worker; fractions share one.")
+    workers: int = Field(1, ge=1, description="Workers per run.")
+    threads: int | None = Field(None, ge=1, description="Torch threads per worker; null: as many as its CPUs.")
+    micro_batch: int | None = Field(
+        None, ge=1, description="Samples whose activations are in memory at once; null: the whole batch."
+    )
+    channels_last: bool = Field(False, description="Memory format of images and convolutions.")
+    deterministic: bool = Field(True, description="Ask torch for deterministic algorithms.")
+
+
+class Study(Frozen):
+    """What one YAML file asks for."""
+
+    name: Label = Field(description="Name of the study and of its results directory.")
+    description: str = Field("", description="What it shows.")
+    preset: Literal["smoke", "cpu", "paper"] | None = Field(
+        None,
+        description="Defaults for everything not said: `cpu` (minutes on a laptop), `paper` (the published recipe); "
+        "`smoke` limits what is said, to see in a minute whether a study runs.",
+    )
+    seed: int = Field(0, ge=0, description="All seeds follow from it.")
+    plugins: tuple[str, ...] = Field((), description="Python files with COMPONENTS, relative to the study file.")
+    datasets: dict[Label, dict[str, Any]] = Field(
+        min_length=1,
+        description="Label → `dataset` (its name; null takes the label), `path`, its parameters, keys of data.",
+    )
+    backbones: dict[Label, BackboneOptions] = Field(min_length=1, description="Label → architecture and weights.")
+    methods: dict[Label, dict[str, Any]] = Field(
+        min_length=1,
+        description="Label → `method` (its name; null takes the label), its parameters, `train`. A parameter may be a "
+        "search space: {uniform|log_uniform|int: [low, high]} or {choice: [...]}, with default: value.",
+    )
+    data: DataOptions = Field(DataOptions(), description="How the images of every data set are divided.")
+    train: dict[str, Any] = Field({}, description="The training recipe of all methods; values may be search spaces.")
+    search: Annotated[
+        Annotated[SearchOptions, Tag("mapping")] | Annotated[Literal["none"], Tag("word")],
+        Discriminator(lambda value: "word" if isinstance(value, str) else "mapping"),
+    ] = Field(SearchOptions(), description="The search of each cell; `none` compares the defaults.")
+    finals: FinalsOptions = Field(FinalsOptions(), description="The final runs of each cell.")
+    objective: Objective = Field(Objective(), description="What the search optimises.")
+    baseline: str | None = Field(
+        None, description="Label of the method that others are compared with; null: the first."
+    )
+    resources: Resources = Field(Resources(), description="What runs get: slots, CPUs, GPUs, threads.")
+    keep: Literal["finals", "all", "none"] = Field("finals", description="Whose weights stay when the study is done.")
+
+    @field_validator("baseline")
+    @classmethod
+    def _baseline_exists(cls, value: str | None, info: ValidationInfo) -> str | None:
+        labels = info.data.get("methods")
+        if value is not None and labels is not None and value not in labels:
+            raise ValueError(f"no method has the label {value!r}{nearest(value, labels)}")
+        return value
+
+    @property
+    def direction(self) -> Literal["max", "min"]:
+        """Whether the objective is maximised or minimised."""
+        return self.objective.direction or ("min" if self.objective.metric == "cross_entropy" else "max")
+
+    @property
+    def baseline_label(self) -> str:
+        """The method that others are compared with."""
+        return self.baseline or next(iter(self.methods))

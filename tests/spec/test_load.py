@@ -1,0 +1,415 @@
+# ruff: noqa: E501 - a table of messages reads best with one row a line
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import coretune_studies
+from coretune.errors import StudyError
+from coretune.spec.load import LoadedStudy, find_study, load_study, resolve_study, shipped_studies
+from coretune.spec.yamlfile import parse_yaml
+
+STUDIES = sorted(Path(coretune_studies.__path__[0]).rglob("*.yaml"))
+
+GOOD = """\
+name: good
+datasets:
+  digits:
+    validation: 200
+    labels_per_class: 5
+backbones:
+  small:
+    arch: small_resnet
+    pretrain: {train: {epochs: 4}}
+methods:
+  ce:
+  core_tuning:
+    eta: {log_uniform: [0.01, 1], default: 0.5}
+train:
+  lr: {log_uniform: [0.003, 0.3], default: 0.03}
+"""
+
+
+def resolve(text: str, *sets: str) -> LoadedStudy:
+    return resolve_study(parse_yaml(text, "s.yaml"), sets)
+
+
+def problems_of(text: str, *sets: str) -> list[str]:
+    with pytest.raises(StudyError) as caught:
+        resolve(text, *sets)
+    return str(caught.value).splitlines()
+
+
+def problem_of(text: str, *sets: str) -> str:
+    (line,) = problems_of(text, *sets)
+    return line
+
+
+@pytest.mark.parametrize("file", STUDIES, ids=lambda path: path.stem)
+def test_every_shipped_study_loads(file: Path) -> None:
+    loaded = load_study(file)
+    assert loaded.cells
+    assert file.read_text().startswith("#"), "a study opens with a comment: what it shows, launch line, needs, time"
+    assert load_study(file, ["preset=smoke"]).study.finals.seeds <= 2
+
+
+def test_there_are_shipped_studies() -> None:
+    assert STUDIES
+    assert set(shipped_studies()) == {file.stem for file in STUDIES}
+    assert find_study("quickstart").name == "quickstart.yaml"
+
+
+def test_a_good_study() -> None:
+    loaded = resolve(GOOD)
+    assert [cell.key for cell in loaded.cells] == ["digits--ce--small", "digits--core_tuning--small"]
+    core = loaded.cells[1].method
+    assert core.defaults == {"method.eta": 0.5, "method.temperature": 0.07, "method.alpha": 1.0, "train.lr": 0.03}
+    assert loaded.study.baseline_label == "ce"
+    assert loaded.study.direction == "max"
+
+
+def test_empty_sections_count_as_absent() -> None:
+    assert resolve(GOOD + "data:\nsearch:\nfinals:\nresources:\nplugins:\n").study.finals.seeds == 6
+
+
+def test_a_list_of_labels_means_a_mapping() -> None:
+    assert resolve(GOOD.replace("methods:\n  ce:\n", "x:\n").split("x:")[0] + "methods: [ce, core_tuning]\n").cells
+
+
+# --- overrides -------------------------------------------------------------------------------------------------
+
+
+def test_sets_override_by_path() -> None:
+    loaded = resolve(
+        GOOD, "train.epochs=5", "search.trials=3", "methods.ce.train.lr=1e-4", "train.epochs=6", "data.test=9"
+    )
+    assert loaded.cells[0].method.train == {"epochs": 6, "lr": 1e-4}
+    assert loaded.study.search.trials == 3  # type: ignore[union-attr]
+    assert loaded.cells[0].dataset.options.test == 9
+
+
+def test_sets_reach_into_a_list_of_labels() -> None:
+    text = GOOD.split("methods:")[0] + "methods: [ce, core_tuning]\n"
+    assert resolve(text, "methods.core_tuning.eta=0.5").cells[1].method.params == {"eta": 0.5}
+    assert [cell.method.label for cell in resolve(text, "methods=[core_tuning]").cells] == ["core_tuning"]
+    assert resolve(GOOD, "methods=[core_tuning]").cells[0].method.params == {}
+
+
+def test_sets_may_be_spaces_and_null() -> None:
+    assert "train.lr" in resolve(GOOD, "train={lr: {choice: [0.1, 0.2]}}").cells[0].method.space
+    assert resolve(GOOD, "train.clip_norm=null", "data=").cells[0].method.train["clip_norm"] is None
+
+
+def test_sets_are_checked_like_the_file() -> None:
+    assert problem_of(GOOD, "train.epochs=abc") == "--set train.epochs=abc: train.epochs: is a whole number, got 'abc'"
+    assert problem_of(GOOD, "trian.epochs=1") == "--set trian.epochs=1: trian: unknown key; did you mean train?"
+    assert "did you mean epochs" in problem_of(GOOD, "train.epoch=1")
+    assert problem_of(GOOD, "methods=[nope]").startswith("--set methods=[nope]: methods.nope: unknown method 'nope'")
+
+
+def test_the_file_is_not_changed_by_overrides() -> None:
+    document = parse_yaml(GOOD)
+    resolve_study(document, ["methods.core_tuning.eta=0.1", "train.lr=1"])
+    assert resolve_study(document).cells[1].method.defaults["method.eta"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("item", "message"),
+    [
+        ("train.epochs", "--set train.epochs: needs key=value, e.g. train.epochs=5"),
+        ("=5", "--set =5: needs key=value, e.g. train.epochs=5"),
+        ("a..b=5", "--set a..b=5: needs key=value, e.g. train.epochs=5"),
+        ("name.x=5", "--set name.x=5: name.x: name is 'good', which has no key 'x'"),
+        ("train.lr=[", "--set train.lr=[: train.lr: is no valid YAML"),
+    ],
+)
+def test_overrides_that_cannot_be_applied(item: str, message: str) -> None:
+    assert problem_of(GOOD, item).startswith(message)
+
+
+def test_a_cause_by_override_is_named_beside_the_line() -> None:
+    text = GOOD + "  batch: 100\n  contrast_batch: 50\n"
+    assert problem_of(text, "train.contrast_batch=30") == (
+        "s.yaml:14: train: batch must be a multiple of contrast_batch, got 100 and 30; 90 would do "
+        "(with --set train.contrast_batch=30)"
+    )
+
+
+# --- what is wrong ---------------------------------------------------------------------------------------------
+
+
+def edit(old: str, new: str) -> str:
+    assert old in GOOD
+    return GOOD.replace(old, new)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (edit("  digits:", "  digitz:"), "s.yaml:3: datasets.digitz: unknown dataset 'digitz'; did you mean digits?"),
+        (edit("small_resnet", "small_resnt"), "s.yaml:8: backbones.small.arch: unknown backbone 'small_resnt'; did you mean small_resnet?"),
+        (edit("  core_tuning:", "  core_tunin:"), "s.yaml:12: methods.core_tunin: unknown method 'core_tunin'; did you mean core_tuning?"),
+        (edit("  ce:", "  mine: {method: c}"), "s.yaml:11: methods.mine.method: unknown method 'c'; did you mean ce?"),
+        (edit("eta:", "etta:"), "s.yaml:13: methods.core_tuning.etta: unknown key; did you mean eta?"),
+        (edit("  ce:", "  ce: {trian: {}}"), "s.yaml:11: methods.ce.trian: unknown key; did you mean train?"),
+        (edit("  ce:", "  ce: {train: 3}"), "s.yaml:11: methods.ce.train: is a mapping of the recipe's keys, got 3"),
+        (edit("  ce:", "  ce: {method: 3}"), "s.yaml:11: methods.ce.method: is text, got 3"),
+        (edit("  ce:", "  ce: 3"), "s.yaml:11: methods.ce: is a mapping of keys to values, got 3"),
+        (edit("  ce:", "  c.e: {method: ce}"), "s.yaml:11: methods.c.e: 'c.e' is no label: letters, digits, _ and +, single hyphens between; first a letter or digit"),
+        (edit("  ce:", "  c--e: {method: ce}"), "s.yaml:11: methods.c--e: 'c--e' is no label: letters, digits, _ and +, single hyphens between; first a letter or digit"),
+        (edit("  ce:", "  c/e: {method: ce}"), "s.yaml:11: methods.c/e: 'c/e' is no label: letters, digits, _ and +, single hyphens between; first a letter or digit"),
+        (edit("  ce:", f"  {'c' * 65}: {{method: ce}}"), f"s.yaml:11: methods.{'c' * 65}: a label has at most 64 characters, got 65"),
+        (edit("  ce:", "  CE: {method: ce}\n  ce:"), "s.yaml:12: methods.ce: differs from CE only in case; give it another label"),
+        (edit("validation: 200", "validation: 1.0"), "s.yaml:4: datasets.digits.validation: a fraction lies below 1, got 1.0; write 1 for a number of images"),
+        (edit("validation: 200", "validation: 200.0"), "s.yaml:4: datasets.digits.validation: a fraction lies below 1, got 200.0; write 200 for a number of images"),
+        (edit("validation: 200", "validation: 0"), "s.yaml:4: datasets.digits.validation: is a number of images (a whole number) or a fraction between 0 and 1, got 0"),
+        (edit("validation: 200", "validation: null"), "s.yaml:4: datasets.digits.validation: is a number of images (a whole number) or a fraction between 0 and 1, got null"),
+        (edit("validation: 200", "validation: 0.9"), "s.yaml:3: datasets.digits.test: validation (0.9) and test (0.2) leave no image for training"),
+        (edit("labels_per_class: 5", "labels_per_class: 5.5"), "s.yaml:5: datasets.digits.labels_per_class: is a whole number, got 5.5"),
+        (edit("labels_per_class: 5", "labels_per_clas: 5"), "s.yaml:5: datasets.digits.labels_per_clas: unknown key; did you mean labels_per_class?"),
+        (edit("labels_per_class: 5", "labels_per_class: 5\n    label_fraction: 0.1"), "s.yaml:6: datasets.digits.label_fraction: labels_per_class and label_fraction exclude each other; leave one out"),
+        (edit("labels_per_class: 5", "augment: {flop: true}"), "s.yaml:5: datasets.digits.augment.flop: unknown key; did you mean flip?"),
+        (edit("labels_per_class: 5", "path: [a]"), "s.yaml:5: datasets.digits.path: is text, got [\"a\"]"),
+        (edit("  digits:", "  folder:"), "s.yaml:3: datasets.folder: data set folder needs a path: the folder of its images"),
+        (edit("{epochs: 4}", "{epochs: 0}"), "s.yaml:9: backbones.small.pretrain.train.epochs: is at least 1, got 0"),
+        (edit("{epochs: 4}", "{version: 2}"), "s.yaml:9: backbones.small.pretrain.train.version: unknown key; did you mean precision?"),
+        (edit("{epochs: 4}", "{batch: 200, contrast_batch: 64}"), "s.yaml:9: backbones.small.pretrain.train: batch must be a multiple of contrast_batch, got 200 and 64; 192 would do"),
+        (edit("{train: {epochs: 4}}", "{method: moco_v3}"), "s.yaml:9: backbones.small.pretrain.method: unknown pretraining 'moco_v3'; did you mean moco_v2?"),
+        (edit("{train: {epochs: 4}}", "{params: {queu: 4}}"), "s.yaml:9: backbones.small.pretrain.params.queu: unknown key; did you mean queue?"),
+        (edit("pretrain: {train: {epochs: 4}}", "pretrain: {}\n    checkpoint: x"), "s.yaml:10: backbones.small.checkpoint: pretrain and checkpoint exclude each other; leave one out"),
+        (GOOD + "  epochs: null\n", "s.yaml:16: train.epochs: is a whole number, got null"),
+        (GOOD + "  epochs: true\n", "s.yaml:16: train.epochs: is a number, got true"),
+        (GOOD + "  epochs: {uniform: [1, 9]}\n", "s.yaml:16: train.epochs: is a whole number, got 3.5464790894703255 (in the search space uniform [1, 9])"),
+        (GOOD + "  epochs: {int: [0, 9]}\n", "s.yaml:16: train.epochs: is at least 1, got 0 (in the search space int [0, 9])"),
+        (GOOD + "  epochs: {int: [9, 1]}\n", "s.yaml:16: train.epochs: int needs [low, high] with low < high, got [9, 1]"),
+        (GOOD + "  epoch: {int: [1, 9]}\n", "s.yaml:16: train.epoch: unknown key; did you mean epochs?"),
+        (GOOD + "  optimizer: {choice: [sgd, adam]}\n", "s.yaml:16: train.optimizer: is one of sgd, adamw, got 'adam'; did you mean adamw? (in the search space choice ['sgd', 'adam'])"),
+        (GOOD + "  batch: {choice: [64, 100]}\n", "s.yaml:14: train: batch must be a multiple of contrast_batch, got 100 and 64; 64 would do (the search may propose lr = 0.003, batch = 100)"),
+        (GOOD + "baseline: core\n", "s.yaml:16: baseline: no method has the label 'core'; did you mean core_tuning?"),
+        (GOOD + "search: {trails: 3}\n", "s.yaml:16: search.trails: unknown key; did you mean trials?"),
+        (GOOD + "search: random\n", "s.yaml:16: search: is one of none, got 'random'"),
+        (GOOD + "objective: {metric: top5}\n", "s.yaml:16: objective.metric: is one of top1, mean_per_class, cross_entropy, got 'top5'; did you mean top1?"),
+        (GOOD + "preset: fast\n", "s.yaml:16: preset: is one of smoke, cpu, paper, got 'fast'"),
+        (GOOD + "plugins: ./a.py\n", "s.yaml:16: plugins: is a list, got './a.py'"),
+        (GOOD + "sede: 1\n", "s.yaml:16: sede: unknown key; did you mean seed?"),
+        (edit("name: good", "name: my study"), "s.yaml:1: name: 'my study' is no label: letters, digits, _ and +, single hyphens between; first a letter or digit"),
+        (edit("name: good", "name: 2026"), "s.yaml:1: name: is text, got 2026; put it in quotes"),
+        (edit("name: good\n", ""), "s.yaml:1: name: is required"),
+    ],
+)  # fmt: skip
+def test_one_problem_has_one_message(text: str, expected: str) -> None:
+    assert problem_of(text) == expected
+
+
+def test_all_problems_come_at_once_in_the_order_of_lines() -> None:
+    text = """\
+name: bad/name
+datasets: {digits: {validation: -1, crop: 1}, nope: {}}
+backbones: {small: {arch: small_resnet, params: {widths: []}, pretrain: {train: {lr: -1}, augment: {rotation: 999}}}}
+methods:
+  ce: {eta: 1}
+  core_tuning: {eta: -1, tau: 1, train: [1]}
+  other: {method: nope, train: {lr: 0}}
+train: {epochs: 0, lr: {uniform: [2, 1]}, momentun: 0.9}
+search: {trials: 0, sampler: x}
+finals: 3
+unknown: 1
+baseline: nothing
+"""
+    found = problems_of(text)
+    lines = [int(line.split(":")[1]) for line in found]
+    assert lines == sorted(lines)
+    assert len(set(found)) == len(found)
+    keys = [line.split(": ")[1] for line in found]
+    assert sorted(keys) == sorted(
+        [
+            "name", "datasets.digits.validation", "datasets.digits.crop", "datasets.nope",
+            "backbones.small.params.widths", "backbones.small.pretrain.train.lr",
+            "backbones.small.pretrain.augment.rotation", "methods.ce.eta", "methods.core_tuning.eta",
+            "methods.core_tuning.tau", "methods.core_tuning.train", "methods.other.method", "methods.other.train.lr",
+            "train.epochs", "train.lr", "train.momentun", "search.trials", "search.sampler", "finals", "unknown",
+            "baseline",
+        ]
+    )  # fmt: skip
+
+
+def test_list_items_have_their_own_lines() -> None:
+    text = GOOD.split("methods:")[0] + "methods:\n- ce\n- nope\n- ce\n- {a: b}\n"
+    assert [line.split(":")[1] for line in problems_of(text)] == ["12", "13", "14"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "is empty"),
+        ("# nothing", "is empty"),
+        ("- a", "is no mapping"),
+        ("hello", "is no mapping"),
+        ("{}", "name: is required"),
+        ("name: x\ndatasets: []\nbackbones: {}\nmethods:\n", "needs at least one entry"),
+    ],
+)
+def test_no_study_at_all(text: str, message: str) -> None:
+    found = problems_of(text)
+    assert any(message in line for line in found)
+    assert all(line.startswith("s.yaml:") for line in found)
+
+
+# --- files and plug-ins ----------------------------------------------------------------------------------------
+
+
+def test_paths_are_relative_to_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    text = GOOD.replace("  digits:\n", "  mine:\n    path: ../images\n").replace(
+        "pretrain: {train: {epochs: 4}}", "checkpoint: ~/w"
+    )
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "s.yaml").write_text(text)
+    (cell, _) = load_study(tmp_path / "a" / "s.yaml").cells
+    assert cell.dataset.path == str(tmp_path / "images")
+    assert cell.dataset.ref.name == "folder"
+    assert cell.backbone.checkpoint == str(tmp_path / "home" / "w")
+
+
+def test_files_that_are_no_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "quickstart").mkdir()
+    assert load_study("quickstart").study.name == "quickstart"
+    for name in ("quickstar", "a\0b", "x" * 5000):
+        with pytest.raises(StudyError, match="does not exist"):
+            load_study(name)
+    with pytest.raises(StudyError, match="did you mean quickstart"):
+        load_study("quickstar")
+    with pytest.raises(StudyError, match="directory"):
+        load_study(tmp_path)
+    (tmp_path / "big.yaml").write_bytes(b"a: 1\n" * 2_000_000)
+    with pytest.raises(StudyError, match=r"10\.0 MB large"):
+        load_study("big.yaml")
+    (tmp_path / "binary.yaml").write_bytes(os.urandom(4096))
+    with pytest.raises(StudyError):
+        load_study("binary.yaml")
+
+
+PLUGIN = """
+from pydantic import Field
+from coretune.spec.components import Component
+from coretune.spec.frozen import Frozen
+class Parameters(Frozen):
+    beta: float = Field(0.5, ge=0, description="Strength.")
+COMPONENTS = [Component(kind="method", name="mine", target=":X", summary="", parameters=Parameters)]
+"""
+
+
+def test_a_plugin_is_found_beside_the_study(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(PLUGIN)
+    study = tmp_path / "s.yaml"
+    study.write_text(GOOD.replace("  ce:\n", "  mine: {beta: 2}\n") + "plugins: [./mine.py]\n")
+    loaded = load_study(study)
+    assert loaded.plugins == (str(tmp_path / "mine.py"),)
+    assert loaded.cells[0].method.params == {"beta": 2}
+    study.write_text(GOOD.replace("  ce:\n", "  mine: {betta: 2}\n") + "plugins: [./mine.py]\n")
+    with pytest.raises(StudyError, match=r"s.yaml:11: methods.mine.betta: unknown key; did you mean beta\?"):
+        load_study(study)
+
+
+def test_a_broken_plugin_has_its_line_and_its_names_are_not_blamed(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(PLUGIN)
+    (tmp_path / "bad.py").write_text("1 / 0")
+    study = tmp_path / "s.yaml"
+    text = (
+        GOOD.replace("  ce:\n", "  mine: {beta: 2}\n  other: {}\n")
+        + "plugins:\n- ./mine.py\n- ./bad.py\n- ./no.py\nseed: x\n"
+    )
+    study.write_text(text)
+    with pytest.raises(StudyError) as caught:
+        load_study(study)
+    assert [(problem.key, problem.line) for problem in caught.value.problems] == [
+        ("plugins.1", 19),
+        ("plugins.2", 20),
+        ("seed", 21),
+    ]
+    assert "ZeroDivisionError" in str(caught.value)
+
+
+# --- fuzz ------------------------------------------------------------------------------------------------------
+
+KEY_NAMES = """
+name datasets backbones methods data train search finals objective baseline resources keep seed preset plugins
+digits folder small_resnet ce core_tuning eta lr epochs batch contrast_batch warmup_epochs method dataset path arch
+params pretrain checkpoint augment crop_scale validation test labels_per_class label_fraction trials
+uniform log_uniform int choice default
+"""
+KEYS = st.sampled_from(KEY_NAMES.split()) | st.text(max_size=6)
+SCALARS = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(10**30), 10**30)
+    | st.floats()
+    | KEYS
+    | st.sampled_from(["none", "smoke", "cpu", "paper", "a/b", "../x", "~", "~nobody/x", "\x1f", "per_seed"])
+)
+VALUES = st.recursive(
+    SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=4), max_leaves=12
+)
+BASE = yaml.safe_load(GOOD)
+
+
+def place(base: Any, path: list[str], value: Any) -> Any:
+    if not path or not isinstance(base, dict):
+        return value
+    return {**base, path[0]: place(base.get(path[0], {}), path[1:], value)}
+
+
+def check(value: Any) -> None:
+    text = yaml.dump(value, allow_unicode=True, sort_keys=False)
+    try:
+        loaded = resolve(text)
+    except StudyError as error:
+        assert all(problem.line is not None and problem.message for problem in error.problems)
+        assert len(set(error.problems)) == len(error.problems)
+    else:
+        for cell in loaded.cells:
+            said = {"fingerprint": "0" * 64, "weights": "random", "seed": 1, "subset_seed": 1}
+            assert cell.spec(loaded.catalog, {}, **said).run_id
+            assert cell.spec(
+                loaded.catalog, {p: space.edges()[-1] for p, space in cell.method.space.items()}, **said
+            ).run_id
+
+
+FUZZ = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+@FUZZ
+@given(st.dictionaries(KEYS, VALUES, max_size=6) | VALUES)
+def test_any_value_loads_or_is_refused(value: Any) -> None:
+    check(value)
+
+
+@FUZZ
+@given(st.lists(st.sampled_from([
+    ["train", "epochs"], ["train", "batch"], ["train", "lr"], ["train"], ["methods", "ce"], ["methods", "core_tuning", "eta"],
+    ["methods", "core_tuning", "train"], ["methods", "core_tuning", "projection_hidden"], ["datasets", "digits"],
+    ["datasets", "digits", "validation"], ["datasets", "digits", "path"], ["datasets", "digits", "augment", "crop_scale"],
+    ["backbones", "small", "params"], ["backbones", "small", "pretrain"], ["backbones", "small", "pretrain", "train"],
+    ["backbones", "small", "checkpoint"], ["data"], ["data", "test"], ["search"], ["preset"], ["plugins"], ["baseline"], ["seed"],
+]), min_size=1, max_size=3), st.data())  # fmt: skip
+def test_any_change_of_a_good_study_loads_or_is_refused(paths: list[list[str]], data: st.DataObject) -> None:
+    value: Any = BASE
+    for path in paths:
+        value = place(value, path, data.draw(VALUES))
+    check(value)
+
+
+@FUZZ
+@given(st.text(max_size=20) | st.builds("{}={}".format, KEYS, st.text(max_size=8)))
+def test_any_override_is_applied_or_refused(item: str) -> None:
+    try:
+        resolve(GOOD, item)
+    except StudyError as error:
+        assert error.problems

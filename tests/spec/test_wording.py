@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import pytest
+from pydantic import Field, ValidationError
+
+from coretune.spec.frozen import Frozen
+from coretune.spec.run import AugmentSpec
+from coretune.spec.study import BackboneOptions, Study
+from coretune.spec.wording import describe, locate, nearest, shown
+
+
+class Inner(Frozen):
+    depth: int = Field(1, ge=1, le=9)
+
+
+class Outer(Frozen):
+    inner: Inner = Inner()
+    many: dict[str, Inner] = Field({})
+    listed: tuple[Inner, ...] = ()
+    either: int | str = 3
+    word: Literal["alpha", "beta"] | None = None
+    ratio: float = Field(0.5, gt=0, lt=1)
+    code: str = Field("a", pattern="^a+$", description="the letter a, at least once")
+    flag: bool = False
+    text: str = ""
+
+
+def messages(model: type[Frozen], raw: Any) -> dict[str, str]:
+    with pytest.raises(ValidationError) as caught:
+        model.model_validate(raw)
+    found: dict[Any, list[Any]] = {}
+    for detail in caught.value.errors():
+        spot = locate(model, detail["loc"])
+        found.setdefault(spot, []).append(detail)
+    return {".".join(map(str, spot.path)): describe(details, spot) for spot, details in found.items()}
+
+
+@pytest.mark.parametrize(
+    ("raw", "expected"),
+    [
+        ({"iner": 1}, {"iner": "unknown key; did you mean inner?"}),
+        ({"inner": {"dept": 1}}, {"inner.dept": "unknown key; did you mean depth?"}),
+        ({"many": {"depth": {"dept": 1}}}, {"many.depth.dept": "unknown key; did you mean depth?"}),
+        ({"many": {"x": {"zzz": 1}}}, {"many.x.zzz": "unknown key; known: depth"}),
+        ({"listed": [{"depth": 1}, {"depth": 0}]}, {"listed.1.depth": "is at least 1, got 0"}),
+        ({"inner": {"depth": 5.5}}, {"inner.depth": "is a whole number, got 5.5"}),
+        ({"inner": {"depth": None}}, {"inner.depth": "is a whole number, got null"}),
+        ({"inner": {"depth": True}}, {"inner.depth": "is a number, got true"}),
+        ({"inner": 3}, {"inner": "is a mapping of keys to values, got 3"}),
+        ({"many": [1]}, {"many": "is a mapping of keys to values, got [1]"}),
+        ({"listed": "abc"}, {"listed": "is a list, got 'abc'"}),
+        ({"either": [1]}, {"either": "is a whole number or text, got [1]"}),
+        ({"word": "alpa"}, {"word": "is one of alpha, beta, got 'alpa'; did you mean alpha?"}),
+        ({"word": 7}, {"word": "is one of alpha, beta, got 7"}),
+        ({"ratio": 0}, {"ratio": "is greater than 0.0, got 0"}),
+        ({"ratio": 1}, {"ratio": "is less than 1.0, got 1"}),
+        ({"ratio": float("inf")}, {"ratio": "is a finite number, got inf"}),
+        ({"ratio": "half"}, {"ratio": "is a number, got 'half'"}),
+        ({"code": "b"}, {"code": "'b' has not the right form: the letter a, at least once"}),
+        ({"flag": "perhaps"}, {"flag": "is true or false, got 'perhaps'"}),
+        ({"text": 3}, {"text": "is text, got 3; put it in quotes"}),
+    ],
+)
+def test_messages_say_what_would_be_right(raw: dict[str, Any], expected: dict[str, str]) -> None:
+    assert messages(Outer, raw) == expected
+
+
+def test_a_model_as_a_whole_has_no_path() -> None:
+    assert list(messages(AugmentSpec, {"crop_scale": [0.5, 2]}).values()) == [
+        "a crop is at most the whole image, 1.0, got [0.5, 2.0]"
+    ]
+
+
+def study(**changes: Any) -> dict[str, Any]:
+    return {"name": "x", "datasets": {"digits": {}}, "backbones": {"resnet18": {}}, "methods": {"ce": {}}} | changes
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"search": {"trials": 0}}, {"search.trials": "is at least 1, got 0"}),
+        ({"search": "tpe"}, {"search": "is one of none, got 'tpe'"}),
+        ({"search": 5}, {"search": "is a mapping of keys to values, got 5"}),
+        ({"methods": {"a.b": {}}}, {"methods.a.b": None}),
+        ({"backbones": {"b": {"pretrain": {"epochs": 1}}}}, {"backbones.b.pretrain.epochs": None}),
+        ({"backbones": {}}, {"backbones": "needs at least one entry"}),
+    ],
+)
+def test_unions_and_keys_leave_no_mark_in_a_path(changes: dict[str, Any], expected: dict[str, str | None]) -> None:
+    found = messages(Study, study(**changes))
+    assert list(found) == list(expected)
+    for key, message in expected.items():
+        assert message is None or found[key] == message
+
+
+def test_locate_finds_the_model_that_owns_a_key() -> None:
+    spot = locate(Study, ("backbones", "b", "arch"))
+    assert spot.owner is BackboneOptions
+    assert spot.field is BackboneOptions.model_fields["arch"]
+    assert locate(Study, ("datasets", "[key]", "[key]")).path == ("datasets", "[key]")
+    assert locate(Study, ("datasets", "d", "anything", 3)).path == ("datasets", "d", "anything", 3)
+
+
+def test_nearest_and_shown() -> None:
+    assert nearest("epoch", ["epochs", "lr"]) == "; did you mean epochs?"
+    assert nearest("zzz", ["b", "a"]) == "; known: a, b"
+    assert nearest("zzz", []) == "; known: none"
+    assert [shown(value) for value in (None, True, 0.0, "a", [1, "b"], {"a": None})] == [
+        "null", "true", "0.0", "'a'", '[1, "b"]', '{"a": null}',
+    ]  # fmt: skip
+    assert len(shown("x" * 1000)) == 60
