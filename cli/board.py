@@ -1,0 +1,165 @@
+"""The leaderboard on the screen: from a `Leaderboard` to what Rich draws. Pure functions, no input or output."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from coretune_cli.columns import DECORATION, Column, fitted
+
+if TYPE_CHECKING:
+    from coretune.report.leaderboard import Leaderboard, Row
+
+PERCENT = ("top1", "mean_per_class")
+BAR = 26
+
+
+@dataclass(frozen=True)
+class Axis:
+    """What the two ends of a bar stand for."""
+
+    low: float
+    high: float
+
+    def place(self, value: float, width: int) -> int:
+        """Returns the character, from 0 to width − 1, at which a value stands."""
+        share = (value - self.low) / (self.high - self.low)
+        return min(width - 1, max(0, math.floor(share * width)))
+
+
+def board(leaderboard: Leaderboard, width: int) -> RenderableType:
+    """Draws a leaderboard, and says under it what its numbers mean."""
+    several = len({row.dataset for row in leaderboard.rows}) > 1
+    rows = [*leaderboard.rows, *(leaderboard.means if several else ())]
+    axes = {name: axis([row for row in rows if row.dataset == name], leaderboard.metric) for name in _datasets(rows)}
+    head = Text.assemble((leaderboard.study, "bold"), "  ", (_objective(leaderboard), "dim"))
+    table = fitted(board_columns(leaderboard, axes, width), rows, width)
+    return Group(head, table, Text(""), *(footnote(text) for text in footnotes(leaderboard, axes)))
+
+
+def board_columns(leaderboard: Leaderboard, axes: dict[str, Axis | None], width: int) -> list[Column[Row]]:
+    """Returns the columns; the least important ones go where room is scarce."""
+    digits = 2 if leaderboard.metric in PERCENT else 4
+    length = BAR if width >= 120 else 16
+    backbones = {row.backbone for row in leaderboard.rows}
+    columns: list[Column[Row] | None] = [
+        Column("#", lambda row: "" if row.rank is None else str(row.rank), 0, "right"),
+        Column("data set", lambda row: row.dataset, least=6) if len(axes) > 1 else None,
+        Column("method", lambda row: Text(row.method, style="bold" if row.rank == 1 else ""), least=6),
+        Column("backbone", lambda row: row.backbone, DECORATION if len(backbones) == 1 else 0, least=6),
+        Column("n", lambda row: str(row.n), 1, "right"),
+        Column("mean ± s.e.", lambda row: spread(row, digits), 0, "right"),
+        Column("95 % interval", lambda row: interval_bar(row, axes.get(row.dataset), length), 6, fixed=length),
+        Column("", lambda row: interval(row.ci_low, row.ci_high, digits), 7, "right"),
+        Column(
+            f"− {leaderboard.baseline}", lambda row: difference(row, digits, leaderboard.baseline), 0, "right", least=9
+        ),
+        Column("(95 %)", lambda row: interval(row.diff_ci_low, row.diff_ci_high, digits), 8, "right"),
+        Column("p (t)", lambda row: p_value(row.p_paired_t), 0, "right"),
+        Column("p (W)", lambda row: p_value(row.p_wilcoxon), 5, "right"),
+        None if leaderboard.complete else Column("status", lambda row: Text(row.status, style="dim"), 3, least=9),
+    ]
+    rows = (*leaderboard.rows, *leaderboard.means)
+    without = () if any(row.mean is not None for row in rows) else ("95 % interval", "")
+    if leaderboard.baseline is None or all(row.diff is None for row in rows):
+        without = (*without, f"− {leaderboard.baseline}", "(95 %)", "p (t)", "p (W)")
+    return [column for column in columns if column is not None and column.title not in without]
+
+
+def axis(rows: Iterable[Row], metric: str) -> Axis | None:
+    """Returns the axis of the bars of one data set: all intervals, and a little room; None without a mean."""
+    values = [value for row in rows for value in (row.mean, row.ci_low, row.ci_high) if value is not None]
+    if not values:
+        return None
+    low, high = min(values), max(values)
+    room = max((high - low) * 0.08, 1e-3 * max(abs(high), abs(low), 1.0))
+    low, high = low - room, high + room
+    if metric in PERCENT:
+        return Axis(max(0.0, low), min(100.0, high))
+    return Axis(max(0.0, low), high)
+
+
+def interval_bar(row: Row, axis: Axis | None, width: int) -> Text:
+    """Draws a mean as a bar and its interval at the bar's end: `━━━━━━├──●──┤`."""
+    if axis is None or row.mean is None:
+        return Text("")
+    mean = axis.place(row.mean, width)
+    low = axis.place(row.ci_low, width) if row.ci_low is not None else mean
+    high = axis.place(row.ci_high, width) if row.ci_high is not None else mean
+    chars = ["━" if place < low else "─" if place <= high else " " for place in range(width)]
+    chars[low], chars[high], chars[mean] = "├", "┤", "●"
+    style = "green" if row.rank == 1 else "cyan"
+    return Text.assemble(("".join(chars[:low]), style), "".join(chars[low : high + 1]))
+
+
+def spread(row: Row, digits: int) -> Text:
+    """Writes a mean and its standard error."""
+    if row.mean is None:
+        return Text("–", style="dim")
+    tail = f" ± {row.stderr:.{digits}f}" if row.stderr is not None else ""
+    return Text.assemble((f"{row.mean:.{digits}f}", "bold" if row.rank == 1 else ""), (tail, "dim"))
+
+
+def interval(low: float | None, high: float | None, digits: int) -> Text:
+    """Writes an interval."""
+    known = "" if low is None or high is None else f"{low:.{digits}f} … {high:.{digits}f}"
+    return Text(known.replace("-", "−"), style="dim")
+
+
+def difference(row: Row, digits: int, baseline: str | None) -> Text:
+    """Writes the difference to the baseline, coloured only where its interval leaves out zero."""
+    if row.diff is None:
+        return Text("baseline" if row.method == baseline else "–", style="dim")
+    style = ""
+    if row.diff_ci_low is not None and row.diff_ci_high is not None and row.diff_ci_low * row.diff_ci_high > 0:
+        style = "green" if (row.diff > 0) == (row.direction == "max") else "red"
+    return Text(f"{row.diff:+.{digits}f}".replace("-", "−"), style=style)
+
+
+def p_value(p: float | None) -> str:
+    """Writes a p-value."""
+    if p is None:
+        return ""
+    return "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def footnotes(leaderboard: Leaderboard, axes: dict[str, Axis | None]) -> list[str]:
+    """Returns what a reader must know of the table: what ± means, the test, the selection, the bars' ends."""
+    ends = ", ".join(f"{name} {ends.low:.4g} to {ends.high:.4g}" for name, ends in axes.items() if ends is not None)
+    lines = [
+        "± is the standard error of the mean over n final seeds, not the standard deviation; intervals are 95 % "
+        "t-intervals over seeds."
+    ]
+    if any(row.diff is not None for row in leaderboard.rows):
+        lines.append(
+            f"− {leaderboard.baseline}: difference to the baseline, paired by seed; p (t) of a paired t-test, "
+            "p (W) of Wilcoxon's signed-rank test."
+        )
+    if leaderboard.selection_rule:
+        lines.append(f"Selection: {leaderboard.selection_rule}.")
+    if ends:
+        cut = any(axis is not None and axis.low > 0 for axis in axes.values())
+        lines.append(f"Bars{' do not begin at zero' if cut else ''}: {ends}.")
+    if not leaderboard.complete:
+        lines.append("Not complete: not every final run has its test score.")
+    return lines + [f"Note: {note.rstrip('.')}." for note in leaderboard.notes]
+
+
+def footnote(text: str) -> Text:
+    """Draws one remark under the table."""
+    return Text(text, style="bold magenta" if text.startswith("Not complete") else "dim")
+
+
+def _objective(leaderboard: Leaderboard) -> str:
+    unit = " %" if leaderboard.metric in PERCENT else " nats" if leaderboard.metric == "cross_entropy" else ""
+    better = "higher" if leaderboard.direction == "max" else "lower"
+    return f"test {leaderboard.metric}{unit}, {better} is better" if leaderboard.metric else "no cell has begun"
+
+
+def _datasets(rows: Sequence[Row]) -> list[str]:
+    return list(dict.fromkeys(row.dataset for row in rows))

@@ -1,0 +1,126 @@
+"""The `coretune` command: its groups, and how errors become messages and exit codes.
+
+Exit codes: 0 done, 1 some run failed, 2 the request is wrong, 3 the environment is not fit, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+from typer.main import get_command
+
+import coretune
+from coretune.errors import CoretuneError
+from coretune_cli import doctor, leaderboard, study
+from coretune_cli.output import discard
+
+INTERRUPTED = 130
+UNFIT = 3
+DEBUG = "--debug"
+
+app = typer.Typer(
+    name="coretune",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["--help", "-h"]},
+)
+app.add_typer(study.app)
+app.add_typer(leaderboard.app)
+app.command("doctor")(doctor.doctor)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"coretune {coretune.__version__}")
+        raise typer.Exit
+
+
+@app.callback(epilog="A first study, on real images, in minutes: coretune study run quickstart")
+def about(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Say which.")
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option(DEBUG, help="Show the traceback of an error; anywhere on the line, or CORETUNE_DEBUG=1.")
+    ] = False,
+) -> None:
+    """Fine-tune self-supervised vision models, and know what works."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command line and returns its exit code.
+
+    Args:
+        arguments: The words after `coretune`; default: those of the process.
+    """
+    words, debug = without_debug(sys.argv[1:] if arguments is None else arguments)
+    try:
+        code = run(words)
+        sys.stdout.flush()
+        return code
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        discard(sys.stdout)
+        return 0
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        message, code = explain(error)
+        if message and not debug:
+            print(message, file=sys.stderr)
+        return code
+
+
+def run(words: Sequence[str]) -> int:
+    """Runs a command line and returns what its command said, 0 if nothing. Errors are raised."""
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that cannot write τ or ━ gets a question mark, not a traceback.
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+    result = get_command(app).main(args=list(words), prog_name="coretune", standalone_mode=False)
+    return result if isinstance(result, int) else 0
+
+
+def without_debug(words: Sequence[str]) -> tuple[list[str], bool]:
+    """Returns the words without `--debug`, which may stand before or after the subcommand, and whether it was there."""
+    words = list(words)
+    end = words.index("--") if "--" in words else len(words)
+    kept = [word for word in words[:end] if word != DEBUG] + words[end:]
+    return kept, len(kept) < len(words) or os.environ.get("CORETUNE_DEBUG", "") not in ("", "0")
+
+
+def explain(error: Exception) -> tuple[str, int]:
+    """Returns the message and the exit code of an error."""
+    if isinstance(error, CoretuneError):
+        return f"coretune: {error}", error.exit_code
+    if isinstance(error, typer.Abort):
+        return "", INTERRUPTED
+    if hasattr(error, "format_message") and hasattr(error, "exit_code"):
+        return _usage_message(error), int(error.exit_code)
+    if isinstance(error, ImportError):
+        return f"coretune: cannot import {error.name or error}: {error}; `coretune doctor` says what is missing", UNFIT
+    if isinstance(error, OSError):
+        return f"coretune: {error.filename or 'system'}: {error.strerror or error}", UNFIT
+    where = f"{type(error).__name__}: {str(error).partition(os.linesep)[0]}"
+    return f"coretune: internal error, {where}\nPlease report it with what {DEBUG} shows.", 1
+
+
+def _usage_message(error: Exception) -> str:
+    """Returns what Typer says of a wrong command line, and where the right ones are described."""
+    said = str(getattr(error, "format_message")()).strip()  # noqa: B009 - Typer's errors share no public class
+    context = getattr(error, "ctx", None)
+    if not said:
+        return ""
+    command = context.command_path if context is not None else "coretune"
+    said = " ".join(said.split())
+    return f"coretune: {said[:1].lower()}{said[1:]}\nTry `{command} --help`."
+
+
+if __name__ == "__main__":
+    sys.exit(main())

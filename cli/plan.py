@@ -1,0 +1,105 @@
+"""`coretune study plan`: what a study would do, without doing it, and without its data if need be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Annotated, Any
+
+import typer
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from coretune_cli.arguments import JsonOption, OnlyOption, OutOption, SetOption, chosen_cells, parse_only
+from coretune_cli.columns import Column, fitted
+from coretune_cli.formats import plural
+from coretune_cli.output import console, show, show_json
+from coretune_cli.places import RESULTS
+
+
+def plan(
+    study: Annotated[
+        str, typer.Argument(metavar="STUDY", help="A study file, a shipped study (quickstart), or a results directory.")
+    ],
+    sets: SetOption = None,
+    only: OnlyOption = None,
+    out: OutOption = None,
+    as_json: JsonOption = False,
+) -> int:
+    """Say what a study would do: cells, trials, runs, what is recorded already. Trains nothing."""
+    from coretune.results.store import ResultsStore
+    from coretune.study.plan import make_plan
+    from coretune_cli.running import open_study
+
+    loaded, folder = open_study(study, sets or [])
+    cells = chosen_cells(loaded.cells, parse_only(only))
+    store = ResultsStore(out or folder or RESULTS / loaded.study.name)
+    value = make_plan(replace(loaded, cells=cells), store).to_dict()
+    if as_json:
+        show_json(value)
+    else:
+        show(plan_view(value, console().width))
+    return 0
+
+
+def plan_view(value: Mapping[str, Any], width: int) -> RenderableType:
+    """Draws a plan.
+
+    Args:
+        value: What `Plan.to_dict` returns.
+        width: Characters available.
+    """
+    totals, cells, prepare = value["totals"], value["cells"], value["prepare"]
+    parts: list[RenderableType] = [
+        Text.assemble((str(value["study"]), "bold"), ("  ", ""), (f"results in {value['results']}", "dim")),
+        Text(""),
+        fitted(_columns(), cells, width),
+    ]
+    for space in _spaces(cells):
+        parts.append(space)
+    if prepare:
+        parts += [Text(""), *(_prepare_line(item) for item in prepare)]
+    parts += [Text(""), Text(_totals(totals, len(cells)), style="bold")]
+    parts += [Text(f"note: {text}", style="dim") for text in value["notes"]]
+    return Group(*parts)
+
+
+def _columns() -> list[Column[Mapping[str, Any]]]:
+    return [
+        Column("data set", lambda cell: str(cell["dataset"]), least=6),
+        Column("method", lambda cell: str(cell["method"]), least=6),
+        Column("backbone", lambda cell: str(cell["backbone"]), 1, least=6),
+        Column("trials", lambda cell: f"{cell['trials']:,}", 0, "right"),
+        Column("search runs", lambda cell: f"{cell['runs_search']:,}", 2, "right"),
+        Column("final runs", lambda cell: f"{cell['runs_final']:,}", 2, "right"),
+        Column("recorded", lambda cell: _known(cell["recorded"]), 0, "right"),
+    ]
+
+
+def _spaces(cells: list[Mapping[str, Any]]) -> list[Text]:
+    """Draws the search spaces, once for all cells of a method that share one."""
+    spaces: dict[tuple[str, tuple[tuple[str, str], ...]], None] = {}
+    for cell in cells:
+        spaces[(str(cell["method"]), tuple((str(path), str(text)) for path, text in cell["space"].items()))] = None
+    lines = [Text("")]
+    for method, space in spaces:
+        said = ", ".join(f"{path} {text}" for path, text in space) or "nothing: the defaults are compared"
+        lines.append(Text.assemble((f"{method} searches ", "dim"), said))
+    return lines if spaces else []
+
+
+def _prepare_line(item: Mapping[str, Any]) -> Text:
+    recorded = {True: "recorded", False: "to be done", None: "unknown (data absent)"}[item["recorded"]]
+    run_id = f"  {item['run_id']}" if item["run_id"] else ""
+    return Text.assemble(("prepare  ", "dim"), str(item["label"]), (run_id, "dim"), f"  {recorded}")
+
+
+def _totals(totals: Mapping[str, Any], cells: int) -> str:
+    head = f"{plural(cells, 'cell')}, {plural(totals['trials'], 'trial')}, {plural(totals['runs'], 'run')}"
+    if totals["recorded"] is None or totals["to_train"] is None:
+        return f"{head}; recorded: unknown (data absent)"
+    return f"{head}: {totals['recorded']:,} recorded, {totals['to_train']:,} to train"
+
+
+def _known(number: int | None) -> str:
+    return "unknown" if number is None else f"{number:,}"

@@ -1,0 +1,190 @@
+"""`coretune study run` and `resume`: one thing under two names, because what is recorded is not done again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from coretune.errors import RequestError
+from coretune_cli.arguments import JsonOption, OnlyOption, OutOption, SetOption, chosen_cells, parse_only
+from coretune_cli.formats import parse_duration, plural
+from coretune_cli.output import note, show_json
+from coretune_cli.places import RESULTS, find_results
+
+if TYPE_CHECKING:
+    from coretune.results.record import Record
+    from coretune.spec.load import LoadedStudy
+    from coretune.study.engine import Outcome
+
+FAILED = 1
+INTERRUPTED = 130
+SHOWN_FAILURES = 3
+
+Observe = Callable[[Callable[[], dict[str, Any]]], AbstractContextManager[None]]
+
+TimeOption = Annotated[
+    str | None,
+    typer.Option("--time-limit", metavar="TIME", help="Stop cleanly, resumable, after 90s, 30m, 2h or 1h30m."),
+]
+SlotsOption = Annotated[
+    int | None,
+    typer.Option("--slots", min=1, help="Runs at a time; default: the study's, else what the machine holds."),
+]
+AddressOption = Annotated[
+    str | None,
+    typer.Option(
+        "--address", envvar="RAY_ADDRESS", help="A running Ray cluster; default: a local one, for this command."
+    ),
+]
+RetryOption = Annotated[
+    bool, typer.Option("--retry-failed", help="Train runs again that failed by themselves, e.g. NaN.")
+]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a command line asks to run."""
+
+    loaded: LoadedStudy
+    out: Path
+    only: dict[str, str]
+    slots: int | None
+    time_limit_s: float | None
+    retry_failed: bool
+    address: str | None
+
+
+def run(
+    study: Annotated[
+        str, typer.Argument(metavar="STUDY", help="A study file, a shipped study (quickstart), or a results directory.")
+    ],
+    sets: SetOption = None,
+    only: OnlyOption = None,
+    time_limit: TimeOption = None,
+    slots: SlotsOption = None,
+    out: OutOption = None,
+    address: AddressOption = None,
+    retry_failed: RetryOption = False,
+    as_json: JsonOption = False,
+) -> int:
+    """Run a study, or go on with it: what is recorded is not trained again."""
+    seconds = parse_duration(time_limit) if time_limit is not None else None
+    loaded, folder = open_study(study, sets or [])
+    chosen = parse_only(only)
+    chosen_cells(loaded.cells, chosen)
+    place = out or folder or RESULTS / loaded.study.name
+    return execute(Request(loaded, place, chosen, slots, seconds, retry_failed, address), as_json=as_json)
+
+
+def resume(
+    study: Annotated[
+        str | None,
+        typer.Argument(metavar="[DIR|STUDY]", help="As of `run`; default: the newest results.", show_default=False),
+    ] = None,
+    sets: SetOption = None,
+    only: OnlyOption = None,
+    time_limit: TimeOption = None,
+    slots: SlotsOption = None,
+    out: OutOption = None,
+    address: AddressOption = None,
+    retry_failed: RetryOption = False,
+    as_json: JsonOption = False,
+) -> int:
+    """Go on with a study; the same as `run`."""
+    if study is None:
+        study = str(find_results(str(out) if out is not None else None)[0])
+        note(f"resuming {study}")
+    return run(study, sets, only, time_limit, slots, out, address, retry_failed, as_json)
+
+
+def open_study(words: str, sets: list[str]) -> tuple[LoadedStudy, Path | None]:
+    """Reads the study that an argument means: a file, a shipped one by name, or that of a results directory.
+
+    Returns:
+        The study, and the results directory if that is what was given.
+
+    Raises:
+        StudyError: The file is not there or is wrong.
+        RequestError: A directory without a study.
+    """
+    from coretune.spec.load import load_study, shipped_studies
+
+    folder = Path(words)
+    if not folder.is_dir() or (not (folder / "study.yaml").exists() and words in shipped_studies()):
+        file = shipped_studies().get(words, folder) if folder.is_dir() else folder
+        return load_study(file, sets), None
+    if not (folder / "study.yaml").exists():
+        raise RequestError(f"{words} is a directory without study.yaml: give a study file, or the results of a study")
+    return load_study(folder / "study.yaml", sets), folder
+
+
+def execute(request: Request, *, as_json: bool) -> int:
+    """Runs a study, shows it meanwhile and its leaderboard at the end, and returns the exit code."""
+    cells = plural(len(request.loaded.cells), "cell")
+    note(f"study {request.loaded.study.name}: {cells}, results in {request.out}", style="dim")
+    from coretune.study.engine import run_study
+    from coretune_cli.live import observe
+
+    outcome = run_study(
+        request.loaded,
+        out=request.out,
+        slots=request.slots,
+        time_limit_s=request.time_limit_s,
+        only=request.only,
+        retry_failed=request.retry_failed,
+        address=request.address,
+        observe=observe,
+    )
+    report(outcome, as_json=as_json)
+    return exit_code(outcome)
+
+
+def exit_code(outcome: Outcome) -> int:
+    """Returns 0 if all is done, 1 if some run failed, 130 if the study was interrupted."""
+    if outcome.phase == "interrupted":
+        return INTERRUPTED
+    return FAILED if outcome.phase == "failed" or outcome.failed_runs else 0
+
+
+def report(outcome: Outcome, *, as_json: bool) -> None:
+    """Prints the leaderboard to stdout, and to stderr what became of the study and what can be done next."""
+    from coretune.report.export import to_dict
+    from coretune.report.leaderboard import build
+    from coretune.results.store import ResultsStore
+    from coretune_cli.leaderboard import show_leaderboard
+
+    store = ResultsStore(outcome.results)
+    leaderboard = build(store)
+    if as_json:
+        said = {
+            "phase": outcome.phase,
+            "reason": outcome.reason,
+            "failed_runs": outcome.failed_runs,
+            "results": str(outcome.results),
+        }
+        show_json({**said, "leaderboard": to_dict(leaderboard)})
+    elif leaderboard.rows:
+        show_leaderboard(leaderboard)
+    if outcome.failed_runs:
+        _note_failures([record for record in store.records() if record.status == "failed"], outcome)
+    if outcome.phase == "interrupted":
+        why = f" ({outcome.reason})" if outcome.reason not in (None, outcome.phase) else ""
+        note(f"interrupted{why}; go on with: coretune study resume {outcome.results}", style="bold")
+    elif outcome.phase == "failed":
+        note(f"failed; `coretune study status {outcome.results}` says what happened", style="bold red")
+    else:
+        note(f"done: {outcome.results}/leaderboard.csv, runs.csv")
+
+
+def _note_failures(failed: list[Record], outcome: Outcome) -> None:
+    note(f"{plural(outcome.failed_runs, 'run')} failed:", style="bold red")
+    for record in failed[:SHOWN_FAILURES]:
+        cause = f"{record.cause.kind}: {record.cause.message}" if record.cause is not None else "no cause recorded"
+        note(f"  {record.run_id}  {cause}")
+    if failed:
+        note(f"  see: coretune study show {failed[0].run_id} --out {outcome.results}")

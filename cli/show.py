@@ -1,0 +1,184 @@
+"""`coretune study show`: a study's cells and trials, or one run with all that it left."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from coretune.errors import RequestError
+from coretune_cli.arguments import KINDS, JsonOption, OnlyOption, OutOption, check_only, parse_only
+from coretune_cli.columns import Column, fitted
+from coretune_cli.formats import duration, moment_text, score
+from coretune_cli.logs import tail
+from coretune_cli.output import console, note, show_json
+from coretune_cli.output import show as print_view
+from coretune_cli.places import RunPlace, find_results, find_run
+from coretune_cli.screen import state_text
+
+if TYPE_CHECKING:
+    from coretune.results.cellfile import CellFile, TrialEntry
+    from coretune.results.record import Evaluation, Record
+
+LOG_LINES = 20
+
+
+def show(
+    what: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[DIR|RUN_ID]",
+            help="A results directory, a run's id (or its beginning); default: the newest results.",
+        ),
+    ] = None,
+    only: OnlyOption = None,
+    out: OutOption = None,
+    as_json: JsonOption = False,
+) -> int:
+    """Show a study's cells and trials, or a run: spec, metrics, and why it failed."""
+    folder = _results(what, out)
+    if folder is not None:
+        return _show_study(folder, parse_only(only), as_json=as_json)
+    if only:
+        raise RequestError("--only chooses among a study's cells; a run has none")
+    return _show_run(find_run(str(what), out), as_json=as_json)
+
+
+def _results(what: str | None, out: Path | None) -> Path | None:
+    """Returns the results directory that is meant, or None if it is a run."""
+    if what is None:
+        folder, chosen = find_results(str(out) if out is not None else None)
+        if chosen:
+            note(f"{folder}, the newest results", style="dim")
+        return folder
+    try:
+        return find_results(what)[0]
+    except RequestError:
+        if Path(what).is_dir() and Path(what).absolute().parent.name != "runs":
+            raise
+        return None
+
+
+def _show_study(folder: Path, only: Mapping[str, str], *, as_json: bool) -> int:
+    from coretune.results.store import ResultsStore
+
+    store = ResultsStore(folder)
+    cells = list(store.cells())
+    check_only(only, {kind: [getattr(cell, kind) for cell in cells] for kind in KINDS})
+    cells = [cell for cell in cells if all(getattr(cell, kind) == label for kind, label in only.items())]
+    if as_json:
+        show_json({"results": str(folder), "cells": [cell.model_dump(mode="json") for cell in cells]})
+    else:
+        print_view(
+            *(cell_view(cell, console().width) for cell in cells) if cells else [Text(f"no cell in {folder} yet")]
+        )
+    _warn(store.warnings)
+    return 0
+
+
+def _show_run(place: RunPlace, *, as_json: bool) -> int:
+    from coretune.results.store import ResultsStore
+
+    store = ResultsStore(place.results)
+    record = store.record(place.run_id)
+    evaluations = list(store.evaluations(place.run_id))
+    log = tail(place.folder / "log.txt", LOG_LINES) if record is None or record.status == "failed" else None
+    if as_json:
+        plain = record.model_dump(mode="json") if record is not None else None
+        found = [item.model_dump(mode="json") for item in evaluations]
+        show_json(
+            {"run_id": place.run_id, "folder": str(place.folder), "record": plain, "evaluations": found, "log": log}
+        )
+    else:
+        print_view(run_view(place, record, evaluations, log))
+    _warn(store.warnings)
+    return 0
+
+
+def cell_view(cell: CellFile, width: int) -> RenderableType:
+    """Draws a cell: its trials, its choice, its final runs."""
+    chosen = cell.choice.trial if cell.choice is not None else None
+    columns: list[Column[TrialEntry]] = [
+        Column("trial", lambda trial: f"{'→ ' if trial.number == chosen else ''}{trial.number}", 0, "right"),
+        Column("state", lambda trial: state_text(trial.state)),
+        Column(cell.metric, lambda trial: score(trial.value, cell.metric), 0, "right"),
+        Column("parameters", lambda trial: _params(trial.params), least=20),
+        Column("runs", lambda trial: Text(" ".join(trial.runs), style="dim"), 1, least=16),
+    ]
+    parts: list[RenderableType] = [Text(cell.key, style="bold"), fitted(columns, cell.trials, width)]
+    if cell.choice is not None:
+        parts.append(Text.assemble(("chosen  ", "dim"), f"trial {cell.choice.trial}, {cell.choice.rule}"))
+    if cell.finals:
+        parts.append(Text.assemble(("finals  ", "dim"), " ".join(final.run_id for final in cell.finals)))
+    return Group(*parts, Text(""))
+
+
+def run_view(
+    place: RunPlace, record: Record | None, evaluations: Sequence[Evaluation], log: str | None
+) -> RenderableType:
+    """Draws a run."""
+    head = Text.assemble(("run ", "dim"), (place.run_id, "bold"), "  ", (str(place.folder), "dim"))
+    if record is None:
+        return Group(head, Text("no record: it is running, was interrupted, or never began"), *_log(log))
+    parts: list[RenderableType] = [head, Text.assemble(("status  ", "dim"), state_text(record.status))]
+    if record.cause is not None:
+        cause = record.cause
+        places = [f"{name} {at}" for name, at in (("epoch", cause.epoch), ("step", cause.step)) if at is not None]
+        where = f" ({', '.join(places)})" if places else ""
+        parts.append(Text.assemble(("cause   ", "dim"), (cause.kind, "bold red"), f": {cause.message}{where}"))
+    took = record.timings.get("total_s")
+    times = f"{moment_text(record.started)} to {moment_text(record.finished)}"
+    parts.append(Text.assemble(("time    ", "dim"), times, f", {duration(took)}" if took is not None else ""))
+    parts += _block("spec", flat(record.spec))
+    parts += _block("metrics on validation", flat(record.metrics))
+    for evaluation in evaluations:
+        name = evaluation.spec.get("evaluation", {}).get("name", evaluation.eval_id)
+        parts += _block(f"evaluation {name} on {evaluation.spec.get('split', 'test')}", flat(evaluation.metrics))
+    parts += _block("timings", flat(record.timings))
+    parts += _block("environment", flat(record.environment))
+    parts += [Text.assemble(("note    ", "dim"), text) for text in record.notes]
+    return Group(*parts, *_log(log))
+
+
+def flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Returns a nested mapping by dotted path, its values as text."""
+    found: dict[str, str] = {}
+    for key, item in value.items():
+        path = f"{prefix}{key}"
+        if isinstance(item, Mapping) and item:
+            found |= flat(item, f"{path}.")
+        else:
+            found[path] = f"{item:.6g}" if isinstance(item, float) else str(item)
+    return found
+
+
+def _block(title: str, values: Mapping[str, str]) -> list[RenderableType]:
+    if not values:
+        return []
+    width = max(map(len, values))
+    return [
+        Text(""),
+        Text(title, style="bold"),
+        *(Text.assemble((f"  {k:<{width}}  ", "dim"), v) for k, v in values.items()),
+    ]
+
+
+def _log(text: str | None) -> list[RenderableType]:
+    if text is None:
+        return []
+    return [Text(""), Text("the end of its log", style="bold"), *(Text(f"  {line}") for line in text.splitlines())]
+
+
+def _params(params: Mapping[str, Any]) -> str:
+    return ", ".join(
+        f"{path} {item:.4g}" if isinstance(item, float) else f"{path} {item}" for path, item in params.items()
+    )
+
+
+def _warn(warnings: Sequence[str]) -> None:
+    for warning in warnings:
+        note(f"warning: {warning}", style="bold magenta")

@@ -1,0 +1,204 @@
+"""`state.json` as types: what the driver of a study says about itself, read leniently.
+
+A value that is missing or of another type counts as not said, so that one odd field cannot blank the screen.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+SCHEMA_VERSION = 1
+ENDED = ("done", "interrupted", "failed")
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How many of something are in which state."""
+
+    total: int = 0
+    done: int = 0
+    running: int = 0
+    pruned: int = 0
+    failed: int = 0
+    recorded_before: int = 0
+
+
+@dataclass(frozen=True)
+class CellState:
+    """One cell: its search (`trials`, `best` on the validation part) and its final runs (`mean` on the test part)."""
+
+    key: str
+    dataset: str
+    method: str
+    backbone: str
+    state: str
+    trials: Counts
+    best: float | None
+    finals: Counts
+    mean: float | None
+
+
+@dataclass(frozen=True)
+class PrepareState:
+    """A pre-training or a packing that cells wait for."""
+
+    label: str
+    state: str
+    run_id: str | None
+
+
+@dataclass(frozen=True)
+class SlotState:
+    """One slot, and the run in it, if any."""
+
+    slot: int
+    run_id: str | None
+    label: str
+    epoch: int
+    epochs: int
+    images_per_s: float | None
+    since: str
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened."""
+
+    time: str
+    level: str
+    text: str
+
+
+@dataclass(frozen=True)
+class StudyState:
+    """All that the driver says; the live screen, `status` and `watch` draw from this."""
+
+    study: str
+    phase: str
+    results: str
+    pid: int
+    host: str
+    started: str
+    updated: str
+    elapsed_s: float | None
+    remaining_s: float | None
+    runs: Counts
+    prepare: tuple[PrepareState, ...]
+    cells: tuple[CellState, ...]
+    metric: str
+    direction: str
+    slots: tuple[SlotState, ...]
+    images_per_s: float | None
+    runs_per_min: float | None
+    events: tuple[Event, ...]
+
+    @property
+    def ended(self) -> bool:
+        """Whether the driver said that it is through."""
+        return self.phase in ENDED
+
+
+def parse_state(raw: Any) -> StudyState:
+    """Reads the value of a `state.json`.
+
+    Raises:
+        ValueError: It is no state at all, or one of a newer coretune.
+    """
+    if not isinstance(raw, Mapping) or "phase" not in raw:
+        raise ValueError("it is no state of a study")
+    version = raw.get("schema_version", SCHEMA_VERSION)
+    if version != SCHEMA_VERSION:
+        raise ValueError(f"it has schema {version!r}, this coretune reads {SCHEMA_VERSION}")
+    objective, throughput = _mapping(raw, "objective"), _mapping(raw, "throughput")
+    return StudyState(
+        study=_text(raw, "study", "?"),
+        phase=_text(raw, "phase", "?"),
+        results=_text(raw, "results"),
+        pid=_whole(raw, "pid"),
+        host=_text(raw, "host"),
+        started=_text(raw, "started"),
+        updated=_text(raw, "updated"),
+        elapsed_s=_number(raw, "elapsed_s"),
+        remaining_s=_number(raw, "remaining_s"),
+        runs=_counts(raw, "runs"),
+        prepare=tuple(
+            PrepareState(_text(item, "label", "?"), _text(item, "state", "?"), _text(item, "run_id") or None)
+            for item in _items(raw, "prepare")
+        ),
+        cells=tuple(_cell(item) for item in _items(raw, "cells")),
+        metric=_text(objective, "metric", "top1"),
+        direction=_text(objective, "direction", "max"),
+        slots=tuple(_slot(item) for item in _items(raw, "slots")),
+        images_per_s=_number(throughput, "images_per_s"),
+        runs_per_min=_number(throughput, "runs_per_min"),
+        events=tuple(
+            Event(_text(item, "time"), _text(item, "level", "info"), one_line(_text(item, "text")))
+            for item in _items(raw, "events")
+        ),
+    )
+
+
+def one_line(text: str) -> str:
+    """Returns a text on one line, without control characters that could move a terminal's cursor."""
+    return " ".join("".join(char if char.isprintable() else " " for char in text).split())
+
+
+def _cell(raw: Mapping[str, Any]) -> CellState:
+    return CellState(
+        key=_text(raw, "key", "?"),
+        dataset=_text(raw, "dataset", "?"),
+        method=_text(raw, "method", "?"),
+        backbone=_text(raw, "backbone", "?"),
+        state=_text(raw, "state", "?"),
+        trials=_counts(raw, "trials"),
+        best=_number(raw, "best"),
+        finals=_counts(raw, "finals"),
+        mean=_number(raw, "mean"),
+    )
+
+
+def _slot(raw: Mapping[str, Any]) -> SlotState:
+    return SlotState(
+        slot=_whole(raw, "slot"),
+        run_id=_text(raw, "run_id") or None,
+        label=one_line(_text(raw, "label")),
+        epoch=_whole(raw, "epoch"),
+        epochs=_whole(raw, "epochs"),
+        images_per_s=_number(raw, "images_per_s"),
+        since=_text(raw, "since"),
+    )
+
+
+def _counts(raw: Mapping[str, Any], key: str) -> Counts:
+    inner = _mapping(raw, key)
+    return Counts(**{name: max(0, _whole(inner, name)) for name in Counts.__dataclass_fields__})
+
+
+def _text(raw: Mapping[str, Any], key: str, default: str = "") -> str:
+    value = raw.get(key)
+    return value if isinstance(value, str) else default
+
+
+def _number(raw: Mapping[str, Any], key: str) -> float | None:
+    value = raw.get(key)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return float(value)
+
+
+def _whole(raw: Mapping[str, Any], key: str) -> int:
+    value = _number(raw, key)
+    return int(value) if value is not None else 0
+
+
+def _mapping(raw: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    value = raw.get(key)
+    return value if isinstance(value, Mapping) else {}
+
+
+def _items(raw: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
+    value = raw.get(key)
+    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []

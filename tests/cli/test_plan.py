@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from coretune_cli.plan import plan_view
+
+SHIPPED = Path(__file__).resolve().parents[2] / "studies" / "quickstart.yaml"
+
+
+def test_plan_of_the_quickstart(cli: Any) -> None:
+    said = cli("study", "plan", "quickstart")
+    assert said.code == 0 and said.err == ""
+    assert "core_tuning" in said.out and "2 cells, 16 trials, 29 runs: 0 recorded, 29 to train" in said.out
+    assert "train.lr" in said.out and "prepare" in said.out
+    assert not Path("results").exists()
+
+
+def test_plan_as_json_with_overrides(cli: Any) -> None:
+    said = cli(
+        "study", "plan", str(SHIPPED), "--set", "search.trials=3", "--only", "method=ce", "--json", "--out", "there"
+    )
+    value = json.loads(said.out)
+    assert [cell["method"] for cell in value["cells"]] == ["ce"]
+    assert value["totals"]["trials"] == 3 and value["results"] == "there"
+
+
+def test_plan_without_the_data(cli: Any) -> None:
+    Path("s.yaml").write_text(
+        "name: s\nbackbones: [small_resnet]\nmethods: [ce]\ndatasets:\n  photos: {dataset: folder, path: ./nowhere}\n"
+    )
+    said = cli("study", "plan", "s.yaml")
+    assert said.code == 0 and "unknown (data absent)" in said.out
+
+
+def test_plan_refuses_all_problems_at_once(cli: Any) -> None:
+    said = cli("study", "plan", "quickstart", "--set", "search.trialz=3", "--set", "seed=-1")
+    assert said.code == 2 and "trials" in said.err and "seed" in said.err
+
+
+@pytest.mark.parametrize("recorded", [None, 4])
+def test_a_plan_is_drawn_whatever_is_known(recorded: int | None) -> None:
+    import io
+
+    from rich.console import Console
+
+    cell = {"dataset": "[b]d[/b]", "method": "ce", "backbone": "b", "trials": 2, "runs_search": 2, "runs_final": 3}
+    value = {
+        "study": "s",
+        "results": "r",
+        "cells": [{**cell, "key": "k", "space": {}, "recorded": recorded}],
+        "prepare": [{"label": "b", "run_id": None, "kind": "pretraining", "recorded": None}],
+        "totals": {"trials": 2, "runs": 5, "recorded": recorded, "to_train": None if recorded is None else 1},
+        "notes": ["a note"],
+    }
+    out = Console(file=io.StringIO(), width=80, markup=False)
+    out.print(plan_view(value, 80))
+    assert isinstance(out.file, io.StringIO)
+    text = out.file.getvalue()
+    assert "[b]d[/b]" in text and "note: a note" in text
+    assert ("recorded: unknown" in text) == (recorded is None)

@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from coretune_cli.screen import allot, fold, render, summary
+from coretune_cli.state import parse_state
+
+Golden = Callable[[str, str], None]
+
+
+def drawn(raw: dict[str, Any], width: int, height: int | None) -> str:
+    out = Console(
+        width=width, record=True, force_terminal=False, file=io.StringIO(), markup=False, highlight=False, emoji=False
+    )
+    out.print(render(parse_state(raw), width=width, height=height))
+    return out.export_text(styles=False)
+
+
+@pytest.mark.parametrize("width", [50, 80, 140])
+def test_quickstart(width: int, quick: dict[str, Any], golden: Golden) -> None:
+    golden(f"quick_{width}", drawn(quick, width, 24 if width < 100 else 45))
+
+
+@pytest.mark.parametrize("width", [80, 140])
+def test_nine_by_nine(width: int, nine: dict[str, Any], golden: Golden) -> None:
+    golden(f"nine_{width}", drawn(nine, width, 23 if width < 100 else 44))
+
+
+def test_a_study_that_is_done_has_no_slots_and_no_remaining_time(quick: dict[str, Any]) -> None:
+    text = drawn({**quick, "phase": "done"}, 80, None)
+    assert "slot" not in text and "left" not in text and "images/s" not in text
+
+
+@pytest.mark.parametrize("height", [6, 10, 16, 23, 30, 36, 44, 60, 100])
+@pytest.mark.parametrize("width", [40, 80, 140])
+def test_fits_the_terminal(height: int, width: int, nine: dict[str, Any], quick: dict[str, Any]) -> None:
+    for raw in (nine, quick):
+        lines = drawn(raw, width, height).rstrip("\n").splitlines()
+        assert len(lines) <= max(height, 8)
+        assert max(map(len, lines)) <= width
+
+
+def test_active_cells_are_always_shown_and_finished_ones_are_counted(nine: dict[str, Any]) -> None:
+    text = drawn(nine, 80, 23)
+    active = [cell for cell in nine["cells"] if cell["state"] in ("searching", "finals")]
+    assert active
+    for cell in active:
+        assert any(line.split()[:2] == [cell["dataset"], cell["method"]] for line in text.splitlines())
+    assert "done" in text.partition("more: ")[2]
+
+
+def test_cells_keep_the_order_of_the_study_where_all_fit(nine: dict[str, Any]) -> None:
+    lines = drawn(nine, 140, 200).splitlines()
+    places = [
+        next(i for i, line in enumerate(lines) if line.split()[:2] == [c["dataset"], c["method"]])
+        for c in nine["cells"]
+    ]
+    assert places == sorted(places)
+
+
+def test_labels_are_no_markup(quick: dict[str, Any]) -> None:
+    quick["cells"][0]["method"] = "[red]ce[/red]"
+    text = drawn(quick, 140, 45)
+    assert "[red]ce[/red]" in text and "[bold]diverged[/]" in text
+
+
+def test_no_colour_is_needed(quick: dict[str, Any]) -> None:
+    out = Console(width=80, file=io.StringIO(), force_terminal=True, no_color=True, color_system="truecolor")
+    out.print(render(parse_state(quick), width=80, height=24))
+    assert isinstance(out.file, io.StringIO)
+    assert "\x1b[3" not in out.file.getvalue() and "searching" in out.file.getvalue()
+
+
+@given(prepare=st.integers(0, 80), height=st.integers(0, 90), roomy=st.booleans(), count=st.integers(0, 40))
+def test_allot_gives_no_more_than_is_wanted_or_there(prepare: int, height: int, roomy: bool, count: int) -> None:
+    raw = {
+        "phase": "searching",
+        "cells": [{"key": str(number)} for number in range(count)],
+        "slots": [{"slot": number} for number in range(count // 2)],
+        "events": [{"text": str(number)} for number in range(count)],
+    }
+    rows = allot(parse_state(raw), prepare, height, roomy=roomy)
+    assert 0 <= rows.prepare <= prepare and 0 <= rows.cells <= count and 0 <= rows.slots <= count // 2
+    assert 0 <= rows.events <= count
+    assert rows.prepare + rows.cells + rows.slots + rows.events <= max(0, height - 2)
+
+
+def test_fold_shows_what_ranks_first() -> None:
+    assert fold([3, 1, 2], 3, rank=lambda item: item) == ([3, 1, 2], [])
+    assert fold([3, 1, 2, 0], 3, rank=lambda item: item) == ([0, 1], [2, 3])
+    assert fold([3, 1], 0, rank=lambda item: item) == ([], [1, 3])
+
+
+def test_summary(quick: dict[str, Any]) -> None:
+    assert summary(parse_state(quick)) == (
+        "searching: 11 of 29 runs done, 2 running, 1 failed, 820 images/s, 1m12s elapsed, about 48s left; "
+        "digits--ce--moco_small best 76.5, digits--core_tuning--moco_small best 78.3"
+    )
+    ended = {**quick, "phase": "done", "cells": []}
+    assert summary(parse_state(ended)) == "done: 11 of 29 runs done, 2 running, 1 failed, 1m12s elapsed"
