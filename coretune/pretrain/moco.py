@@ -1,0 +1,130 @@
+"""MoCo-v2: contrast of two views of an image against a queue of keys from a slowly moving encoder."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from coretune.spec.catalog.pretraining import MoCoParameters
+from coretune.tuning.arguments import full_precision
+from coretune.tuning.heads import ProjectionHead
+from coretune.tuning.method import LossTerms, Method, Step
+
+QUEUE_SEED = 20030
+
+
+class MoCo(Method):
+    """MoCo-v2 (Chen, Fan, Girshick, He, arXiv 2003.04297).
+
+        L = −1/n Σ_i log exp(q_i·k_i/τ) / (exp(q_i·k_i/τ) + Σ_{u in queue} exp(q_i·u/τ))
+
+    q comes from the first view by the trained encoder, k from the second by a copy of it that follows with momentum
+    after every optimiser step; no gradient reaches keys. Both have a projection head (Linear, ReLU, Linear to unit
+    vectors). In training mode a batch's keys replace the oldest of the queue once its loss is computed.
+
+    The paper shuffles batch norm across GPUs, so that a query and its key do not share statistics with the same
+    samples. With one worker both see the same samples however they are ordered: there is nothing to shuffle.
+
+    Args:
+        params: Temperature, momentum, queue size, width of the projection.
+        features: Width d of the backbone's features.
+        classes: Not used; 0.
+
+    Attributes:
+        queue: (K, projection_dim) unit vectors, at first random ones from a fixed generator.
+        pointer: () int64, where the oldest key is.
+        key_encoder: Copy of the encoder, made by `prepare`.
+    """
+
+    views = 2
+    queue: Tensor
+    pointer: Tensor
+    key_encoder: nn.Module
+
+    def __init__(self, params: MoCoParameters, *, features: int, classes: int = 0) -> None:
+        super().__init__(params, features=features, classes=classes)
+        self.params = params
+        self.projector = ProjectionHead(features, params.projection_dim)
+        self.key_projector = _frozen_copy(self.projector)
+        keys = torch.randn(params.queue, params.projection_dim, generator=torch.Generator().manual_seed(QUEUE_SEED))
+        self.register_buffer("queue", F.normalize(keys, dim=1))
+        self.register_buffer("pointer", torch.zeros((), dtype=torch.int64))
+        # In a tuple, since an attribute would make the trained encoder a part of this module too.
+        self._encoder: tuple[nn.Module, ...] = ()
+
+    def prepare(self, encoder: nn.Module) -> None:
+        """Copies the initial encoder for the keys.
+
+        Args:
+            encoder: The one that `Step.encode` runs.
+        """
+        self._encoder = (encoder,)
+        self.key_encoder = _frozen_copy(encoder)
+
+    def loss(self, step: Step) -> LossTerms:
+        """Returns InfoNCE in nats; term `contrastive`. Computed in float32, also under autocast.
+
+        Raises:
+            RuntimeError: `prepare` was not called.
+        """
+        queries = self.projector(step.features)
+        keys = self._keys(step.views[1], step.encode)
+        with full_precision(queries.device):
+            # Copied, because the backward pass needs the queue as it was.
+            negatives = queries @ self.queue.clone().T
+            positives = (queries * keys).sum(dim=1, keepdim=True)
+            logits = torch.cat([positives, negatives], dim=1) / self.params.temperature
+            total = F.cross_entropy(logits, torch.zeros_like(logits[:, 0], dtype=torch.int64))
+        if self.training:
+            self._enqueue(keys)
+        return LossTerms(total=total, terms={"contrastive": total.detach()})
+
+    @torch.no_grad()
+    def after_step(self, encoder: nn.Module) -> None:
+        """Moves the key encoder and its projection: key ← m key + (1 − m) trained. Batch-norm buffers are its own."""
+        momentum = self.params.momentum
+        for trained, key in ((encoder, self.key_encoder), (self.projector, self.key_projector)):
+            for new, old in zip(trained.parameters(), key.parameters(), strict=True):
+                old.mul_(momentum).add_(new, alpha=1 - momentum)
+
+    @torch.no_grad()
+    def _keys(self, images: Tensor, encode: Callable[[Tensor], Tensor]) -> Tensor:
+        if not self._encoder:
+            raise RuntimeError("MoCo.loss before MoCo.prepare(encoder): there is no key encoder yet")
+        state = {**dict(self.key_encoder.named_parameters()), **dict(self.key_encoder.named_buffers())}
+        # `encode` knows the model's normalisation, so it is run, with the key encoder's weights in the encoder's place.
+        # Its batch-norm statistics are updated where they lie, in the key encoder.
+        module = _Encoding(self._encoder[0], encode)
+        features = torch.func.functional_call(
+            module, {f"encoder.{name}": value for name, value in state.items()}, (images,)
+        )
+        keys: Tensor = self.key_projector(features)
+        return keys
+
+    @torch.no_grad()
+    def _enqueue(self, keys: Tensor) -> None:
+        size, count = self.queue.shape[0], keys.shape[0]
+        kept = min(size, count)
+        place = (self.pointer + torch.arange(count - kept, count, device=keys.device)) % size
+        self.queue.index_copy_(0, place, keys[count - kept :].to(self.queue.dtype))
+        self.pointer.add_(count).remainder_(size)
+
+
+class _Encoding(nn.Module):
+    """An encoder and the function that runs it, as one module whose weights can be replaced for a call."""
+
+    def __init__(self, encoder: nn.Module, encode: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self._encode = encode
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self._encode(images)
+
+
+def _frozen_copy(module: nn.Module) -> nn.Module:
+    return copy.deepcopy(module).requires_grad_(False)

@@ -1,0 +1,1 @@
+"""The science: losses, hard pairs, methods, and the training loop."""

@@ -1,0 +1,84 @@
+"""What a fine-tuning or pre-training method is: it sees features and labels, never the task's plumbing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from coretune.spec.frozen import Frozen
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a method sees of one contrast batch.
+
+    Attributes:
+        features: (n, d) features of the first view, attached to the backbone's graph.
+        labels: (n,) int64 classes; of no meaning in pre-training.
+        views: The augmented images (n, 3, H, W) in [0, 1], one tensor per view.
+        encode: Images (n, 3, H, W) to features (n, d), through the model's normalisation and backbone.
+        generator: CPU generator of this contrast batch alone, seeded by (seed, epoch, batch), so that a method's
+            draws never shift the order of batches or the augmentation.
+        epoch: Zero-based epoch.
+        progress: Finished fraction of the training, in [0, 1).
+    """
+
+    features: Tensor
+    labels: Tensor
+    views: tuple[Tensor, ...]
+    encode: Callable[[Tensor], Tensor]
+    generator: torch.Generator
+    epoch: int
+    progress: float
+
+
+@dataclass(frozen=True)
+class LossTerms:
+    """A loss and what it is made of.
+
+    Attributes:
+        total: Scalar to minimise, attached to the graph.
+        terms: Scalars to log, by name; not `loss`, which names the total. Kept on their device: reading one would
+            wait for it.
+        counts: Integer scalars that are summed over the training, e.g. anchors without a positive.
+    """
+
+    total: Tensor
+    terms: Mapping[str, Tensor] = field(default_factory=dict)
+    counts: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+class Method(nn.Module):
+    """Base of all methods. Sub-modules are trained and buffers are saved together with the model.
+
+    A method whose classifier is the first module that it makes starts from the same classifier as every other method
+    of the same seed, so that methods are compared in pairs.
+
+    Args:
+        params: The method's declared parameters.
+        features: Width d of the backbone's features.
+        classes: Number of classes C; 0 in pre-training.
+
+    Attributes:
+        views: How many augmented views of each image the method needs.
+        classifier: The head that predicts classes, (n, d) → (n, C), or None in pre-training.
+    """
+
+    views: int = 1
+
+    def __init__(self, params: Frozen, *, features: int, classes: int) -> None:
+        super().__init__()
+        self.classifier: nn.Module | None = None
+
+    def prepare(self, encoder: nn.Module) -> None:
+        """Called once, with the initial encoder, before the optimiser is made: freeze, copy, remember."""
+
+    def loss(self, step: Step) -> LossTerms:
+        """Returns the loss of one contrast batch, as a mean over its samples."""
+        raise NotImplementedError(type(self).__name__)
+
+    def after_step(self, encoder: nn.Module) -> None:
+        """Called after every optimiser step."""

@@ -1,0 +1,75 @@
+"""Core-tuning: focal contrast with hard pairs, and a smooth classifier."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from coretune.spec.catalog.methods import CoreTuningParameters
+from coretune.tuning.heads import ProjectionHead, linear_classifier
+from coretune.tuning.losses import focal_contrastive, soft_cross_entropy
+from coretune.tuning.method import LossTerms, Method, Step
+from coretune.tuning.mixup import HardPairs, hard_pairs
+
+
+class CoreTuning(Method):
+    """L = L_ce^m + η L_con^f of Zhang, Hooi, Hu, Liang and Feng (NeurIPS 2021, arXiv 2102.06605).
+
+    Hard pairs are made of the features of a contrast batch; L_ce^m is the soft cross-entropy over originals and
+    mixtures (3n rows), L_con^f the focal contrast of their projections. A NaN in the features passes through to the
+    loss, where the training loop looks for it.
+
+    Args:
+        params: η, τ, α, γ and the options.
+        features: Width d of the backbone's features.
+        classes: Number of classes C.
+    """
+
+    classifier: nn.Linear
+
+    def __init__(self, params: CoreTuningParameters, *, features: int, classes: int) -> None:
+        super().__init__(params, features=features, classes=classes)
+        self.params = params
+        self.classes = classes
+        self.classifier = linear_classifier(features, classes, bias=params.classifier_bias)
+        self.projector = ProjectionHead(features, params.projection_dim, params.projection_hidden)
+
+    def loss(self, step: Step) -> LossTerms:
+        """Returns the loss of one contrast batch.
+
+        Returns:
+            Terms `cross_entropy` and `contrastive` (before η; 0 where η = 0, since it is not computed then), in nats;
+            count `anchors_without_positive`.
+        """
+        params = self.params
+        pairs = hard_pairs(
+            step.features,
+            step.labels,
+            self.classes,
+            alpha=params.alpha,
+            generator=step.generator,
+            negative_floor=params.negative_floor,
+            positive_floor=params.positive_floor,
+            validate=False,
+        )
+        cross_entropy = soft_cross_entropy(self.classifier(pairs.features), pairs.targets, validate=False)
+        contrastive = torch.zeros_like(cross_entropy) if params.eta == 0 else self._contrast(pairs)
+        return LossTerms(
+            total=cross_entropy + params.eta * contrastive,
+            terms={"cross_entropy": cross_entropy.detach(), "contrastive": contrastive.detach()},
+            counts={"anchors_without_positive": (~pairs.has_positive).sum()},
+        )
+
+    def _contrast(self, pairs: HardPairs) -> Tensor:
+        params = self.params
+        return focal_contrastive(
+            self.projector(pairs.features),
+            pairs.groups,
+            anchors=pairs.anchors,
+            owner=pairs.owner,
+            temperature=params.temperature,
+            gamma=params.gamma,
+            scope=params.scope,
+            weights=pairs.positive_weights if params.positive_weight == "lambda" else None,
+            validate=False,
+        )

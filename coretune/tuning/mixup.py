@@ -1,0 +1,279 @@
+"""Hard pairs: for every sample a hard positive and a hard negative, made by mixing features (Core-tuning)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from coretune.tuning.arguments import (
+    bad_argument,
+    check_between,
+    check_choice,
+    check_finite,
+    check_number,
+    check_tensor,
+    computing_dtype,
+    full_precision,
+)
+
+VARIANTS = ("paper",)
+TIE = 8  # cosines closer than so many units of rounding are ties: a dot product is not known better
+
+
+@dataclass(frozen=True)
+class HardPairs:
+    """A batch of n samples and its mixtures: rows are the n originals, the n hard negatives, the n hard positives.
+
+    Attributes:
+        features: (3n, d), of the dtype of the input.
+        targets: (3n, C) probabilities, float32 (float64 for float64 features).
+        groups: (3n,) int64: the class of an original and of its hard positive; C + i for the hard negative of i.
+        owner: (3n,) int64: −1 for originals, i for the mixtures of i, its own row for a mixture that is a mere copy.
+        anchors: (3n,) bool: the originals that have a same-class sample in the batch.
+        negative_index: (n,) int64: whom i is mixed with in its hard negative; i itself in a batch of one class.
+        negative_mix: (n,) weight of that other sample, as used.
+        hardest_positive: (n,) int64: the same-class sample of lowest cosine similarity; i itself if there is none.
+        hardest_negative: (n,) int64: the other-class sample of highest cosine similarity; i itself if there is none.
+        positive_mix: (n,) weight of the hardest positive in the hard positive, as used.
+    """
+
+    features: Tensor
+    targets: Tensor
+    groups: Tensor
+    owner: Tensor
+    anchors: Tensor
+    negative_index: Tensor
+    negative_mix: Tensor
+    hardest_positive: Tensor
+    hardest_negative: Tensor
+    positive_mix: Tensor
+
+    @property
+    def has_positive(self) -> Tensor:
+        """(n,) bool: whether another sample of the batch is of the same class."""
+        return self.anchors[: self.positive_mix.shape[0]]
+
+    @property
+    def positive_weights(self) -> Tensor:
+        """(3n,): 1, and for hard positives their `positive_mix`."""
+        ones = torch.ones_like(self.positive_mix)
+        return torch.cat([ones, ones, self.positive_mix])
+
+
+def hard_pairs(
+    features: Tensor,
+    labels: Tensor,
+    num_classes: int,
+    *,
+    variant: Literal["paper"] = "paper",
+    alpha: float = 1.0,
+    generator: torch.Generator | None = None,
+    negative_index: Tensor | None = None,
+    negative_mix: Tensor | None = None,
+    positive_mix: Tensor | None = None,
+    negative_floor: float = 0.8,
+    positive_floor: float = 0.0,
+    validate: bool = True,
+) -> HardPairs:
+    """Makes a hard negative and a hard positive of every sample (arXiv 2102.06605, section 3.2, `variant: paper`).
+
+        z_i⁻ = (1 − λ) z_i + λ z_k        k uniform among the samples of other classes, λ = max(Beta(α, α), 0.8)
+        z_i⁺ = λ z_hp + (1 − λ) z_hn      λ = max(Beta(α, α), 0)
+
+    hp is the same-class sample of lowest cosine similarity to i, never i itself; hn the other-class sample of highest.
+    Labels are mixed likewise. Gradients flow through everything that is mixed, not through the choice.
+
+    Where the paper is silent: ties (cosines within 8 units of rounding) go to the lowest index; the cosine with a zero
+    vector is 0; without a same-class sample hp is i and i is no anchor; in a batch of one class mixtures are copies
+    of i, which no anchor sees, whatever indices and weights are passed. Similarities are computed in float32 (float64
+    for float64 features), also under autocast; half-precision features are mixed in float32 and rounded once.
+
+    All of λ and k is drawn on the CPU, in one order whatever is passed in place of a draw, and in float64; k takes the
+    ⌊u·m⌋-th of the m samples of other classes, sorted by (class, index). On a GPU nothing waits for the device.
+
+    Args:
+        features: (n, d).
+        labels: (n,) integers in [0, C).
+        num_classes: C.
+        variant: Only `paper` exists.
+        alpha: α > 0 of both mixing weights.
+        generator: On the CPU; None for torch's global one.
+        negative_index: (n,) integers in [0, n) in place of the drawn k, taken as they are.
+        negative_mix: (n,) in [0, 1] in place of the hard negatives' λ, floor included.
+        positive_mix: (n,) in [0, 1] in place of the hard positives' λ, floor included.
+        negative_floor: Lowest λ of a hard negative, in [0, 1].
+        positive_floor: Lowest λ of a hard positive, in [0, 1].
+        validate: Whether to check values too (never done on a GPU, where it would wait).
+
+    Raises:
+        ValueError: An argument has a wrong shape, dtype, device or value.
+    """
+    check_choice("variant", variant, VARIANTS)
+    _check_numbers(num_classes, alpha, negative_floor, positive_floor, generator)
+    _check_samples(features, labels, num_classes, validate)
+    _check_given(features, negative_index, negative_mix, positive_mix, validate)
+    labels = labels.long()
+    with torch.no_grad(), full_precision(features.device):
+        exact = features.detach().to(computing_dtype(features))
+        draws = _draw(alpha, exact, generator)
+        order = torch.arange(exact.shape[0], device=exact.device)
+        drawn, has_positive, has_negative = _draw_negatives(labels, num_classes, draws[2])
+        hardest_positive, hardest_negative = _hardest(exact, labels, has_positive, has_negative)
+        negative_index = drawn if negative_index is None else negative_index.long()
+        if negative_mix is None:
+            negative_mix = draws[0].clamp_min(negative_floor)
+        if positive_mix is None:
+            positive_mix = draws[1].clamp_min(positive_floor)
+        negative_index = torch.where(has_negative, negative_index, order)
+        negative_mix = torch.where(has_negative, negative_mix.to(exact), 0.0)
+        positive_mix = torch.where(has_negative, positive_mix.to(exact), 1.0)
+        first = torch.cat([order, torch.where(has_negative, hardest_positive, order)])
+        partners = torch.stack([first, torch.cat([negative_index, hardest_negative])], dim=1)
+        weight = torch.cat([1 - negative_mix, positive_mix])
+        weights = torch.stack([weight, 1 - weight], dim=1)
+    return HardPairs(
+        features=_mix(features, partners, weights),
+        targets=_mixed_targets(labels, num_classes, partners, weights),
+        groups=torch.cat([labels, num_classes + order, labels]),
+        owner=_owners(order, has_negative),
+        anchors=F.pad(has_positive, (0, 2 * order.shape[0])),
+        negative_index=negative_index,
+        negative_mix=negative_mix,
+        hardest_positive=hardest_positive,
+        hardest_negative=hardest_negative,
+        positive_mix=positive_mix,
+    )
+
+
+def draw_beta(alpha: float, shape: tuple[int, ...], generator: torch.Generator | None) -> Tensor:
+    """Draws from Beta(α, α) on the CPU, in float64.
+
+    X / (X + Y) of two Gamma(α) variables, with log X = log G + log(U) / α, G ~ Gamma(α + 1), U uniform: exact, and in
+    the logarithm, so that a tiny α gives zeros and ones and no 0/0.
+
+    Args:
+        alpha: α > 0.
+        shape: Of the result.
+        generator: On the CPU; None for torch's global one.
+    """
+    gammas = torch._standard_gamma(torch.full((2, *shape), alpha + 1, dtype=torch.float64), generator=generator).log()
+    uniforms = (1 - torch.rand((2, *shape), dtype=torch.float64, generator=generator)).log()
+    return torch.sigmoid(gammas[0] - gammas[1] + (uniforms[0] - uniforms[1]) / alpha)
+
+
+def _draw(alpha: float, like: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Returns (3, n): the two mixing weights, and a uniform for the negative's index."""
+    size = like.shape[0]
+    mixes = draw_beta(alpha, (2, size), generator)
+    uniforms = torch.rand((1, size), dtype=torch.float64, generator=generator)
+    # One copy, and not a blocking one: the device would have to be waited for.
+    return torch.cat([mixes, uniforms]).to(like.dtype).to(like.device, non_blocking=True)
+
+
+def _draw_negatives(labels: Tensor, num_classes: int, uniforms: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns (n,) a sample of another class each, whether there is a same-class one, and one of another class.
+
+    Sorted by class, the samples of other classes are all but one block: linear memory, no search.
+    """
+    size = labels.shape[0]
+    order = labels.argsort(stable=True)
+    counts = labels.new_zeros(num_classes).scatter_add_(0, labels, torch.ones_like(labels))
+    starts = (counts.cumsum(0) - counts)[labels]
+    own = counts[labels]
+    others = size - own
+    rank = torch.minimum((uniforms * others).long(), (others - 1).clamp_min(0))
+    place = torch.where(rank < starts, rank, rank + own).clamp_max(size - 1)
+    return order[place], own > 1, others > 0
+
+
+def _hardest(features: Tensor, labels: Tensor, has_positive: Tensor, has_negative: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns (n,) the least similar same-class and the most similar other-class sample, itself where there is none."""
+    tiny = torch.finfo(features.dtype).tiny
+    # The largest entry becomes 1: no square overflows or vanishes, and lengths are at least 1, or exactly 0.
+    scaled = features / features.abs().amax(dim=1, keepdim=True).clamp_min(tiny)
+    products = scaled @ scaled.T
+    inverse = products.diagonal().clamp_min(1.0).rsqrt()
+    cosine = products * inverse[:, None] * inverse
+    same = labels[:, None] == labels
+    negative = _first_largest(cosine.masked_fill(same, -torch.inf))
+    positive = _first_largest((-cosine).masked_fill_(~same.fill_diagonal_(False), -torch.inf))
+    order = torch.arange(labels.shape[0], device=labels.device)
+    return torch.where(has_positive, positive, order), torch.where(has_negative, negative, order)
+
+
+def _first_largest(values: Tensor) -> Tensor:
+    """Returns for each row the lowest index whose value ties with the largest."""
+    margin = TIE * torch.finfo(values.dtype).eps
+    return (values >= values.amax(dim=1, keepdim=True) - margin).view(torch.uint8).argmax(dim=1)
+
+
+def _mix(features: Tensor, partners: Tensor, weights: Tensor) -> Tensor:
+    """Returns (3n, d): the features, then their mixtures."""
+    exact = features.to(weights.dtype)
+    # A weighted sum of rows, fused: no gathered copies, and half of the time of two gathers.
+    mixed = F.embedding_bag(partners, exact, per_sample_weights=weights, mode="sum")
+    return torch.cat([features, mixed.to(features.dtype)])
+
+
+def _mixed_targets(labels: Tensor, num_classes: int, partners: Tensor, weights: Tensor) -> Tensor:
+    """Returns (3n, C): one-hot labels, then their mixtures."""
+    size = labels.shape[0]
+    targets = weights.new_zeros(3 * size, num_classes)
+    targets[:size].scatter_(1, labels[:, None], 1.0)
+    targets[size:].scatter_add_(1, labels[partners], weights)
+    return targets
+
+
+def _owners(order: Tensor, has_negative: Tensor) -> Tensor:
+    """Returns (3n,) owners; mixtures that are copies own themselves, so that nobody sees them."""
+    size = order.shape[0]
+    return torch.cat(
+        [
+            torch.full_like(order, -1),
+            torch.where(has_negative, order, order + size),
+            torch.where(has_negative, order, order + 2 * size),
+        ]
+    )
+
+
+def _check_numbers(
+    num_classes: int, alpha: float, negative_floor: float, positive_floor: float, generator: torch.Generator | None
+) -> None:
+    if isinstance(num_classes, bool) or not isinstance(num_classes, int) or num_classes < 1:
+        raise bad_argument("num_classes", repr(num_classes), "an integer >= 1")
+    check_number("alpha", alpha, 0.0, open_low=True)
+    check_number("negative_floor", negative_floor, 0.0, 1.0)
+    check_number("positive_floor", positive_floor, 0.0, 1.0)
+    if generator is not None and generator.device.type != "cpu":
+        raise bad_argument("generator", f"one on {generator.device}", "one on the CPU, so that no device changes draws")
+
+
+def _check_samples(features: Tensor, labels: Tensor, num_classes: int, validate: bool) -> None:
+    check_tensor("features", features, "floating", ("n", "d"), features)
+    check_tensor("labels", labels, "integer", (features.shape[0],), features)
+    if validate:
+        check_finite("features", features)
+        check_between("labels", labels, 0, num_classes - 1)
+
+
+def _check_given(
+    features: Tensor,
+    negative_index: Tensor | None,
+    negative_mix: Tensor | None,
+    positive_mix: Tensor | None,
+    validate: bool,
+) -> None:
+    size = features.shape[0]
+    if negative_index is not None:
+        check_tensor("negative_index", negative_index, "integer", (size,), features)
+        if validate:
+            check_between("negative_index", negative_index, 0, size - 1)
+    for name, mix in (("negative_mix", negative_mix), ("positive_mix", positive_mix)):
+        if mix is not None:
+            check_tensor(name, mix, "floating", (size,), features)
+            if validate:
+                check_between(name, mix, 0.0, 1.0)
