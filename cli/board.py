@@ -35,7 +35,7 @@ class Axis:
 def board(leaderboard: Leaderboard, width: int) -> RenderableType:
     """Draws a leaderboard, and says under it what its numbers mean."""
     several = len({row.dataset for row in leaderboard.rows}) > 1
-    rows = [*leaderboard.rows, *(leaderboard.means if several else ())]
+    rows = [*_by_rank(leaderboard.rows), *(_by_rank(leaderboard.means) if several else ())]
     axes = {name: axis([row for row in rows if row.dataset == name], leaderboard.metric) for name in _datasets(rows)}
     head = Text.assemble((leaderboard.study, "bold"), "  ", (_objective(leaderboard), "dim"))
     table = fitted(board_columns(leaderboard, axes, width), rows, width)
@@ -159,6 +159,12 @@ def _objective(leaderboard: Leaderboard) -> str:
     unit = " %" if leaderboard.metric in PERCENT else " nats" if leaderboard.metric == "cross_entropy" else ""
     better = "higher" if leaderboard.direction == "max" else "lower"
     return f"test {leaderboard.metric}{unit}, {better} is better" if leaderboard.metric else "no cell has begun"
+
+
+def _by_rank(rows: Sequence[Row]) -> list[Row]:
+    """Returns the rows with the best first within each data set; those without a score last."""
+    order = _datasets(rows)
+    return sorted(rows, key=lambda row: (order.index(row.dataset), row.rank is None, row.rank or 0))
 
 
 def _datasets(rows: Sequence[Row]) -> list[str]:

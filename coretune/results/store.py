@@ -145,7 +145,8 @@ class ResultsStore:
     def adopt(self, run_id: str, *, weights: bool = False) -> bool:
         """Copies a completed run from a results directory beside this one, if one has it.
 
-        A run is named by the hash of its description, so that another study's run is as good as our own. A neighbour
+        A run is named by the hash of its description, so that another study's run is as good as our own. A results
+        directory is one by its `manifest.json`: other folders beside this one are not looked into. A neighbour
         that cannot be read is said in `warnings` and left out.
 
         Args:
@@ -159,7 +160,7 @@ class ResultsStore:
             StorageError: It cannot be written here.
         """
         for folder in sorted(self.root.absolute().parent.glob(f"*/runs/{run_id}")):
-            if folder == self.run_folder(run_id).absolute():
+            if folder == self.run_folder(run_id).absolute() or not (folder.parent.parent / "manifest.json").is_file():
                 continue
             neighbour = ResultsStore(folder.parent.parent)
             try:

@@ -108,6 +108,11 @@ class Cell:
         """The cell's folder name."""
         return f"{self.dataset.label}--{self.method.label}--{self.backbone.label}"
 
+    @property
+    def setting(self) -> str:
+        """What methods are compared on: the data set and the backbone."""
+        return f"{self.dataset.label}--{self.backbone.label}"
+
     def spec(
         self,
         catalog: Catalog,
@@ -143,9 +148,13 @@ class Cell:
         )
 
 
-def search_seed(study_seed: int, cell_key: str, repeat: int) -> int:
-    """Returns the seed of a trial's `repeat`-th run: one set per cell, disjoint from the final seeds."""
-    return derive_seed(study_seed, "search", cell_key, repeat)
+def search_seed(study_seed: int, setting: str, repeat: int) -> int:
+    """Returns the seed of a trial's `repeat`-th run, disjoint from the final seeds.
+
+    It is the same for all methods of a setting (`Cell.setting`), so that their searches see the same labelled images:
+    a lucky draw would otherwise choose better hyper-parameters for one of them.
+    """
+    return derive_seed(study_seed, "search", setting, repeat)
 
 
 def final_seed(study_seed: int, index: int) -> int:

@@ -30,7 +30,7 @@ train:
 """
 LOADED = resolve_study(parse_yaml(TEXT))
 CE, CORE = LOADED.cells
-SEEDS = [search_seed(0, CORE.key, repeat) for repeat in range(2)]
+SEEDS = [search_seed(0, CORE.setting, repeat) for repeat in range(2)]
 
 
 def spec_of(params: Mapping[str, Any], seed: int, cell: Cell = CORE, weights: str = "random") -> RunSpec:

@@ -137,6 +137,7 @@ def test_paths(tmp_path: Path) -> None:
 
 def neighbour(tmp_path: Path, **changes: Any) -> ResultsStore:
     store = ResultsStore(tmp_path / "theirs")
+    store.put_json("manifest.json", {})
     store.put_record(record("a", **changes))
     store.put_evaluation(evaluation("a", "e"))
     folder = store.run_folder("a")
@@ -175,12 +176,18 @@ def test_a_run_without_weights_is_adopted_only_where_none_are_needed(tmp_path: P
     assert store.adopt("a")
 
 
+def test_a_folder_that_is_no_results_directory_lends_nothing(tmp_path: Path) -> None:
+    (neighbour(tmp_path).root / "manifest.json").unlink()
+    assert not ResultsStore(tmp_path / "ours").adopt("a")
+
+
 def test_a_directory_does_not_adopt_from_itself(tmp_path: Path) -> None:
     assert not neighbour(tmp_path).adopt("a")
 
 
 def test_a_neighbour_that_cannot_be_read_is_said_and_left_out(tmp_path: Path) -> None:
     (tmp_path / "broken" / "runs" / "a" / "record.json").mkdir(parents=True)
+    (tmp_path / "broken" / "manifest.json").write_text("{}")
     neighbour(tmp_path)
     store = ResultsStore(tmp_path / "ours")
     assert store.adopt("a")

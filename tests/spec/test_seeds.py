@@ -12,7 +12,7 @@ PARTS = st.lists(st.integers() | st.text(alphabet="abc01", max_size=4), max_size
 def test_seeds_are_pinned() -> None:
     """If this fails, every run of every study has another seed: nothing recorded would be found again."""
     assert derive_seed(0, "final", 0) == final_seed(0, 0) == 8879357382884846511
-    assert search_seed(0, "digits--ce--small", 1) == 1297308615230646921
+    assert search_seed(0, "digits--small", 1) == 6017845302219058333
 
 
 @given(PARTS, PARTS)
@@ -26,7 +26,7 @@ def test_types_and_order_count() -> None:
 
 
 def test_search_and_final_seeds_are_disjoint() -> None:
-    search = {search_seed(0, key, repeat) for key in ("a--b--c", "a--b--d") for repeat in range(20)}
+    search = {search_seed(0, key, repeat) for key in ("a--c", "a--d") for repeat in range(20)}
     finals = {final_seed(0, index) for index in range(40)}
     assert len(search) == 40
     assert len(finals) == 40
