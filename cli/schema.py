@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -12,10 +12,27 @@ from rich.text import Text
 from coretune_cli.arguments import JsonOption
 from coretune_cli.output import show, show_json
 
+PARAMETERS = ".parameters"
+PLACES = {
+    "DataOptions": "data.*",
+    "augment": "data.augment.*",
+    "BackboneOptions": "backbones.LABEL.*",
+    "PretrainOptions": "backbones.LABEL.pretrain.*",
+    "recipe": "train.*",
+    "SearchOptions": "search.*",
+    "FinalsOptions": "finals.*",
+    "Objective": "objective.*",
+    "Resources": "resources.*",
+}
+"""Where the keys of a definition stand in a study file, in the order in which they are printed."""
+
 
 def schema(as_json: JsonOption = False) -> int:
     """Print every key of a study file: meaning, unit, default. With --json a JSON Schema."""
-    value = study_schema()
+    from coretune.spec.catalog import load_catalog
+    from coretune.spec.schema import study_schema
+
+    value = study_schema(load_catalog())
     if as_json:
         show_json(value)
     else:
@@ -23,43 +40,15 @@ def schema(as_json: JsonOption = False) -> int:
     return 0
 
 
-def study_schema() -> dict[str, Any]:
-    """Returns the JSON Schema of a study file.
-
-    `train`, `augment` and a component's parameters may hold search spaces, so that the schema leaves them open; their
-    keys stand under `x-train`, `x-augment` and `x-components`.
-    """
-    from coretune.spec.catalog import load_catalog
-    from coretune.spec.components import KINDS
-    from coretune.spec.run import AugmentSpec, TrainSpec
-    from coretune.spec.study import Study
-
-    catalog = load_catalog()
-    components = {
-        kind: {
-            name: {"summary": catalog.get(kind, name).summary, **catalog.get(kind, name).parameters.model_json_schema()}
-            for name in catalog.names(kind)
-        }
-        for kind in KINDS
-    }
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        **Study.model_json_schema(),
-        "x-train": TrainSpec.model_json_schema(),
-        "x-augment": AugmentSpec.model_json_schema(),
-        "x-components": components,
-    }
-
-
 def schema_view(value: Mapping[str, Any]) -> RenderableType:
-    """Draws a study file's keys, block by block."""
-    blocks: list[RenderableType] = _block("a study file", value)
-    for name, definition in value.get("$defs", {}).items():
-        blocks += _block(_where(name), definition)
-    blocks += _block("train.*", value["x-train"]) + _block("data.augment.*", value["x-augment"])
-    for kind, named in value["x-components"].items():
-        for name, definition in named.items():
-            blocks += _block(f"{kind} {name}: {definition['summary']}", definition)
+    """Draws a study file's keys, block by block: its sections, a search space, and what it can name."""
+    definitions: Mapping[str, Any] = value["$defs"]
+    blocks = _block("a study file", value)
+    for name, where in PLACES.items():
+        blocks += _block(where, definitions[name])
+    blocks += _block("a search space, in place of a value: one of", _joined(definitions["space"]))
+    for title, definition in _components(definitions):
+        blocks += _block(title, definition)
     return Group(*blocks)
 
 
@@ -69,17 +58,39 @@ def type_text(definition: Mapping[str, Any]) -> str:
         if many in definition:
             return " | ".join(dict.fromkeys(type_text(item) for item in definition[many]))
     if "enum" in definition:
-        return " | ".join(map(str, definition["enum"]))
+        return " | ".join("null" if item is None else str(item) for item in definition["enum"])
     if "const" in definition:
         return str(definition["const"])
     if "$ref" in definition:
         return _where(str(definition["$ref"]).rpartition("/")[2])
+    kind = definition.get("type", "any")
     bounds = [
         f"{sign} {definition[key]}"
         for key, sign in (("minimum", "≥"), ("exclusiveMinimum", ">"), ("maximum", "≤"), ("exclusiveMaximum", "<"))
         if key in definition
     ]
-    return " ".join([str(definition.get("type", "any")), *bounds])
+    return " ".join([" | ".join(kind) if isinstance(kind, list) else str(kind), *bounds])
+
+
+def _components(definitions: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yields a title and the parameters of all that a study can name."""
+    for key, definition in definitions.items():
+        if not key.endswith(PARAMETERS):
+            continue
+        component = key.removesuffix(PARAMETERS)
+        kind, _, name = component.partition(".")
+        summary = definitions.get(component, {}).get("description", "")
+        title = f"{kind} {name}" + (f": {summary}" if summary else "")
+        yield title + ("" if definition["properties"] else " (no parameters)"), definition
+
+
+def _joined(space: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the forms of a search space as the keys of one definition."""
+    keys: dict[str, Any] = {}
+    for form in space["oneOf"]:
+        keys |= form["properties"]
+    default = keys.pop("default")
+    return {"properties": {**keys, "default": default}}
 
 
 def _block(title: str, definition: Mapping[str, Any]) -> list[RenderableType]:
@@ -90,26 +101,24 @@ def _block(title: str, definition: Mapping[str, Any]) -> list[RenderableType]:
     table.add_column(style="dim")
     required = definition.get("required", [])
     for key, item in definition.get("properties", {}).items():
-        default = "required" if key in required else _default(item.get("default"))
+        default = "required" if key in required else _default(item["default"]) if "default" in item else ""
         table.add_row(f"  {key}", type_text(item), default, item.get("description", ""))
     return [Text(title, style="bold"), table, Text("")]
 
 
 def _default(value: Any) -> str:
-    words = {None: "null", True: "true", False: "false"}
     if value is None or isinstance(value, bool):
-        return words[value]
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, list):
+        return f"[{', '.join(map(_default, value))}]"
+    if isinstance(value, float):
+        return f"{value:.4g}"
     return "…" if isinstance(value, dict) and value else str(value)
 
 
 def _where(name: str) -> str:
-    keys = {
-        "DataOptions": "data.*",
-        "BackboneOptions": "backbones.LABEL.*",
-        "PretrainOptions": "backbones.LABEL.pretrain.*",
-        "SearchOptions": "search.*",
-        "FinalsOptions": "finals.*",
-        "Objective": "objective.*",
-        "Resources": "resources.*",
-    }
-    return keys.get(name, name)
+    if name == "space":
+        return "a space"
+    if name == "searched_recipe":
+        return PLACES["recipe"]
+    return PLACES.get(name, name.removesuffix(PARAMETERS).replace(".", " "))

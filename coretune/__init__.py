@@ -10,16 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-__all__ = ["leaderboard", "load_study", "run_study"]
+__all__ = ["TuneResult", "leaderboard", "load_study", "run_study", "tune"]
 
 _HOME = {
+    "TuneResult": "coretune.runs.tune",
     "leaderboard": "coretune.report.frame",
     "load_study": "coretune.spec.load",
     "run_study": "coretune.study.engine",
+    "tune": "coretune.runs.tune",
 }
 
 if TYPE_CHECKING:
     from coretune.report.frame import leaderboard
+    from coretune.runs.tune import TuneResult, tune
     from coretune.spec.load import load_study
     from coretune.study.engine import run_study
 

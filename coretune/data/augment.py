@@ -81,7 +81,7 @@ def crop_boxes(draws: Tensor, scale: tuple[float, float], ratio: tuple[float, fl
         width = torch.full_like(draws[:, 0], min(1.0, nearest))
         height = torch.full_like(draws[:, 0], min(1.0, 1 / nearest))
         return torch.stack(((1 - width) / 2, (1 - height) / 2, width, height), dim=1)
-    table = torch.tensor(areas, device=draws.device, dtype=torch.float32)
+    table = _constant(areas, draws.device)
     position = draws[:, AREA] * QUANTILES
     cell = position.long().clamp_(max=QUANTILES - 1)
     area = torch.lerp(table[cell], table[cell + 1], position - cell)
@@ -141,10 +141,16 @@ def _recolour(images: Tensor, draws: Tensor, spec: AugmentSpec) -> Tensor:
         images = (images * _factor(draws[:, BRIGHTNESS], spec.brightness)).clamp_(0, 1)
     if spec.contrast > 0:
         factor = _factor(draws[:, CONTRAST], spec.contrast)
-        grey = torch.tensor(GREY, device=images.device).view(1, 3, 1, 1)
+        grey = _constant(GREY, images.device).view(1, 3, 1, 1)
         mean = (images * grey).sum(1, keepdim=True).mean((2, 3), keepdim=True)
         images = torch.lerp(mean, images, factor).clamp_(0, 1)
     return images
+
+
+@lru_cache(maxsize=64)
+def _constant(values: tuple[float, ...], device: torch.device) -> Tensor:
+    """Returns numbers as a tensor: copied once, since a copy in every batch would wait for the device."""
+    return torch.tensor(values, device=device, dtype=torch.float32)
 
 
 def _factor(draws: Tensor, strength: float) -> Tensor:

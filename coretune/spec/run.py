@@ -143,7 +143,7 @@ class EvalSpec(Frozen):
     evaluation: Ref
     split: Literal["validation", "test"] = "test"
     weights: Literal["last", "best"] = "last"
-    limit: int | None = Field(None, ge=1, description="Evaluate the first so many images only.")
+    limit: int | None = Field(None, ge=1, description="Evaluate a sample of so many images, drawn by the seed.")
     seed: int = 0
 
     def eval_id(self, run_id: str) -> str:

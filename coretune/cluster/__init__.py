@@ -1,0 +1,1 @@
+"""Ray: starting a local cluster or attaching to one."""

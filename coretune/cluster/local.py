@@ -1,0 +1,130 @@
+"""A Ray cluster for the time of one command: attached to, or started here and stopped with it."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import secrets
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from coretune.errors import RequestError, UnfitError
+from coretune.spec.study import Resources
+
+# Read by Ray when it is imported or started. Tune's own loggers, snapshots and signal handler would repeat what
+# coretune's records do, slowly; the working directory must stay, since paths in a study are relative to it.
+ENVIRONMENT = {
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": "86400",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
+}
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """What a study may use.
+
+    Attributes:
+        slots: Runs at a time.
+        cpus: CPUs in all.
+        gpus: GPUs in all.
+        local: Whether it was started by this command.
+    """
+
+    slots: int
+    cpus: float
+    gpus: float
+    local: bool
+
+
+@contextmanager
+def cluster(resources: Resources, *, address: str | None = None) -> Iterator[Cluster]:
+    """Attaches to a Ray cluster, or starts one on this machine for the time of the context.
+
+    Args:
+        resources: What a run needs, and how many run at a time.
+        address: `auto`, `host:port`, or None for `RAY_ADDRESS` or else a cluster of our own.
+
+    Raises:
+        RequestError: The address is one that Tune cannot use.
+        UnfitError: The cluster cannot be reached, or is too small for one run.
+    """
+    address = address or os.environ.get("RAY_ADDRESS") or None
+    if address is not None and address.startswith("ray://"):
+        raise RequestError(
+            f"--address {address}: Ray Client cannot drive a study; use host:port from a node of the cluster"
+        )
+    local = address in (None, "local")
+    ray = import_ray(local=local)
+    try:
+        if local:
+            ray.init(**_local_arguments(resources))
+        else:
+            ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
+    except (ConnectionError, RuntimeError, ValueError, TimeoutError, OSError) as error:
+        where = "a local Ray cluster does not start" if local else f"no Ray cluster answers at {address}"
+        raise UnfitError(f"{where}: {str(error).strip().splitlines()[0]}") from error
+    try:
+        yield _measure(ray.cluster_resources(), resources, local)
+    finally:
+        ray.shutdown()
+
+
+def import_ray(*, local: bool = True) -> Any:
+    """Imports Ray with the settings that it reads only then, and returns it.
+
+    Args:
+        local: Whether a cluster of our own will be started. Ray would write its token into HOME; a token of this
+            process keeps the cluster private without a file.
+    """
+    if "ray" not in sys.modules:
+        os.environ.update({key: os.environ.get(key, value) for key, value in ENVIRONMENT.items()})
+        if local:
+            os.environ.setdefault("RAY_AUTH_MODE", "token")
+            if not os.environ.get("RAY_AUTH_TOKEN_PATH"):
+                os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    import ray
+
+    return ray
+
+
+def machine_cpus() -> int:
+    """Returns the CPUs that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _local_arguments(resources: Resources) -> dict[str, object]:
+    cpus = machine_cpus()
+    if resources.slots is not None:
+        cpus = max(cpus, math.ceil(resources.slots * resources.cpus))
+    return {
+        "address": "local",
+        "num_cpus": max(cpus, math.ceil(resources.cpus)),
+        "include_dashboard": False,
+        "log_to_driver": False,
+        "logging_level": logging.WARNING,
+        "object_store_memory": 200 * 1024 * 1024,
+        "_node_ip_address": "127.0.0.1",
+    }
+
+
+def _measure(total: dict[str, float], resources: Resources, local: bool) -> Cluster:
+    cpus, gpus = total.get("CPU", 0.0), total.get("GPU", 0.0)
+    fits = math.floor(cpus / resources.cpus + 1e-9)
+    if resources.gpus:
+        fits = min(fits, math.floor(gpus / resources.gpus + 1e-9))
+    if fits < 1:
+        raise UnfitError(
+            f"one run needs {resources.cpus:g} CPUs and {resources.gpus:g} GPUs, "
+            f"the cluster has {cpus:g} and {gpus:g}; change resources.cpus or resources.gpus"
+        )
+    return Cluster(min(fits, resources.slots or fits), cpus, gpus, local)

@@ -1,0 +1,1 @@
+"""Executes runs and evaluations: the only place that puts the parts together."""

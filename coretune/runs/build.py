@@ -1,0 +1,155 @@
+"""Puts the parts of a run together: data, encoder, method, task."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+
+from coretune.data.dataset import Dataset, open_dataset
+from coretune.data.fingerprint import hash_file
+from coretune.data.roots import cache_root
+from coretune.errors import UnfitError
+from coretune.nets.model import Model
+from coretune.nets.weights import load_encoder
+from coretune.pretrain.task import PretrainingTask
+from coretune.results.store import ResultsStore
+from coretune.runs.job import Job
+from coretune.spec.components import Catalog, Kind
+from coretune.spec.run import RunSpec
+from coretune.spec.seeds import derive_seed
+from coretune.tuning.classification import ClassificationTask
+from coretune.tuning.context import Context
+from coretune.tuning.loop import Parts
+from coretune.tuning.method import Method
+from coretune.tuning.task import Task
+
+
+@dataclass(frozen=True)
+class TaskKind:
+    """How a kind of task is put together.
+
+    Attributes:
+        method_kind: Where its methods stand in the catalog.
+        make: (data, run, views) → task.
+        labelled: Whether its model predicts classes.
+    """
+
+    method_kind: Kind
+    make: Callable[[Dataset, RunSpec, int], Task]
+    labelled: bool
+
+
+TASKS: Mapping[str, TaskKind] = {
+    "classification": TaskKind("method", ClassificationTask, labelled=True),
+    "pretraining": TaskKind("pretraining", PretrainingTask, labelled=False),
+}
+
+
+def build_parts(
+    job: Job, dataset: Dataset, store: ResultsStore, catalog: Catalog, context: Context, *, keep_best: bool = False
+) -> Parts:
+    """Returns a run's parts at the start of its training, on the context's device.
+
+    Args:
+        job: The run.
+        dataset: Its data.
+        store: Where the weights that it needs lie.
+        catalog: What its names mean.
+        context: Where it runs.
+        keep_best: As in `Parts`.
+
+    Raises:
+        UnfitError: The weights that the run needs are not there.
+        RequestError: They do not fit the architecture, or a component has another version here.
+    """
+    spec = job.spec
+    model, method = build_model(job, dataset, catalog, context, initial_weights(job, store))
+    task = TASKS[spec.task].make(dataset, spec, method.views)
+    return Parts(task, model, method, spec.train, spec.seed, keep_best)
+
+
+def build_model(
+    job: Job, dataset: Dataset, catalog: Catalog, context: Context, weights: Path | None = None
+) -> tuple[Model, Method]:
+    """Returns a run's model and method, on the context's device.
+
+    What is random follows from the run's seed alone: the encoder by one stream, the method's modules by another, so
+    that two methods whose first module is the classifier start from the same one.
+
+    Args:
+        job: The run.
+        dataset: Its data.
+        catalog: What its names mean.
+        context: Where it runs.
+        weights: File of the encoder's weights; None leaves them random.
+
+    Raises:
+        RequestError: The weights do not fit the architecture, or a component has another version here.
+    """
+    spec = job.spec
+    kind = TASKS[spec.task]
+    parameters = catalog.parameters("backbone", spec.backbone.arch)
+    with seeded(derive_seed(spec.seed, "init", "encoder")):
+        encoder = catalog.get("backbone", spec.backbone.arch.name).load()(parameters)
+    if weights is not None:
+        load_encoder(encoder, weights)
+    with seeded(derive_seed(spec.seed, "init", "method")):
+        method: Method = catalog.get(kind.method_kind, spec.method.name).load()(
+            catalog.parameters(kind.method_kind, spec.method),
+            features=encoder.features,
+            classes=len(dataset.packed.classes) if kind.labelled else 0,
+        )
+        method.prepare(encoder)
+    model = Model(encoder, method.classifier)
+    for module in (model, method):
+        module.to(device=context.device)
+        module.to(memory_format=context.memory_format)
+    return model, method
+
+
+def open_job_data(job: Job, catalog: Catalog) -> Dataset:
+    """Opens the data set of a run, packed and split.
+
+    Raises:
+        UnfitError: The data are absent, or not those that the run names.
+    """
+    return open_dataset(catalog, job.spec.data, job.data_path, cache_root())
+
+
+def initial_weights(job: Job, store: ResultsStore) -> Path | None:
+    """Returns the file of a run's initial weights, or None for random ones.
+
+    Raises:
+        UnfitError: The file is not there, or not the one that the run names.
+    """
+    origin, _, name = job.spec.backbone.weights.partition(":")
+    if origin == "random":
+        return None
+    path = store.weights_path(name) if origin == "run" else Path(job.checkpoint or "")
+    if not path.is_file():
+        needed = f"the pre-training run {name}" if origin == "run" else f"the checkpoint {job.checkpoint}"
+        raise UnfitError(f"{needed} left no weights at {path}; resume the study that makes it")
+    if origin == "sha256":
+        status = path.stat()
+        found = _content_hash(path, status.st_size, status.st_mtime_ns)
+        if found != name:
+            raise UnfitError(f"{path} has changed: its SHA-256 is {found[:12]}…, the run was planned with {name[:12]}…")
+    return path
+
+
+@lru_cache(maxsize=8)  # a worker trains many runs from one file
+def _content_hash(path: Path, size: int, changed_ns: int) -> str:
+    return hash_file(path)
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Seeds torch's global generator for the initialisation of modules, and restores it."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield

@@ -1,0 +1,28 @@
+"""A run to be executed: its description, and what the description leaves open on purpose."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from coretune.spec.run import EvalSpec, RunSpec
+
+
+@dataclass(frozen=True)
+class Job:
+    """What one worker is asked to do.
+
+    Attributes:
+        spec: The run.
+        data_path: Where the data set's files are, if it needs to be told.
+        checkpoint: The file behind `sha256:` weights.
+        keep_weights: Whether the trained weights stay on disk.
+        evaluations: Evaluations to make of the trained model.
+        plugins: Plug-in files that declare what the spec names.
+    """
+
+    spec: RunSpec
+    data_path: str | None = None
+    checkpoint: str | None = None
+    keep_weights: bool = False
+    evaluations: tuple[EvalSpec, ...] = ()
+    plugins: tuple[str, ...] = ()

@@ -1,0 +1,76 @@
+"""A trained model on disk: written when a run ends, read by its evaluations."""
+
+from __future__ import annotations
+
+import json
+
+from coretune.data.dataset import Dataset
+from coretune.errors import RequestError
+from coretune.nets.model import Model
+from coretune.nets.weights import load_weights, save_weights
+from coretune.results.store import ResultsStore
+from coretune.runs.build import TASKS, build_model
+from coretune.runs.job import Job
+from coretune.spec.components import Catalog
+from coretune.tuning.context import Context
+from coretune.tuning.loop import Best, Parts
+
+METHOD = "method."
+"""What the keys of a method's own modules, e.g. a projection head, begin with; no evaluation needs them."""
+
+
+def save_model(job: Job, parts: Parts, best: Best | None, dataset: Dataset, store: ResultsStore) -> None:
+    """Writes the weights of the last epoch, and those of the best one if they were kept.
+
+    Raises:
+        StorageError: The disk is full or read-only.
+    """
+    run_id = job.spec.run_id
+    metadata = {"run_id": run_id, "arch": job.spec.backbone.arch.model_dump_json()}
+    weights = parts.model.state_dict()
+    if TASKS[job.spec.task].labelled:
+        metadata["classes"] = json.dumps(list(dataset.packed.classes))
+        extra = parts.method.state_dict()
+        weights |= {f"{METHOD}{key}": extra[key] for key in extra if not key.startswith("classifier.")}
+    save_weights(weights, store.weights_path(run_id, "last"), metadata)
+    if best is not None and best.weights:
+        save_weights(best.weights, store.weights_path(run_id, "best"), metadata)
+
+
+def load_model(
+    job: Job, weights: str, dataset: Dataset, store: ResultsStore, catalog: Catalog, context: Context
+) -> Model:
+    """Returns a recorded run's trained model, on the context's device.
+
+    Args:
+        job: The run.
+        weights: `last` or `best`.
+        dataset: The data that it is for.
+        store: Where its weights lie.
+        catalog: What its names mean.
+        context: Device and memory format.
+
+    Raises:
+        StorageError: The weights are gone or damaged.
+        RequestError: They know other classes than the data, or belong to another architecture.
+    """
+    path = store.weights_path(job.spec.run_id, weights)
+    state, metadata = load_weights(path)
+    _check_classes(job.spec.run_id, json.loads(metadata.get("classes", "null")), dataset.packed.classes)
+    model, _ = build_model(job, dataset, catalog, context)
+    try:
+        model.load_state_dict({key: value for key, value in state.items() if not key.startswith(METHOD)})
+    except RuntimeError as error:
+        raise RequestError(f"{path}: is of another architecture: {error}") from error
+    return model
+
+
+def _check_classes(run_id: str, trained: list[str] | None, classes: tuple[str, ...]) -> None:
+    if trained is None or tuple(trained) == classes:
+        return
+    if len(trained) != len(classes):
+        how = f"{len(trained)} classes, the data have {len(classes)}"
+    else:
+        number = next(i for i, (one, other) in enumerate(zip(trained, classes, strict=True)) if one != other)
+        how = f"class {number} as {trained[number]!r}, in the data it is {classes[number]!r}"
+    raise RequestError(f"run {run_id} knows {how}: it was trained on other classes, or in another order")

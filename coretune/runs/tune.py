@@ -1,0 +1,155 @@
+"""Tunes one model in this process, with no Ray: for notebooks and scripts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from coretune.data.fingerprint import fingerprint, hash_file
+from coretune.data.source import open_source
+from coretune.errors import RequestError, RunError
+from coretune.results.manifest import manifest
+from coretune.results.record import Evaluation, Record
+from coretune.results.store import ResultsStore
+from coretune.runs.execute import Execution
+from coretune.runs.job import Job
+from coretune.spec.cells import Cell
+from coretune.spec.load import LoadedStudy, resolve_study
+from coretune.spec.run import EvalSpec
+from coretune.spec.seeds import derive_seed
+from coretune.spec.yamlfile import Document
+from coretune.tuning.context import Context
+from coretune.tuning.loop import EpochReport, Tick
+
+
+@dataclass(frozen=True)
+class TuneResult:
+    """What tuning one model left.
+
+    Attributes:
+        record: Metrics on the validation part.
+        test: The evaluation on the test part.
+        weights: The trained weights.
+    """
+
+    record: Record
+    test: Evaluation
+    weights: Path
+
+
+def tune(
+    dataset: str,
+    *,
+    method: str = "core_tuning",
+    backbone: str = "resnet50",
+    checkpoint: str | None = None,
+    pretrain: Mapping[str, Any] | None = None,
+    path: str | None = None,
+    data: Mapping[str, Any] | None = None,
+    train: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    device: str | None = None,
+    out: Path | str = "results/tune",
+    plugins: tuple[str, ...] = (),
+    on_event: Callable[[Tick | EpochReport], None] | None = None,
+    **parameters: Any,
+) -> TuneResult:
+    """Tunes one model and evaluates it on the test part. What is recorded already is not trained again.
+
+    Args:
+        dataset: Name of a data set.
+        method: Name of a method.
+        backbone: Name of an architecture.
+        checkpoint: A file of weights to start from.
+        pretrain: Pre-train first, e.g. `{"method": "moco_v2"}`; keys as in a study file.
+        path: Where the images are, for a data set that needs to be told.
+        data: How the images are divided; keys of `data` in a study file.
+        train: The recipe; keys of `train` in a study file.
+        seed: Seed of the training and of the labelled subset.
+        device: Torch device; by default the first GPU, or else the CPU.
+        out: The results directory.
+        plugins: Plug-in files.
+        on_event: Called with every `Tick` and `EpochReport`.
+        **parameters: The method's parameters, e.g. `eta=1.0`.
+
+    Raises:
+        StudyError: A name or a value is wrong.
+        UnfitError: The data or the checkpoint are absent.
+        RunError: The training failed; the message says why.
+    """
+    loaded = _as_study(dataset, method, backbone, checkpoint, pretrain, path, data, train, plugins, parameters)
+    (cell,) = loaded.cells
+    catalog = loaded.catalog
+    context = Context(device=torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu")))
+    store = ResultsStore(out, repair=True)
+    found = fingerprint(open_source(catalog, cell.dataset.ref, cell.dataset.path))
+
+    store.put_json("manifest.json", manifest("tune", {cell.dataset.label: found}))
+
+    def execute(job: Job) -> Record:
+        execution = Execution(job, store, catalog, context)
+        for event in execution:
+            if on_event is not None:
+                on_event(event)
+        if execution.record is None or execution.record.status != "completed":
+            cause = execution.record.cause if execution.record is not None else None
+            raise RunError(f"run {job.spec.run_id} failed: {cause.message if cause is not None else 'no record'}")
+        return execution.record
+
+    weights = _starting_weights(cell, found, execute)
+    test = EvalSpec(evaluation=catalog.ref("evaluation", "classification"))
+    spec = cell.spec(
+        catalog, {}, fingerprint=found, weights=weights, seed=seed, subset_seed=derive_seed(seed, "subset")
+    )
+    record = execute(
+        Job(spec, cell.dataset.path, cell.backbone.checkpoint, keep_weights=True, evaluations=(test,), plugins=plugins)
+    )
+    evaluation = store.evaluation(spec.run_id, test.eval_id(spec.run_id))
+    if evaluation is None:
+        raise RunError(f"run {spec.run_id}: its evaluation is missing in {store.run_folder(spec.run_id)}")
+    return TuneResult(record, evaluation, store.weights_path(spec.run_id))
+
+
+def _as_study(
+    dataset: str,
+    method: str,
+    backbone: str,
+    checkpoint: str | None,
+    pretrain: Mapping[str, Any] | None,
+    path: str | None,
+    data: Mapping[str, Any] | None,
+    train: Mapping[str, Any] | None,
+    plugins: tuple[str, ...],
+    parameters: Mapping[str, Any],
+) -> LoadedStudy:
+    """Returns a study of one cell, so that every name and value is checked as in a study file."""
+    for name, value in parameters.items():
+        if isinstance(value, Mapping):
+            raise RequestError(f"{name}={value}: one model has no search; give a value")
+    start: dict[str, Any] = {"checkpoint": checkpoint} if checkpoint is not None else {}
+    start |= {"pretrain": dict(pretrain)} if pretrain is not None else {}
+    study = {
+        "name": "tune",
+        "datasets": {dataset: {"path": path} if path is not None else {}},
+        "backbones": {backbone: start},
+        "methods": {method: dict(parameters)},
+        "data": dict(data or {}),
+        "train": dict(train or {}),
+        "search": "none",
+        "plugins": list(plugins),
+    }
+    return resolve_study(Document(study, "coretune.tune"), folder=Path.cwd())
+
+
+def _starting_weights(cell: Cell, found: str, execute: Callable[[Job], Record]) -> str:
+    pretraining = cell.backbone.pretraining(cell.dataset, found)
+    if pretraining is not None:
+        execute(Job(pretraining, cell.dataset.path, keep_weights=True))
+        return f"run:{pretraining.run_id}"
+    if cell.backbone.checkpoint is not None:
+        return f"sha256:{hash_file(Path(cell.backbone.checkpoint))}"
+    return "random"

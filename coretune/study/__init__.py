@@ -1,0 +1,1 @@
+"""Studies: plan, search, engine, resume."""

@@ -1,0 +1,110 @@
+"""What Ray Tune sees: a searcher that hands out the book's runs, and a scheduler that asks the book whom to stop."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ray.tune.schedulers import TrialScheduler
+from ray.tune.search import Searcher
+
+from coretune.study.book import CellBook
+from coretune.study.progress import Progress
+from coretune.study.trainable import WorkerOptions
+
+
+class _NotInSnapshots:
+    """Keeps the book out of Tune's snapshots: they are never read, and the book holds locks."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+class CellSearch(_NotInSnapshots, Searcher):
+    """Multiplexes the cells of a study: each suggestion is one run.
+
+    Args:
+        book: The study's bookkeeping.
+        progress: Follows who runs where.
+        options: What all runs have in common.
+    """
+
+    def __init__(self, book: CellBook, progress: Progress, options: WorkerOptions) -> None:
+        super().__init__()
+        self._book = book
+        self._progress = progress
+        self._options = options
+        self._run_of: dict[str, str] = {}
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]  # Ray's own types forget FINISHED
+        """Returns the next run, None if there is none now, or FINISHED if there will be none."""
+        job = self._book.next_job()
+        if job is None:
+            return Searcher.FINISHED if self._book.finished else None
+        run_id = job.spec.run_id
+        self._run_of[trial_id] = run_id
+        self._progress.started(run_id)
+        return {"run_id": run_id, "job": job, "options": self._options}
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Takes the end of a run."""
+        run_id = self._run_of.pop(trial_id)
+        self._progress.ended(run_id)
+        if error:
+            self._book.on_lost(run_id, "the process that trained it was lost")
+        else:
+            # Tune sets `done` on runs that it stops, too; `outcome` is ours and stands at a run's own end only.
+            self._book.on_finished(run_id, ended=bool(result and result.get("outcome")))
+
+    def save(self, checkpoint_path: str) -> None:
+        """Does nothing: the book is on disk, in our own files."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Does nothing: a resume makes a new, smaller experiment."""
+
+
+class CellScheduler(_NotInSnapshots, TrialScheduler):
+    """Stops the runs that the book gives up, and all of them when the study is asked to stop.
+
+    Args:
+        book: The study's bookkeeping.
+        progress: Follows how far runs are.
+    """
+
+    def __init__(self, book: CellBook, progress: Progress) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._book = book
+        self._progress = progress
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        """Hands a run's evaluations to the book."""
+        run_id = result["run_id"]
+        self._progress.ticked(run_id, result.get("epoch", 0), result.get("images_per_s"))
+        give_up = [self._book.on_report(run_id, epoch, metrics) for epoch, metrics in result["reports"]]
+        if any(give_up) or self._book.stopping is not None:
+            return TrialScheduler.STOP
+        return TrialScheduler.CONTINUE
+
+    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
+        """Hands a run's last evaluations to the book."""
+        for epoch, metrics in result.get("reports", ()):
+            self._book.on_report(result["run_id"], epoch, metrics)
+
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        """Does nothing: the book knows its runs."""
+
+    def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
+        """Does nothing: the searcher is told too."""
+
+    def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
+        """Does nothing: runs are not removed."""
+
+    def choose_trial_to_run(self, tune_controller: Any, **_: Any) -> Any | None:
+        """Returns the first run that waits."""
+        for trial in tune_controller.get_trials():
+            if trial.status in ("PENDING", "PAUSED"):
+                return trial
+        return None
+
+    def debug_string(self) -> str:
+        """Returns one line for Tune's own display."""
+        return "coretune"

@@ -1,0 +1,291 @@
+"""What is to be run, what runs, and what has come of it: the study's bookkeeping, without Ray and without a clock.
+
+The engine asks `next_job`, and tells `on_report`, `on_finished`, `on_lost`. A run that several trials or cells need is
+made once; a run that is recorded, here or in a neighbouring results directory, is not made at all.
+"""
+
+from __future__ import annotations
+
+import threading
+
+import optuna
+
+from coretune.results.cellfile import TrialEntry
+from coretune.results.rebuild import rebuild_trials
+from coretune.results.record import Cause, Record
+from coretune.results.retry import should_train
+from coretune.results.store import ResultsStore
+from coretune.runs.job import Job
+from coretune.spec.cells import search_seed
+from coretune.spec.run import RunSpec
+from coretune.spec.study import SearchOptions
+from coretune.study.cell import StudyCell
+from coretune.study.events import EventLog
+from coretune.study.journal import MemoryJournal
+from coretune.study.resolved import ResolvedCell, ResolvedStudy
+from coretune.study.waiting import Consumer, Run, RunQueue
+
+LOST_LIMIT = 3
+
+
+class CellBook:
+    """The bookkeeping of one study.
+
+    Args:
+        study: What is asked for.
+        store: Where records lie. Its directory is locked by this process.
+        events: What happened, for people.
+        retry_failed: Also train again what failed for a reason of its own.
+
+    Attributes:
+        cells: In the order of the study file.
+        runs: All runs that somebody waits or waited for, by id.
+        stopping: Why no further run is started, or None.
+        journal: Optuna's journal of all cells.
+    """
+
+    def __init__(
+        self, study: ResolvedStudy, store: ResultsStore, events: EventLog, *, retry_failed: bool = False
+    ) -> None:
+        self.study = study
+        self.runs: dict[str, Run] = {}
+        self.stopping: str | None = None
+        self.journal = MemoryJournal()
+        self._store = store
+        self._events = events
+        self._retry_failed = retry_failed
+        self._queue = RunQueue(self._is_ready)
+        self._lock = threading.RLock()
+        storage = optuna.storages.JournalStorage(self.journal)
+        self.cells = [StudyCell(study, cell, storage, self._saved_trials(cell)) for cell in study.cells]
+        for cell in self.cells:
+            for trial in cell.trials:
+                if trial.state == "running":
+                    self._want_trial(cell, trial.number)
+            if cell.can_propose:
+                self._prepare(cell)
+            self._advance(cell)
+
+    @property
+    def lock(self) -> threading.RLock:
+        """Held while the book changes; hold it to read several things that belong together."""
+        return self._lock
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing runs and nothing is left to start."""
+        with self._lock:
+            if any(run.state == "running" for run in self.runs.values()):
+                return False
+            return self.stopping is not None or (not len(self._queue) and not any(map(self._proposes, self.cells)))
+
+    def next_job(self) -> Job | None:
+        """Returns the next run to start, or None if there is none now.
+
+        Runs that are queued go first (preparations, final runs, repeats, retries); then the cell that is furthest
+        behind proposes its next trial.
+        """
+        with self._lock:
+            while self.stopping is None:
+                run = self._queue.pop()
+                if run is not None:
+                    run.state = "running"
+                    return run.job
+                ready = [cell for cell in self.cells if self._proposes(cell)]
+                if not ready:
+                    return None
+                cell = min(ready, key=lambda item: len(item.trials) / item.budget)
+                self._want_trial(cell, cell.propose().number)
+                self._advance(cell)
+            return None
+
+    def stop(self, reason: str) -> None:
+        """Starts no further run; the engine stops those that are under way, and they store their state."""
+        with self._lock:
+            if self.stopping is None:
+                self.stopping = reason
+                self._events.add("warning", f"stopping: {reason}; runs under way store their state")
+
+    def on_report(self, run_id: str, step: int, metrics: dict[str, float]) -> bool:
+        """Takes the metrics of an epoch; returns whether the run should be given up."""
+        with self._lock:
+            run = self.runs[run_id]
+            run.last_metrics = dict(metrics)
+            (consumer, *others) = run.consumers
+            metric = self.study.loaded.study.objective.metric
+            if run.unwanted:
+                run.pruned = True
+            elif consumer.role == "search" and not others and metric in metrics:
+                alone = len(consumer.cell.trials[consumer.number].runs) == 1
+                run.pruned = run.pruned or (alone and consumer.cell.report(consumer.number, metrics[metric], step))
+            return run.pruned
+
+    def on_finished(self, run_id: str, *, ended: bool) -> Record | None:
+        """Takes the end of a run's execution; returns its record, or None if there is none yet.
+
+        Args:
+            run_id: The run.
+            ended: Whether the run itself came to its end and wrote its record; otherwise it was stopped.
+        """
+        with self._lock:
+            run = self.runs[run_id]
+            record = self._store.record(run_id) if ended else None
+            if record is None and run.pruned:
+                record = run.driver_record("pruned", None)
+                self._store.put_record(record)
+                self._store.drop_state(run_id)
+            if record is None:
+                self.on_lost(run_id, "its record is missing" if ended else "it was stopped before its end")
+                return None
+            self._deliver(run, record)
+            return record
+
+    def on_lost(self, run_id: str, why: str) -> None:
+        """Takes the loss of the process that trained a run: it is tried again, three times in all."""
+        with self._lock:
+            run = self.runs[run_id]
+            if self.stopping is not None:
+                run.state = "queued"
+                return
+            run.lost += 1
+            if run.lost < LOST_LIMIT:
+                self._events.add("warning", f"{run.label}: {why}; tried again")
+                self._queue.add(run, first=True)
+                return
+            record = run.driver_record("failed", Cause(kind="environment", message=f"{why} (tried {run.lost} times)"))
+            self._store.put_record(record)
+            self._deliver(run, record)
+
+    def _is_ready(self, job: Job) -> bool:
+        return all(run_id in self.runs and self.runs[run_id].state == "done" for run_id in job.spec.needs)
+
+    def _proposes(self, cell: StudyCell) -> bool:
+        needed = cell.resolved.pretraining
+        return cell.can_propose and (needed is None or self.runs[needed.run_id].state == "done")
+
+    def _saved_trials(self, resolved: ResolvedCell) -> tuple[TrialEntry, ...]:
+        """Returns a cell's trials of earlier sessions; from the records, where the search's own file is lost."""
+        saved = self._store.cell(resolved.cell.key)
+        if saved is not None:
+            return tuple(self._reopened(entry) for entry in saved.trials)
+        settings, loaded = self.study.loaded.study, self.study.loaded
+        if not isinstance(settings.search, SearchOptions):
+            return ()
+        return rebuild_trials(
+            self._store.records(),
+            resolved.cell,
+            loaded.catalog,
+            seeds=[search_seed(settings.seed, resolved.cell.setting, i) for i in range(settings.search.repeats)],
+            spec_of=lambda params, seed: self.study.run_spec(resolved, params, seed),
+            score=lambda record: record.metrics.get(settings.finals.weights, {}).get(settings.objective.metric),
+        )
+
+    def _reopened(self, entry: TrialEntry) -> TrialEntry:
+        """Returns a saved trial, running again if one of its failed runs is to be tried again."""
+        if entry.state != "failed":
+            return entry
+        records = [self._store.record(run_id) for run_id in entry.runs]
+        if any(record is None or should_train(record, retry_failed=self._retry_failed) for record in records):
+            return entry.replace(state="running", value=None, values=())
+        return entry
+
+    def _want_trial(self, cell: StudyCell, number: int) -> None:
+        trial = cell.trials[number]
+        for repeat, spec in enumerate(trial.runs):
+            if trial.state == "running":
+                label = f"{cell.key} trial {number}" + (f".{repeat}" if len(trial.runs) > 1 else "")
+                self._want(spec, label, Consumer("search", cell, number, repeat))
+
+    def _prepare(self, cell: StudyCell) -> None:
+        """Wants what the cell's runs need first."""
+        needed = cell.resolved.pretraining
+        if needed is not None and needed.run_id not in self.runs:
+            what = cell.resolved.cell
+            label = f"{needed.method.name} {what.backbone.label} on {what.dataset.label}"
+            self._want(needed, label, Consumer("prepare", cell))
+        elif needed is not None and all(c.cell is not cell for c in self.runs[needed.run_id].consumers):
+            self.runs[needed.run_id].consumers.append(Consumer("prepare", cell))
+
+    def _want(self, spec: RunSpec, label: str, consumer: Consumer) -> None:
+        """Notes that somebody waits for a run: delivers its record, joins it if it is under way, or queues it."""
+        run = self.runs.get(spec.run_id)
+        if run is None:
+            run = self.runs[spec.run_id] = Run(self._job(spec, consumer), label)
+            weights = consumer.role == "prepare"
+            if self._store.record(spec.run_id) is None and self._store.adopt(spec.run_id, weights=weights):
+                self._events.add("info", f"{label}: taken over from another results directory")
+            run.state = "done"
+        run.consumers.append(consumer)
+        if run.state != "done":
+            return
+        record = self._store.record(spec.run_id)
+        if record is not None and self._suffices(spec, record, consumer):
+            self._inform(consumer, record)
+            return
+        run.job = self._job(spec, consumer)
+        self._queue.add(run, first=consumer.role == "prepare")
+        if spec.needs:
+            self._prepare(consumer.cell)
+
+    def _suffices(self, spec: RunSpec, record: Record, consumer: Consumer) -> bool:
+        if should_train(record, retry_failed=self._retry_failed):
+            return False
+        if record.status != "completed":
+            return True
+        if consumer.role == "final":
+            eval_id = consumer.cell.evaluation().eval_id(spec.run_id)
+            return self._store.evaluation(spec.run_id, eval_id) is not None
+        return consumer.role != "prepare" or self._store.weights_path(spec.run_id).is_file()
+
+    def _job(self, spec: RunSpec, consumer: Consumer) -> Job:
+        cell, keep = consumer.cell.resolved.cell, self.study.loaded.study.keep
+        return Job(
+            spec=spec,
+            data_path=cell.dataset.path,
+            checkpoint=cell.backbone.checkpoint,
+            keep_weights=consumer.role == "prepare" or keep == "all" or (keep == "finals" and consumer.role == "final"),
+            evaluations=(consumer.cell.evaluation(),) if consumer.role == "final" else (),
+            plugins=self.study.loaded.plugins,
+        )
+
+    def _deliver(self, run: Run, record: Record) -> None:
+        run.state = "done"
+        if record.status == "completed" and any(consumer.role == "prepare" for consumer in run.consumers):
+            self._events.add("info", f"{run.label}: done in {record.timings.get('total_s', 0.0):.0f} s")
+        if record.status == "failed" and record.cause is not None:
+            self._events.add("error", f"{run.label}: {record.cause.kind}: {record.cause.message.splitlines()[0]}")
+        for consumer in list(run.consumers):
+            self._inform(consumer, record)
+
+    def _inform(self, consumer: Consumer, record: Record) -> None:
+        cell = consumer.cell
+        if consumer.role == "search":
+            cell.deliver(consumer.number, consumer.repeat, record)
+        elif consumer.role == "final":
+            evaluation = self._store.evaluation(record.run_id, cell.evaluation().eval_id(record.run_id))
+            score = None if evaluation is None else evaluation.metrics[self.study.loaded.study.objective.metric]
+            settled = cell.settled
+            cell.take_final(consumer.number, record, score)
+            if cell.settled and not settled:
+                self._events.add("info", f"{cell.key}: all final runs done")
+        elif record.status != "completed" and cell.failure is None:
+            cell.failure = f"its pre-training {record.run_id} {record.status}"
+            self._events.add("error", f"{cell.key}: {cell.failure}")
+        self._advance(cell)
+
+    def _advance(self, cell: StudyCell) -> None:
+        """Queues a cell's final runs as soon as its search is done."""
+        due = not cell.finals and cell.failure is None and cell.searched
+        finals = cell.choose() if due else []
+        self._store.put_cell(cell.file())
+        if due:
+            self._say_choice(cell)
+        for final in finals:
+            self._want(final.spec, f"{cell.key} final {final.index}", Consumer("final", cell, final.index))
+
+    def _say_choice(self, cell: StudyCell) -> None:
+        if cell.failure is not None:
+            self._events.add("error", f"{cell.key}: {cell.failure}")
+        elif cell.choice is not None and cell.choice.value is not None:
+            text = f"{cell.key}: trial {cell.choice.trial} chosen, {cell.choice.rule}: {cell.choice.value:.2f}"
+            self._events.add("info", text)

@@ -1,0 +1,204 @@
+"""Runs a study: one `Tuner.fit` for all of it, fed by the book, and everything on disk as it happens."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from coretune.cluster.local import Cluster, cluster, import_ray
+from coretune.errors import RequestError
+from coretune.results.lock import DirectoryLock
+from coretune.results.manifest import manifest
+from coretune.results.retry import deletable_weights
+from coretune.results.store import ResultsStore
+from coretune.spec.catalog import plugin_version
+from coretune.spec.load import LoadedStudy
+from coretune.spec.study import SearchOptions, Study
+from coretune.study.book import CellBook
+from coretune.study.chatter import chatter_to
+from coretune.study.directory import claim_directory
+from coretune.study.events import EventLog
+from coretune.study.interrupt import interruptible
+from coretune.study.progress import Progress
+from coretune.study.resolved import ResolvedStudy, resolve
+from coretune.study.writer import StudyWriter
+
+Snapshot = Callable[[], dict[str, Any]]
+Observe = Callable[[Snapshot], AbstractContextManager[object]]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a study ended.
+
+    Attributes:
+        phase: `done`, `interrupted` (by a signal or the time limit; a resume goes on), or `failed`: nothing to resume
+            but something failed.
+        failed_runs: Runs, trials or cells that failed.
+        results: The results directory.
+        reason: Why it was stopped, if it was.
+    """
+
+    phase: Literal["done", "interrupted", "failed"]
+    failed_runs: int
+    results: Path
+    reason: str | None = None
+
+
+def run_study(
+    loaded: LoadedStudy,
+    *,
+    out: Path | None = None,
+    slots: int | None = None,
+    time_limit_s: float | None = None,
+    only: Mapping[str, str] | None = None,
+    retry_failed: bool = False,
+    address: str | None = None,
+    observe: Observe | None = None,
+) -> Outcome:
+    """Runs a study, or goes on with it: what is recorded is not trained again.
+
+    Args:
+        loaded: The study.
+        out: The results directory; by default `results/<study name>`.
+        slots: Runs at a time, over the study's own.
+        time_limit_s: Stops cleanly after so many seconds.
+        only: Labels of the cells to run, e.g. `{"dataset": "cifar10"}`.
+        retry_failed: Also train again what failed for a reason of its own.
+        address: A Ray cluster to attach to.
+        observe: Entered around the run with a function that describes the study at any time, from any thread.
+
+    Raises:
+        RequestError: The study asks for what is not there, or the directory belongs to another study.
+        LockedError: Another process writes the results directory.
+        UnfitError: Data are absent, or the cluster is too small.
+        StorageError: The results directory cannot be written.
+    """
+    workers = loaded.study.resources.workers
+    if workers > 1:
+        raise RequestError(f"resources.workers: {workers}: this version trains a run with one worker; write workers: 1")
+    resolved = resolve(loaded, only)
+    root = out if out is not None else Path("results") / loaded.study.name
+    store = ResultsStore(root, repair=True)
+    with DirectoryLock(root) as lock, chatter_to(root / "log.txt", "optuna"):
+        claim_directory(store, loaded)
+        versions = {path: plugin_version(path) for path in loaded.plugins}
+        store.put_json("manifest.json", manifest(loaded.study.name, resolved.fingerprints, plugins=versions))
+        events = EventLog(root / "log.txt")
+        if lock.took_over is not None:
+            events.add("warning", lock.took_over)
+        book = CellBook(resolved, store, events, retry_failed=retry_failed)
+        for warning in store.warnings:
+            events.add("warning", warning)
+        return _run(resolved, store, book, events, lock, slots, time_limit_s, address, observe)
+
+
+def _run(
+    resolved: ResolvedStudy,
+    store: ResultsStore,
+    book: CellBook,
+    events: EventLog,
+    lock: DirectoryLock,
+    slots: int | None,
+    time_limit_s: float | None,
+    address: str | None,
+    observe: Observe | None,
+) -> Outcome:
+    study = resolved.loaded.study
+    resources = study.resources if slots is None else study.resources.replace(slots=slots)
+    progress = Progress(book, events, results=str(store.root), slots=resources.slots or 0)
+    writer = StudyWriter(store, book, progress, lock)
+    observing = observe(progress.snapshot) if observe is not None else nullcontext()
+    with observing, interruptible(book.stop), _deadline(book, time_limit_s):
+        writer.write_state()
+        if not book.finished:
+            import_ray(local=address is None and not os.environ.get("RAY_ADDRESS"))
+            with chatter_to(store.root / "log.txt", "ray"), writer, cluster(resources, address=address) as found:
+                events.add("info", f"{found.slots} slots on {found.cpus:g} CPUs and {found.gpus:g} GPUs")
+                _tune(study, store, book, progress, found)
+        if writer.failure is not None:
+            raise writer.failure
+        outcome = _outcome(book, store.root)
+        _drop_weights(study, store)
+        progress.phase = outcome.phase
+        writer.write_tables()
+        writer.write_state()
+    return outcome
+
+
+def _tune(study: Study, store: ResultsStore, book: CellBook, progress: Progress, found: Cluster) -> None:
+    from ray import tune
+
+    from coretune.study.adapters import CellScheduler, CellSearch
+    from coretune.study.trainable import RunTrainable, WorkerOptions
+
+    resources = study.resources
+    pruned = isinstance(study.search, SearchOptions) and study.search.pruner != "none"
+    options = WorkerOptions(
+        results=str(store.root.absolute()),
+        threads=resources.threads or max(1, int(resources.cpus)),
+        use_gpu=resources.gpus > 0,
+        micro_batch=resources.micro_batch,
+        channels_last=resources.channels_last,
+        deterministic=resources.deterministic,
+        report_every_s=0.0 if pruned else 1.0,
+    )
+    with tempfile.TemporaryDirectory(prefix="coretune-tune-") as folder:
+        tune.Tuner(
+            tune.with_resources(RunTrainable, {"cpu": resources.cpus, "gpu": resources.gpus}),
+            tune_config=tune.TuneConfig(
+                search_alg=CellSearch(book, progress, options),
+                scheduler=CellScheduler(book, progress),
+                num_samples=-1,
+                max_concurrent_trials=found.slots,
+                reuse_actors=True,
+                trial_name_creator=_trial_name,
+                trial_dirname_creator=_trial_name,
+            ),
+            run_config=tune.RunConfig(
+                name=study.name,
+                storage_path=folder,
+                verbose=0,
+                checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
+            ),
+        ).fit()
+
+
+def _drop_weights(study: Study, store: ResultsStore) -> None:
+    """Deletes the weights that the study does not want to keep."""
+    records = {record.run_id: record for record in store.records()}
+    for run_id in deletable_weights(study.keep, store.cells(), records):
+        store.drop_weights(run_id)
+
+
+def _trial_name(trial: Any) -> str:
+    return str(trial.trial_id)
+
+
+@contextmanager
+def _deadline(book: CellBook, seconds: float | None) -> Iterator[None]:
+    if seconds is None:
+        yield
+        return
+    timer = threading.Timer(seconds, book.stop, ["the time limit is reached"])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _outcome(book: CellBook, root: Path) -> Outcome:
+    failed = sum(trial.state == "failed" for cell in book.cells for trial in cell.trials)
+    failed += sum(final.failed for cell in book.cells for final in cell.finals)
+    failed += sum(cell.failure is not None for cell in book.cells)
+    if not all(cell.settled for cell in book.cells):
+        return Outcome("interrupted", failed, root, book.stopping or "Ray Tune ended early")
+    return Outcome("failed" if any(cell.failure is not None for cell in book.cells) else "done", failed, root)

@@ -1,0 +1,46 @@
+"""Optuna's journal in memory, and its snapshot for optuna-dashboard.
+
+The truth of a search is `cells/*/search.json` and the records; the journal is a view of it. Kept in memory it costs
+no disk sync per proposal and cannot be torn by a crash.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterable
+from typing import Any
+
+from optuna.storages.journal import BaseJournalBackend
+
+
+class MemoryJournal(BaseJournalBackend):
+    """A journal backend that keeps its lines in memory."""
+
+    def __init__(self) -> None:
+        self._lines: list[dict[str, Any]] = []
+        self._lock = threading.Lock()
+
+    def read_logs(self, log_number_from: int) -> Iterable[dict[str, Any]]:
+        """Returns the lines from a number on."""
+        with self._lock:
+            return self._lines[log_number_from:]
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        """Adds lines."""
+        with self._lock:
+            self._lines.extend(json.loads(json.dumps(logs)))
+
+    def dump(self) -> bytes:
+        """Returns the journal as a file that `JournalFileBackend` opens."""
+        with self._lock:
+            return "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in self._lines).encode()
+
+
+def is_journal(content: bytes) -> bool:
+    """Returns whether a file's content is whole: a JSON mapping on each line, the last line ended."""
+    try:
+        lines = [json.loads(line) for line in content.splitlines()]
+    except ValueError:
+        return False
+    return all(isinstance(line, dict) for line in lines) and content[-1:] in (b"\n", b"")

@@ -1,0 +1,191 @@
+"""One cell's search: an Optuna study that is asked, told, and rebuilt from what is on disk."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from coretune.errors import RequestError
+from coretune.results.cellfile import TrialEntry
+from coretune.spec.seeds import derive_seed
+from coretune.spec.space import Space
+from coretune.spec.study import SearchOptions
+
+STATES = {
+    "running": TrialState.RUNNING,
+    "completed": TrialState.COMPLETE,
+    "pruned": TrialState.PRUNED,
+    "failed": TrialState.FAIL,
+}
+SEED_RANGE = 2**32
+MAX_GRID = 10_000
+
+
+class OptunaCell:
+    """Proposes configurations for one cell.
+
+    Args:
+        name: The cell's key; the name of the Optuna study.
+        space: What may change, by path.
+        defaults: The configuration of trial 0, by path.
+        options: Sampler, pruner, budget.
+        direction: `max` or `min`.
+        study_seed: Each proposal is seeded by (study seed, cell, trial number), so that a resumed search does not
+            repeat its first draws.
+        epochs: Epochs of a run, for the pruners' rungs.
+        storage: Optuna's storage.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        space: Mapping[str, Space],
+        defaults: Mapping[str, Any],
+        options: SearchOptions,
+        *,
+        direction: str,
+        study_seed: int,
+        epochs: int,
+        storage: optuna.storages.BaseStorage,
+    ) -> None:
+        self._name = name
+        self._space = dict(space)
+        self._defaults = dict(defaults)
+        self._options = options
+        self._seed = study_seed
+        self._grid = grid(space) if options.sampler == "grid" else None
+        steps = epochs if options.repeats == 1 else options.repeats
+        self._study = optuna.create_study(
+            study_name=name,
+            storage=storage,
+            direction="maximize" if direction == "max" else "minimize",
+            pruner=make_pruner(options.pruner, steps),
+        )
+        self._distributions = {path: distribution(item) for path, item in self._space.items()}
+
+    @property
+    def budget(self) -> int:
+        """How many trials the cell has."""
+        return self._options.trials if self._grid is None else len(self._grid)
+
+    def restore(self, trials: Sequence[TrialEntry]) -> None:
+        """Rebuilds the study from entries; their numbers must be 0, 1, 2, ...
+
+        Raises:
+            ValueError: A number is missing.
+        """
+        for position, entry in enumerate(sorted(trials, key=lambda item: item.number)):
+            if entry.number != position:
+                raise ValueError(f"cell {self._name}: trial {position} is missing")
+            known = {path: value for path, value in entry.params.items() if path in self._distributions}
+            self._study.add_trial(
+                create_trial(
+                    state=STATES[entry.state],
+                    params=known,
+                    distributions={path: self._distributions[path] for path in known},
+                    value=entry.value if entry.state in ("completed", "pruned") else None,
+                    intermediate_values=dict(entry.intermediate),
+                    system_attrs=dict(entry.attrs),
+                )
+            )
+
+    def ask(self, number: int) -> dict[str, Any]:
+        """Returns the configuration of trial `number`, which must be the next one."""
+        self._study.sampler = make_sampler(
+            self._options.sampler, derive_seed(self._seed, "ask", self._name, number) % SEED_RANGE, self._options.trials
+        )
+        if self._grid is not None:
+            self._study.enqueue_trial(self._grid[number])
+        elif number == 0:
+            self._study.enqueue_trial(self._defaults)
+        trial = self._study.ask(self._distributions)
+        if trial.number != number:
+            raise RuntimeError(f"cell {self._name}: asked for trial {number}, got {trial.number}")
+        return dict(trial.params)
+
+    def report(self, number: int, value: float, step: int) -> bool:
+        """Reports an intermediate value; returns whether the trial should be pruned."""
+        trial = self._trial(number)
+        trial.report(value, step)
+        return trial.should_prune()
+
+    def tell(self, number: int, state: str, value: float | None) -> None:
+        """Finishes a trial."""
+        target = STATES[state]
+        self._study.tell(self._trial(number), value if target is TrialState.COMPLETE else None, state=target)
+
+    def attrs(self, number: int) -> dict[str, Any]:
+        """Returns the pruner's notes on a trial, as plain JSON values."""
+        return dict(self._frozen(number).system_attrs)
+
+    def _trial(self, number: int) -> optuna.trial.Trial:
+        return optuna.trial.Trial(self._study, self._frozen(number)._trial_id)
+
+    def _frozen(self, number: int) -> FrozenTrial:
+        return self._study.get_trials(deepcopy=False)[number]
+
+
+def distribution(space: Space) -> BaseDistribution:
+    """Returns Optuna's distribution of a search space."""
+    if space.kind == "choice":
+        return CategoricalDistribution(space.options)
+    if space.kind == "int":
+        return IntDistribution(int(space.low), int(space.high))
+    return FloatDistribution(space.low, space.high, log=space.kind == "log_uniform")
+
+
+def grid(space: Mapping[str, Space]) -> list[dict[str, Any]]:
+    """Returns all configurations of a finite space, in a fixed order.
+
+    Raises:
+        RequestError: A space is continuous, or there are too many configurations.
+    """
+    values: list[Sequence[Any]] = []
+    for path, item in space.items():
+        if item.kind in ("uniform", "log_uniform"):
+            raise RequestError(f"search.sampler: grid needs finite spaces, {path} is {item.describe()}; write a choice")
+        values.append(item.options if item.kind == "choice" else range(int(item.low), int(item.high) + 1))
+    count = math.prod(map(len, values))
+    if count > MAX_GRID:
+        raise RequestError(
+            f"search.sampler: the grid of {', '.join(space)} has {count:,} configurations, more than {MAX_GRID:,}; "
+            "write fewer options, or take another sampler"
+        )
+    return [dict(zip(space, combination, strict=True)) for combination in itertools.product(*values)]
+
+
+def make_sampler(name: str, seed: int, trials: int) -> optuna.samplers.BaseSampler:
+    """Returns the sampler of one proposal.
+
+    TPE proposes at random at first; with a small budget that would be all of it, so a quarter of the budget, at least
+    four trials and at most Optuna's own ten.
+    """
+    if name == "tpe":
+        return optuna.samplers.TPESampler(seed=seed, n_startup_trials=min(10, max(4, trials // 4)))
+    if name == "gp":
+        return optuna.samplers.GPSampler(seed=seed, deterministic_objective=False)
+    return optuna.samplers.RandomSampler(seed=seed)
+
+
+def make_pruner(name: str, steps: int) -> optuna.pruners.BasePruner:
+    """Returns Optuna's pruner.
+
+    Args:
+        name: As in `search.pruner`.
+        steps: How many values a trial reports at most.
+    """
+    if name == "successive_halving":
+        return optuna.pruners.SuccessiveHalvingPruner(min_resource=max(1, steps // 9), reduction_factor=3)
+    if name == "hyperband":
+        return optuna.pruners.HyperbandPruner(min_resource=1, max_resource=steps, reduction_factor=3)
+    if name == "median":
+        return optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=steps // 4)
+    if name == "wilcoxon":
+        return optuna.pruners.WilcoxonPruner(p_threshold=0.1, n_startup_steps=2)
+    return optuna.pruners.NopPruner()

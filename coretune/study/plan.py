@@ -1,0 +1,191 @@
+"""What a study would do, without doing it: cells, trials, runs, and what is recorded already."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from coretune.data.pack import is_packed
+from coretune.data.roots import cache_root
+from coretune.data.source import open_source
+from coretune.errors import UnfitError
+from coretune.results.retry import should_train
+from coretune.results.store import ResultsStore
+from coretune.spec.cells import Cell, final_seed, search_seed
+from coretune.spec.load import LoadedStudy
+from coretune.spec.study import SearchOptions
+from coretune.study.optuna_cell import grid
+from coretune.study.resolved import ResolvedCell, ResolvedStudy, check_executable, look_at_data, resolve_cell
+
+
+@dataclass(frozen=True)
+class PlannedCell:
+    """One cell's share of a plan.
+
+    Attributes:
+        trials: Configurations that the search proposes.
+        runs_search: Runs of the search.
+        runs_final: Final runs.
+        space: What the search may change, in words.
+        recorded: How many of these runs are recorded; None if unknown, since the data are absent.
+    """
+
+    key: str
+    dataset: str
+    method: str
+    backbone: str
+    trials: int
+    runs_search: int
+    runs_final: int
+    space: dict[str, str]
+    recorded: int | None
+
+
+@dataclass(frozen=True)
+class PlannedItem:
+    """Something that cells need first: a pre-training, or packed data.
+
+    Attributes:
+        kind: `pretraining` or `pack`.
+        run_id: The pre-training's id, if it is known.
+        recorded: Whether it is there; None if unknown.
+    """
+
+    label: str
+    kind: str
+    run_id: str | None
+    recorded: bool | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a study would do."""
+
+    study: str
+    results: str
+    cells: tuple[PlannedCell, ...]
+    prepare: tuple[PlannedItem, ...]
+    notes: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the plan as plain values, with totals."""
+        pretrainings = [item for item in self.prepare if item.kind == "pretraining"]
+        runs = sum(cell.runs_search + cell.runs_final for cell in self.cells) + len(pretrainings)
+        parts = [cell.recorded for cell in self.cells] + [item.recorded for item in pretrainings]
+        recorded = None if any(part is None for part in parts) else sum(int(part or 0) for part in parts)
+        return {
+            "study": self.study,
+            "results": self.results,
+            "cells": [asdict(cell) for cell in self.cells],
+            "prepare": [asdict(item) for item in self.prepare],
+            "totals": {
+                "trials": sum(cell.trials for cell in self.cells),
+                "runs": runs,
+                "recorded": recorded,
+                "to_train": None if recorded is None else runs - recorded,
+            },
+            "notes": list(self.notes),
+        }
+
+
+def make_plan(loaded: LoadedStudy, store: ResultsStore) -> Plan:
+    """Returns the plan of a study. Trains nothing, and works without the data and the checkpoints.
+
+    Raises:
+        RequestError: The study is one that cannot be run.
+        StorageError: The results directory cannot be read.
+    """
+    check_executable(loaded)
+    known: dict[str, str] = {}
+    notes: list[str] = []
+    for dataset in {cell.dataset.label: cell.dataset for cell in loaded.cells}.values():
+        try:
+            known[dataset.label] = look_at_data(loaded, dataset)
+        except UnfitError as error:
+            notes.append(f"data set {dataset.label}: recorded: unknown (data absent): {error}")
+    resolved = ResolvedStudy(loaded, (), known)
+    found = []
+    for cell in loaded.cells:
+        try:
+            fingerprint = known.get(cell.dataset.label)
+            names = None if fingerprint is None else resolve_cell(cell, fingerprint)
+        except UnfitError as error:
+            names = None
+            notes.append(f"recorded: unknown: {error}")
+        found.append(_cell(resolved, cell, names, store))
+    prepare = tuple(_prepare(loaded, known, store))
+    return Plan(loaded.study.name, str(store.root), tuple(found), prepare, tuple(dict.fromkeys(notes)))
+
+
+def _cell(study: ResolvedStudy, cell: Cell, resolved: ResolvedCell | None, store: ResultsStore) -> PlannedCell:
+    settings = study.loaded.study
+    trials, repeats = 0, 1
+    if isinstance(settings.search, SearchOptions):
+        finite = settings.search.sampler == "grid"
+        trials = len(grid(cell.method.space)) if finite else settings.search.trials
+        repeats = settings.search.repeats
+    return PlannedCell(
+        key=cell.key,
+        dataset=cell.dataset.label,
+        method=cell.method.label,
+        backbone=cell.backbone.label,
+        trials=trials,
+        runs_search=trials * repeats,
+        runs_final=settings.finals.seeds,
+        space={path: space.describe() for path, space in cell.method.space.items()},
+        recorded=None if resolved is None else _recorded(study, resolved, store, trials, repeats),
+    )
+
+
+def _recorded(study: ResolvedStudy, cell: ResolvedCell, store: ResultsStore, trials: int, repeats: int) -> int:
+    """Counts the cell's recorded runs: trials and finals that its search knows, else those of the defaults.
+
+    A search that is to go on may choose otherwise, so that its final runs do not count before its last trial.
+    """
+    seeds = [search_seed(study.loaded.study.seed, cell.cell.setting, repeat) for repeat in range(repeats)]
+    finals = [final_seed(study.loaded.study.seed, index) for index in range(study.loaded.study.finals.seeds)]
+    found = store.cell(cell.cell.key)
+    configurations = [entry.params for entry in found.trials[:trials]] if found is not None else []
+    count = sum(
+        _is_recorded(store, [study.run_spec(cell, params, seed).run_id for seed in seeds])
+        for params in configurations
+        if set(params) == set(cell.cell.method.space)
+    )
+    if trials == 0:
+        chosen = dict(cell.cell.method.defaults)
+    elif found is not None and found.choice is not None and len(found.trials) == trials:
+        chosen = found.choice.params
+    else:
+        return count
+    return count + _is_recorded(store, [study.run_spec(cell, chosen, seed).run_id for seed in finals])
+
+
+def _is_recorded(store: ResultsStore, run_ids: Iterable[str]) -> int:
+    records = (store.record(run_id) for run_id in run_ids)
+    return sum(record is not None and not should_train(record, retry_failed=False) for record in records)
+
+
+def _prepare(loaded: LoadedStudy, fingerprints: dict[str, str], store: ResultsStore) -> Iterable[PlannedItem]:
+    packs: set[str] = set()
+    runs: set[tuple[str, str]] = set()
+    for cell in loaded.cells:
+        dataset, backbone = cell.dataset, cell.backbone
+        fingerprint = fingerprints.get(dataset.label)
+        if dataset.label not in packs:
+            packs.add(dataset.label)
+            there = None
+            if fingerprint is not None:
+                source = open_source(loaded.catalog, dataset.ref, dataset.path)
+                there = is_packed(source, fingerprint, dataset.image_size, cache_root())
+            yield PlannedItem(f"pack {dataset.label} at {dataset.image_size} px", "pack", None, there)
+        if backbone.pretrain is None or (dataset.label, backbone.label) in runs:
+            continue
+        runs.add((dataset.label, backbone.label))
+        spec = backbone.pretraining(dataset, fingerprint) if fingerprint is not None else None
+        yield PlannedItem(
+            f"{backbone.pretrain.ref.name} {backbone.label} on {dataset.label}",
+            "pretraining",
+            None if spec is None else spec.run_id,
+            None if spec is None else bool(_is_recorded(store, [spec.run_id])),
+        )

@@ -1,0 +1,225 @@
+"""The state of a running study as plain values: what `state.json`, the live screen and `status` show."""
+
+from __future__ import annotations
+
+import os
+import socket
+import statistics
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass
+from typing import Any
+
+from coretune.results.selection import better
+from coretune.results.times import now_iso
+from coretune.spec.study import SearchOptions
+from coretune.study.book import CellBook
+from coretune.study.cell import StudyCell
+from coretune.study.events import EventLog
+from coretune.study.waiting import Consumer
+
+RECENT_RUNS = 50
+
+
+@dataclass
+class Slot:
+    """One place where a run is executed."""
+
+    run_id: str | None = None
+    label: str = ""
+    epoch: int = 0
+    epochs: int = 0
+    images_per_s: float | None = None
+    since: str = ""
+
+
+class Progress:
+    """Follows a study and describes it at any time, from any thread.
+
+    Args:
+        book: The study's bookkeeping.
+        events: What happened.
+        results: The results directory, for display.
+        slots: How many runs are executed at a time.
+    """
+
+    def __init__(self, book: CellBook, events: EventLog, *, results: str, slots: int) -> None:
+        self._book = book
+        self._events = events
+        self._results = results
+        self._slots = [Slot() for _ in range(slots)]
+        self._started, self._clock = now_iso(), time.monotonic()
+        self._finished_at: deque[float] = deque(maxlen=RECENT_RUNS)
+        self._seconds: deque[float] = deque(maxlen=RECENT_RUNS)
+        self._begun: dict[str, float] = {}
+        self._lock = threading.Lock()
+        self._done_before = sum(self._counts()[1:2])
+        self.phase: str | None = None
+
+    def started(self, run_id: str) -> None:
+        """Notes that a run takes a slot."""
+        run = self._book.runs[run_id]
+        with self._lock:
+            slot = next((slot for slot in self._slots if slot.run_id is None), None)
+            if slot is None:
+                slot = Slot()
+                self._slots.append(slot)
+            slot.run_id, slot.label, slot.since = run_id, run.label, now_iso()
+            slot.epoch, slot.epochs, slot.images_per_s = 0, run.job.spec.train.epochs, None
+            self._begun[run_id] = time.monotonic()
+
+    def ticked(self, run_id: str, epoch: int, images_per_s: float | None) -> None:
+        """Notes how far a run is."""
+        with self._lock:
+            for slot in self._slots:
+                if slot.run_id == run_id:
+                    slot.epoch, slot.images_per_s = epoch, images_per_s
+
+    def ended(self, run_id: str) -> None:
+        """Notes that a run leaves its slot."""
+        with self._lock:
+            for slot in self._slots:
+                if slot.run_id == run_id:
+                    slot.run_id, slot.label, slot.images_per_s = None, "", None
+            now = time.monotonic()
+            if run_id in self._begun:
+                self._seconds.append(now - self._begun.pop(run_id))
+                self._finished_at.append(now)
+
+    def snapshot(self) -> dict[str, Any]:
+        """Returns the state, by the schema that `state.json` has."""
+        with self._book.lock:
+            cells = [self._cell(cell) for cell in self._book.cells]
+            prepare = self._prepare()
+            total, done, running, failed = self._counts()
+            phase = self.phase or self._phase(prepare, cells)
+        with self._lock:
+            slots = [{"slot": number, **vars(slot)} for number, slot in enumerate(self._slots)]
+            throughput = self._throughput()
+            remaining = self._remaining(total - done)
+        study = self._book.study.loaded.study
+        return {
+            "schema_version": 1,
+            "study": study.name,
+            "phase": phase,
+            "results": self._results,
+            "pid": os.getpid(),
+            "host": socket.gethostname(),
+            "started": self._started,
+            "updated": now_iso(),
+            "elapsed_s": round(time.monotonic() - self._clock, 1),
+            "remaining_s": remaining if phase in ("preparing", "searching", "finals") else None,
+            "runs": {
+                "total": total,
+                "done": done,
+                "running": running,
+                "failed": failed,
+                "recorded_before": self._done_before,
+            },
+            "prepare": prepare,
+            "cells": cells,
+            "objective": {"metric": study.objective.metric, "direction": study.direction},
+            "slots": slots,
+            "throughput": throughput,
+            "events": self._events.newest(),
+        }
+
+    def _phase(self, prepare: list[dict[str, Any]], cells: list[dict[str, Any]]) -> str:
+        if any(item["state"] in ("waiting", "running") for item in prepare):
+            return "preparing"
+        if any(cell["state"] in ("waiting", "searching") for cell in cells):
+            return "searching"
+        return "finals"
+
+    def _prepare(self) -> list[dict[str, Any]]:
+        found = []
+        for run_id, run in self._book.runs.items():
+            if any(consumer.role == "prepare" for consumer in run.consumers):
+                failed = any(_lacks_pretraining(consumer.cell) for consumer in run.consumers)
+                states = {"queued": "waiting", "running": "running", "done": "failed" if failed else "done"}
+                found.append({"run_id": run_id, "label": run.label, "state": states[run.state]})
+        return found
+
+    def _cell(self, cell: StudyCell) -> dict[str, Any]:
+        states = [trial.state for trial in cell.trials]
+        direction = self._book.study.loaded.study.direction
+        best: float | None = None
+        for trial in cell.trials:
+            if trial.value is not None and (best is None or better(trial.value, best, direction)):
+                best = trial.value
+        scores = [final.score for final in cell.finals if final.score is not None]
+        return {
+            "key": cell.key,
+            "dataset": cell.resolved.cell.dataset.label,
+            "method": cell.resolved.cell.method.label,
+            "backbone": cell.resolved.cell.backbone.label,
+            "state": self._cell_state(cell),
+            "trials": {
+                "total": cell.budget,
+                "done": states.count("completed"),
+                "running": states.count("running"),
+                "pruned": states.count("pruned"),
+                "failed": states.count("failed"),
+            },
+            "best": best,
+            "finals": {
+                "total": self._book.study.loaded.study.finals.seeds,
+                "done": len(scores),
+                "running": self._running("final", cell),
+                "failed": sum(final.failed for final in cell.finals),
+            },
+            "mean": statistics.fmean(scores) if scores else None,
+        }
+
+    def _cell_state(self, cell: StudyCell) -> str:
+        if cell.failure is not None:
+            return "failed"
+        if cell.settled:
+            return "done"
+        if cell.finals:
+            return "finals"
+        return "searching" if cell.trials else "waiting"
+
+    def _running(self, role: str, cell: StudyCell) -> int:
+        def mine(consumer: Consumer) -> bool:
+            return consumer.role == role and consumer.cell is cell
+
+        return sum(run.state == "running" and any(map(mine, run.consumers)) for run in self._book.runs.values())
+
+    def _counts(self) -> tuple[int, int, int, int]:
+        """Returns how many runs the study has in all, and how many of them are done, running, failed."""
+        study = self._book.study.loaded.study
+        repeats = study.search.repeats if isinstance(study.search, SearchOptions) else 1
+        needed = {
+            cell.resolved.pretraining.run_id for cell in self._book.cells if cell.resolved.pretraining is not None
+        }
+        total = len(needed) + sum(cell.budget * repeats + study.finals.seeds for cell in self._book.cells)
+        runs = self._book.runs
+        done = sum(run_id not in runs or runs[run_id].state == "done" for run_id in needed)
+        failed = 0
+        for cell in self._book.cells:
+            done += sum(repeats for trial in cell.trials if trial.state != "running")
+            done += sum(final.score is not None or final.failed for final in cell.finals)
+            failed += sum(trial.state == "failed" for trial in cell.trials) + sum(f.failed for f in cell.finals)
+        running = sum(run.state == "running" for run in self._book.runs.values())
+        return total, done, running, failed
+
+    def _throughput(self) -> dict[str, float]:
+        images = sum(slot.images_per_s or 0.0 for slot in self._slots)
+        times = self._finished_at
+        span = time.monotonic() - times[0] if times else 0.0
+        return {
+            "images_per_s": round(images, 1),
+            "runs_per_min": round(60 * len(times) / span, 1) if span > 1 and len(times) > 1 else 0.0,
+        }
+
+    def _remaining(self, runs: int) -> float | None:
+        if len(self._seconds) < 2:
+            return None
+        return round(runs * statistics.median(self._seconds) / max(1, len(self._slots)), 1)
+
+
+def _lacks_pretraining(cell: StudyCell) -> bool:
+    """Whether a cell failed for want of its pre-training; one whose trials all failed had it."""
+    return cell.failure is not None and not (cell.trials and cell.searched)

@@ -1,0 +1,157 @@
+"""A study with its data looked at: fingerprints, and what each cell starts from. No torch, no Ray."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from coretune.data.fingerprint import fingerprint
+from coretune.data.source import open_source
+from coretune.errors import RequestError, StorageError, UnfitError
+from coretune.spec.cells import Cell, DatasetChoice
+from coretune.spec.load import LoadedStudy
+from coretune.spec.run import EvalSpec, RunSpec
+from coretune.spec.seeds import derive_seed
+from coretune.spec.study import SearchOptions
+from coretune.study.optuna_cell import grid
+
+
+@dataclass(frozen=True)
+class ResolvedCell:
+    """A cell whose runs have ids.
+
+    Attributes:
+        cell: What it is.
+        fingerprint: SHA-256 of its data.
+        weights: Where its runs start from, as in `BackboneSpec.weights`.
+        pretraining: The run that makes these weights, or None.
+    """
+
+    cell: Cell
+    fingerprint: str
+    weights: str
+    pretraining: RunSpec | None
+
+
+@dataclass(frozen=True)
+class ResolvedStudy:
+    """A study that can be executed.
+
+    Attributes:
+        loaded: The study as read.
+        cells: In the order of the file.
+        fingerprints: By data set label.
+    """
+
+    loaded: LoadedStudy
+    cells: tuple[ResolvedCell, ...]
+    fingerprints: Mapping[str, str]
+
+    def run_spec(self, cell: ResolvedCell, params: Mapping[str, object], seed: int) -> RunSpec:
+        """Returns the run of a configuration with a seed."""
+        return cell.cell.spec(
+            self.loaded.catalog,
+            params,
+            fingerprint=cell.fingerprint,
+            weights=cell.weights,
+            seed=seed,
+            subset_seed=self.subset_seed(cell.cell.dataset, seed),
+        )
+
+    def subset_seed(self, dataset: DatasetChoice, seed: int) -> int:
+        """Returns the seed of the labelled subset of a run with some seed."""
+        per_seed = dataset.options.subset_seed == "per_seed"
+        return derive_seed(seed if per_seed else self.loaded.study.seed, "subset")
+
+    def final_evaluation(self) -> EvalSpec:
+        """Returns the evaluation of the final runs, on the test part."""
+        catalog = self.loaded.catalog
+        weights = self.loaded.study.finals.weights
+        return EvalSpec(evaluation=catalog.ref("evaluation", "classification"), split="test", weights=weights)
+
+
+def only_matching(loaded: LoadedStudy, only: Mapping[str, str]) -> list[Cell]:
+    """Returns the cells with the given labels, e.g. `{"dataset": "cifar10"}`.
+
+    Raises:
+        RequestError: An unknown kind of label, or one that no cell has.
+    """
+    for kind, label in only.items():
+        if kind not in ("dataset", "method", "backbone"):
+            raise RequestError(f"--only {kind}={label}: needs dataset=, method= or backbone=")
+        known = list(dict.fromkeys(getattr(cell, kind).label for cell in loaded.cells))
+        if label not in known:
+            raise RequestError(f"--only {kind}={label}: no such {kind} in the study; it has {', '.join(known)}")
+    return [cell for cell in loaded.cells if all(getattr(cell, k).label == label for k, label in only.items())]
+
+
+def check_executable(loaded: LoadedStudy) -> None:
+    """Refuses what a study file may say and this engine cannot do.
+
+    Raises:
+        RequestError: Runs of several workers, or a grid over a continuous or vast space.
+    """
+    study = loaded.study
+    if study.resources.workers > 1:
+        raise RequestError(
+            f"resources.workers: {study.resources.workers}: runs of several workers are not there yet, write 1; "
+            "resources.slots says how many runs go on at a time"
+        )
+    if isinstance(study.search, SearchOptions) and study.search.sampler == "grid":
+        for cell in loaded.cells:
+            grid(cell.method.space)
+
+
+def look_at_data(loaded: LoadedStudy, dataset: DatasetChoice) -> str:
+    """Returns the fingerprint of a data set.
+
+    Raises:
+        UnfitError: The data are absent; says where they should be.
+    """
+    return fingerprint(open_source(loaded.catalog, dataset.ref, dataset.path))
+
+
+def resolve(loaded: LoadedStudy, only: Mapping[str, str] | None = None) -> ResolvedStudy:
+    """Looks at the data of a study and names its runs.
+
+    Raises:
+        UnfitError: Data are absent; says where they should be.
+        RequestError: `only` matches nothing, or the study is none that `check_executable` lets pass.
+    """
+    check_executable(loaded)
+    cells = only_matching(loaded, only or {})
+    datasets = {cell.dataset.label: cell.dataset for cell in cells}
+    found = {label: look_at_data(loaded, dataset) for label, dataset in datasets.items()}
+    return ResolvedStudy(loaded, tuple(resolve_cell(cell, found[cell.dataset.label]) for cell in cells), found)
+
+
+def resolve_cell(cell: Cell, data: str) -> ResolvedCell:
+    """Names what the runs of a cell start from.
+
+    Raises:
+        UnfitError: The checkpoint is not there.
+        StorageError: It cannot be read.
+    """
+    pretraining = cell.backbone.pretraining(cell.dataset, data)
+    if pretraining is not None:
+        return ResolvedCell(cell, data, f"run:{pretraining.run_id}", pretraining)
+    if cell.backbone.checkpoint is None:
+        return ResolvedCell(cell, data, "random", None)
+    path = Path(cell.backbone.checkpoint)
+    try:
+        if not path.is_file():
+            raise UnfitError(f"backbone {cell.backbone.label}: no checkpoint at {path}")
+        seen = path.stat()
+        digest = _file_digest(path, seen.st_size, seen.st_mtime_ns)
+    except OSError as error:
+        raise StorageError(f"backbone {cell.backbone.label}: {path}: {error.strerror or error}") from error
+    return ResolvedCell(cell, data, f"sha256:{digest}", None)
+
+
+@lru_cache(maxsize=64)  # every cell of a backbone asks for the same file, of a hundred megabytes perhaps
+def _file_digest(path: Path, size: int, mtime_ns: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

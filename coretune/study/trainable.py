@@ -1,0 +1,102 @@
+"""The Tune actor: it trains one run after another, with torch imported once and data mapped once.
+
+Expected failures end a run with a record; only a lost process raises. A run that is stopped stores its state.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ray import tune
+
+from coretune.results.store import ResultsStore
+from coretune.runs.job import Job
+from coretune.spec.catalog import load_catalog
+
+if TYPE_CHECKING:
+    from coretune.runs.execute import Execution
+
+
+@dataclass(frozen=True)
+class WorkerOptions:
+    """What all runs of a study have in common on a worker.
+
+    Attributes:
+        results: The results directory.
+        threads: Torch threads.
+        use_gpu: Whether the worker has a GPU.
+        micro_batch: As in `Resources`.
+        channels_last: As in `Resources`.
+        deterministic: As in `Resources`.
+        report_every_s: Results come at most so often, except at a run's end; 0 for every evaluation.
+    """
+
+    results: str
+    threads: int
+    use_gpu: bool = False
+    micro_batch: int | None = None
+    channels_last: bool = False
+    deterministic: bool = True
+    report_every_s: float = 1.0
+
+
+class RunTrainable(tune.Trainable):
+    """Executes runs. Its config is `{"run_id", "job", "options"}`."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        """Starts the first run."""
+        import torch
+
+        options: WorkerOptions = config["options"]
+        torch.set_num_threads(options.threads)
+        torch.use_deterministic_algorithms(options.deterministic, warn_only=True)
+        self._start(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Stops the present run, if it is unfinished, and starts another."""
+        self._stop()
+        self._start(new_config)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """Trains for about `report_every_s`, or to the run's end."""
+        deadline = time.perf_counter() + self._options.report_every_s
+        result: dict[str, Any] = {"run_id": self._execution.run_id, "reports": [], "done": False}
+        for event in self._execution:
+            result |= {"epoch": event.epoch, "images_per_s": event.images / max(event.seconds, 1e-9)}
+            if (metrics := getattr(event, "metrics", None)) is not None:
+                result["reports"].append((event.epoch, dict(metrics)))
+            if time.perf_counter() >= deadline:
+                return result
+        record = self._execution.record
+        return result | {"done": True, "outcome": record.status if record is not None else "lost"}
+
+    def cleanup(self) -> None:
+        """Stores the state of an unfinished run."""
+        self._stop()
+
+    def _start(self, config: dict[str, Any]) -> None:
+        self._options: WorkerOptions = config["options"]
+        self._execution = start(config["job"], self._options)
+
+    def _stop(self) -> None:
+        if self._execution.record is None:
+            self._execution.save_state()
+            self._execution.close()
+
+
+def start(job: Job, options: WorkerOptions) -> Execution:
+    """Returns the execution of a job in this process."""
+    import torch
+
+    from coretune.runs.execute import Execution
+    from coretune.tuning.context import Context
+
+    context = Context(
+        device=torch.device("cuda" if options.use_gpu else "cpu"),
+        micro_batch=options.micro_batch,
+        channels_last=options.channels_last,
+    )
+    return Execution(job, ResultsStore(options.results), load_catalog(job.plugins), context)

@@ -1,0 +1,75 @@
+"""Keeps `state.json` and the leaderboard fresh while a study runs."""
+
+from __future__ import annotations
+
+import threading
+import time
+from types import TracebackType
+
+from coretune.errors import LockedError, UnfitError
+from coretune.report.write import Writer as TableWriter
+from coretune.results.files import put_atomic
+from coretune.results.lock import DirectoryLock
+from coretune.results.store import ResultsStore
+from coretune.study.book import CellBook
+from coretune.study.progress import Progress
+
+STATE_EVERY_S = 2.0
+LEADERBOARD_EVERY_S = 15.0
+
+
+class StudyWriter:
+    """A thread that writes the driver's files; the study is stopped when they cannot be written.
+
+    Args:
+        store: The results directory.
+        book: The study's bookkeeping.
+        progress: Describes it.
+        lock: Of the results directory.
+
+    Attributes:
+        failure: Why a file could not be written, or None.
+    """
+
+    def __init__(self, store: ResultsStore, book: CellBook, progress: Progress, lock: DirectoryLock) -> None:
+        self.failure: UnfitError | None = None
+        self._store = store
+        self._book = book
+        self._progress = progress
+        self._lock = lock
+        self._tables = TableWriter(store)
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="coretune-writer", daemon=True)
+
+    def __enter__(self) -> StudyWriter:
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def write_state(self) -> None:
+        """Writes `state.json`."""
+        self._store.put_json("state.json", self._progress.snapshot())
+
+    def write_tables(self) -> None:
+        """Writes `leaderboard.csv`, `runs.csv` and `optuna.journal`."""
+        self._tables.write()
+        put_atomic(self._store.root / "optuna.journal", self._book.journal.dump())
+
+    def _run(self) -> None:
+        written, finals = time.monotonic(), 0
+        try:
+            while not self._ended.wait(STATE_EVERY_S):
+                if not self._lock.held:
+                    raise LockedError(f"{self._store.root}: another process has taken this directory over")
+                snapshot = self._progress.snapshot()
+                self._store.put_json("state.json", snapshot)
+                done = sum(cell["finals"]["done"] for cell in snapshot["cells"])
+                if done > finals and time.monotonic() - written >= LEADERBOARD_EVERY_S:
+                    self.write_tables()
+                    written, finals = time.monotonic(), done
+        except UnfitError as error:
+            self.failure = error
+            self._book.stop(str(error))

@@ -1,0 +1,90 @@
+"""The classification task, and the evaluation of a classifier."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from coretune.data.augment import to_float
+from coretune.data.dataset import Dataset
+from coretune.data.pack import Packed
+from coretune.nets.model import Model
+from coretune.spec.frozen import Frozen
+from coretune.spec.run import RunSpec
+from coretune.tuning.context import Context
+from coretune.tuning.contrast import contrast_loss
+from coretune.tuning.method import LossTerms, Method
+from coretune.tuning.metrics import ClassificationMetrics
+from coretune.tuning.sampling import Sampler, gather_images, to_device
+from coretune.tuning.task import Batch, Moment
+
+
+class ClassificationTask:
+    """Trains on the labelled images and evaluates on the validation part.
+
+    Args:
+        dataset: The data, split.
+        spec: The run.
+        views: Augmented views per image, as the method asks.
+    """
+
+    objective: tuple[str, Literal["max", "min"]] | None = ("top1", "max")
+
+    def __init__(self, dataset: Dataset, spec: RunSpec, views: int) -> None:
+        self._dataset = dataset
+        self._train = spec.train
+        self._sampler = Sampler(
+            dataset.packed, dataset.split.labelled, spec.data.augment, spec.train.batch, views, spec.seed
+        )
+
+    def steps(self) -> int:
+        """Returns the number of batches of an epoch."""
+        return self._sampler.steps()
+
+    def batches(self, epoch: int, start: int, context: Context) -> Iterator[Batch]:
+        """Yields an epoch's batches from number `start` on."""
+        return self._sampler.batches(epoch, start, context)
+
+    def loss(self, model: Model, batch: Batch, method: Method, moment: Moment, context: Context) -> LossTerms:
+        """Returns the mean loss over the batch's contrast batches."""
+        return contrast_loss(model, batch, method, self._train, moment, context)
+
+    def evaluate(self, model: Model, context: Context) -> Mapping[str, float]:
+        """Returns `top1` and `mean_per_class` (per cent) and `cross_entropy` (nats) on the validation part."""
+        return evaluate_classification(model, self._dataset.packed, self._dataset.split.validation, context)
+
+
+@torch.no_grad()
+def evaluate_classification(
+    model: Model,
+    packed: Packed,
+    indices: NDArray[np.int64],
+    context: Context,
+    *,
+    params: Frozen | None = None,
+    seed: int = 0,
+) -> dict[str, float]:
+    """Evaluates a classifier on some images, without augmentation.
+
+    Args:
+        model: In evaluation mode, on the context's device.
+        packed: The images.
+        indices: (m,) which of them.
+        context: Device and batch size.
+        params: Without effect: accuracy has no parameters.
+        seed: Without effect: nothing is drawn.
+
+    Returns:
+        `top1` and `mean_per_class` in per cent, `cross_entropy` in nats.
+    """
+    metrics = ClassificationMetrics(len(packed.classes), context.device)
+    labels = to_device(torch.from_numpy(packed.labels[indices]), context.device)
+    for start in range(0, len(indices), context.evaluation_batch):
+        chosen = slice(start, start + context.evaluation_batch)
+        images = to_float(gather_images(packed, indices[chosen], context.device))
+        metrics.update(model(images.contiguous(memory_format=context.memory_format)), labels[chosen])
+    return metrics.compute()

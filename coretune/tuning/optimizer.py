@@ -1,0 +1,82 @@
+"""The optimiser and the learning rate of the one recipe."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import nn
+
+from coretune.spec.run import TrainSpec
+
+NORMS = (
+    nn.modules.batchnorm._BatchNorm,
+    nn.LayerNorm,
+    nn.GroupNorm,
+    nn.RMSNorm,
+    nn.modules.instancenorm._InstanceNorm,
+)
+FUSED_ON = ("cpu", "cuda")
+"""Devices with an update in one kernel. On the CPU it takes a seventh of the time of torch's default."""
+
+
+def make_optimizer(encoder: nn.Module, method: nn.Module, spec: TrainSpec) -> torch.optim.Optimizer:
+    """Returns the optimiser over all parameters that ask for a gradient.
+
+    Each group has `scale`, its learning rate as a multiple of the schedule's: 1 for the encoder, `head_lr` for the
+    method's modules (classifier, projection head). A parameter that both contain belongs to the encoder.
+
+    Raises:
+        ValueError: No parameter asks for a gradient.
+    """
+    groups: list[dict[str, Any]] = []
+    seen: set[nn.Parameter] = set()
+    for module, scale in ((encoder, 1.0), (method, spec.head_lr)):
+        decayed, spared = _divide(module, spec.decay_norm_and_bias, seen)
+        for params, decay in ((decayed, spec.weight_decay), (spared, 0.0)):
+            if params:
+                groups.append({"params": params, "weight_decay": decay, "scale": scale, "lr": spec.lr * scale})
+    fused = all(parameter.device.type in FUSED_ON for parameter in seen) or None
+    if spec.optimizer == "adamw":
+        return torch.optim.AdamW(groups, lr=spec.lr, betas=(spec.momentum, 0.999), fused=fused)
+    nesterov = spec.nesterov and spec.momentum > 0
+    return torch.optim.SGD(groups, lr=spec.lr, momentum=spec.momentum, nesterov=nesterov, fused=fused)
+
+
+def learning_rate_factor(step: int, steps: int, warmup: float, schedule: str) -> float:
+    """Returns the learning rate of a step as a fraction of its peak.
+
+    Linear from 1 / warmup to 1 over the warm-up, then constant, or a half cosine that would reach 0 at `steps`.
+
+    Args:
+        step: Zero-based optimiser step.
+        steps: Number of steps in all.
+        warmup: Number of warm-up steps; may be fractional.
+        schedule: `cosine` or `constant`.
+    """
+    if step < warmup:
+        return min(1.0, (step + 1) / warmup)
+    if schedule == "constant" or steps <= warmup:
+        return 1.0
+    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / (steps - warmup)))
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    """Sets the learning rate of all groups, each times its scale."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr * group["scale"]
+
+
+def _divide(
+    module: nn.Module, decay_all: bool, seen: set[nn.Parameter]
+) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    decayed: list[nn.Parameter] = []
+    spared: list[nn.Parameter] = []
+    for owner in module.modules():
+        for name, parameter in owner.named_parameters(recurse=False):
+            if parameter.requires_grad and parameter not in seen:
+                seen.add(parameter)
+                plain = decay_all or not (isinstance(owner, NORMS) or name.endswith("bias"))
+                (decayed if plain else spared).append(parameter)
+    return decayed, spared

@@ -1,0 +1,88 @@
+"""An epoch's batches: order, images, augmentation, all drawn by (seed, purpose, epoch, sample)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import accumulate
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from coretune.data.augment import COLUMNS, augment
+from coretune.data.draws import order, uniforms
+from coretune.data.pack import Packed
+from coretune.spec.run import AugmentSpec
+from coretune.tuning.batching import chunk_sizes
+from coretune.tuning.context import Context
+from coretune.tuning.task import Batch
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """Draws the training batches of one run.
+
+    Attributes:
+        packed: The images.
+        indices: (m,) which of them to train on.
+        augment: Augmentation.
+        batch: Samples per batch. The last batch of an epoch may be smaller; a single left-over sample joins it.
+        views: Augmented views per image.
+        seed: Seed of order and augmentation.
+    """
+
+    packed: Packed
+    indices: NDArray[np.int64]
+    augment: AugmentSpec
+    batch: int
+    views: int
+    seed: int
+
+    def steps(self) -> int:
+        """Returns the number of batches of an epoch."""
+        return len(chunk_sizes(len(self.indices), self.batch))
+
+    def batches(self, epoch: int, start: int, context: Context) -> Iterator[Batch]:
+        """Yields an epoch's batches from number `start` on.
+
+        Args:
+            epoch: Zero-based epoch.
+            start: Zero-based batch to begin with.
+            context: Device and memory format.
+        """
+        device = context.device
+        sizes = chunk_sizes(len(self.indices), self.batch)
+        chosen = self.indices[order(self.seed, epoch, len(self.indices))]
+        # What is small goes to the device once per epoch, so that a step only takes slices of it.
+        index = to_device(torch.from_numpy(chosen), device)
+        labels = to_device(torch.from_numpy(self.packed.labels[chosen]), device)
+        draws = [self._draws(view, epoch, chosen, device) for view in range(self.views)]
+        for end, size in list(zip(accumulate(sizes), sizes, strict=True))[start:]:
+            part = slice(end - size, end)
+            images = gather_images(self.packed, chosen[part], device)
+            views = tuple(
+                augment(images, rows[part], self.augment).contiguous(memory_format=context.memory_format)
+                for rows in draws
+            )
+            yield Batch(views, labels[part], index[part])
+
+    def _draws(self, view: int, epoch: int, chosen: NDArray[np.int64], device: torch.device) -> Tensor:
+        table = uniforms(self.seed, f"augment{view}", epoch, len(self.packed.labels), COLUMNS)
+        return to_device(torch.from_numpy(table[chosen]), device)
+
+
+def gather_images(packed: Packed, chosen: NDArray[np.int64], device: torch.device) -> Tensor:
+    """Returns images (n,) of a pack as uint8 (n, H, W, 3) on a device."""
+    shape = (len(chosen), *packed.images.shape[1:])
+    images = torch.empty(shape, dtype=torch.uint8, pin_memory=device.type == "cuda")
+    np.take(packed.images, chosen, axis=0, out=images.numpy(), mode="clip")  # other modes gather into a copy first
+    return images.to(device, non_blocking=True)
+
+
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """Returns a tensor of the CPU on a device, without waiting for a GPU."""
+    if device.type != "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)

@@ -1,0 +1,199 @@
+from __future__ import annotations
+
+import gc
+import os
+import sys
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from coretune.cluster import local
+from coretune.cluster.local import ENVIRONMENT, Cluster, cluster, import_ray, machine_cpus
+from coretune.errors import RequestError, UnfitError
+from coretune.spec.study import Resources
+
+
+class FakeRay(ModuleType):
+    """Stands in for Ray, which takes many seconds to start: notes how it was started, and that it was stopped."""
+
+    def __init__(self, total: dict[str, float], error: Exception | None = None) -> None:
+        super().__init__("ray")
+        self.total = total
+        self.error = error
+        self.calls: list[dict[str, Any]] = []
+        self.running = False
+        self.collecting: bool | None = None
+
+    def init(self, **arguments: Any) -> None:
+        self.calls.append(arguments)
+        if self.error is not None:
+            raise self.error
+        self.running = True
+
+    def cluster_resources(self) -> dict[str, float]:
+        return self.total
+
+    def shutdown(self) -> None:
+        self.running = False
+        self.collecting = gc.isenabled()
+
+
+def fake(monkeypatch: pytest.MonkeyPatch, error: Exception | None = None, **total: float) -> FakeRay:
+    ray = FakeRay(total, error)
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    return ray
+
+
+@pytest.mark.parametrize("by_variable", [False, True])
+def test_ray_client_is_refused_before_ray_is_touched(monkeypatch: pytest.MonkeyPatch, by_variable: bool) -> None:
+    ray = fake(monkeypatch)
+    address = "ray://head:10001"
+    if by_variable:
+        monkeypatch.setenv("RAY_ADDRESS", address)
+    with (
+        pytest.raises(RequestError, match=r"ray://head:10001: Ray Client .* host:port") as error,
+        cluster(Resources(), address=None if by_variable else address),
+    ):
+        pass
+    assert error.value.exit_code == 2 and not ray.calls
+
+
+@pytest.mark.parametrize("address", [None, "local", ""])
+def test_a_local_cluster_lives_as_long_as_the_context(monkeypatch: pytest.MonkeyPatch, address: str | None) -> None:
+    ray = fake(monkeypatch, CPU=4.0)
+    with pytest.raises(KeyError), cluster(Resources(), address=address) as found:
+        assert ray.running and found == Cluster(slots=4, cpus=4.0, gpus=0.0, local=True)
+        raise KeyError
+    assert not ray.running
+    (call,) = ray.calls
+    assert call["address"] == "local" and call["log_to_driver"] is False and call["include_dashboard"] is False
+
+
+def test_no_garbage_is_collected_while_ray_shuts_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An object of Ray's that another thread frees meanwhile would end the process, with code 1."""
+    ray = fake(monkeypatch, CPU=1.0)
+    with cluster(Resources()):
+        assert gc.isenabled()
+    assert ray.collecting is False and gc.isenabled()
+
+
+def test_attaching(monkeypatch: pytest.MonkeyPatch) -> None:
+    ray = fake(monkeypatch, CPU=64.0, GPU=8.0)
+    with cluster(Resources(cpus=4, gpus=1), address="10.0.0.1:6379") as found:
+        assert found == Cluster(slots=8, cpus=64.0, gpus=8.0, local=False)
+    assert ray.calls[0]["address"] == "10.0.0.1:6379" and "num_cpus" not in ray.calls[0]
+    monkeypatch.setenv("RAY_ADDRESS", "auto")
+    with cluster(Resources()) as found:
+        assert not found.local and ray.calls[-1]["address"] == "auto"
+
+
+@pytest.mark.parametrize(
+    ("resources", "cpus"),
+    [({}, 2), ({"slots": 4}, 4), ({"slots": 3, "cpus": 1.5}, 5), ({"cpus": 6}, 6), ({"slots": 1, "cpus": 0.5}, 2)],
+)
+def test_the_local_cluster_is_as_large_as_what_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch, resources: dict[str, Any], cpus: int
+) -> None:
+    monkeypatch.setattr(local, "machine_cpus", lambda: 2)
+    ray = fake(monkeypatch, CPU=float(cpus))
+    with cluster(Resources(**resources)) as found:
+        assert found.slots >= 1
+    assert ray.calls[0]["num_cpus"] == cpus
+
+
+@pytest.mark.parametrize(
+    ("resources", "total", "slots"),
+    [
+        ({}, {"CPU": 2.0}, 2),
+        ({"cpus": 0.1}, {"CPU": 0.3}, 3),
+        ({"cpus": 1.5}, {"CPU": 4.0}, 2),
+        ({"slots": 3}, {"CPU": 8.0}, 3),
+        ({"slots": 30}, {"CPU": 8.0}, 8),
+        ({"gpus": 0.25}, {"CPU": 8.0, "GPU": 1.0}, 4),
+        ({"gpus": 2}, {"CPU": 8.0, "GPU": 5.0}, 2),
+        ({"cpus": 4, "gpus": 1}, {"CPU": 8.0, "GPU": 8.0}, 2),
+    ],
+)
+def test_slots(monkeypatch: pytest.MonkeyPatch, resources: dict[str, Any], total: dict[str, float], slots: int) -> None:
+    fake(monkeypatch, **total)
+    with cluster(Resources(**resources)) as found:
+        assert found.slots == slots
+
+
+@pytest.mark.parametrize(
+    ("resources", "total"),
+    [
+        ({"gpus": 1}, {"CPU": 2.0}),
+        ({"cpus": 4}, {"CPU": 2.0}),
+        ({"cpus": 1}, {}),
+        ({"cpus": 1, "gpus": 2}, {"CPU": 2.0, "GPU": 1.0}),
+    ],
+)
+def test_a_cluster_too_small_for_one_run(
+    monkeypatch: pytest.MonkeyPatch, resources: dict[str, Any], total: dict[str, float]
+) -> None:
+    ray = fake(monkeypatch, **total)
+    with (
+        pytest.raises(UnfitError, match=r"one run needs .*; change resources") as error,
+        cluster(Resources(**resources)),
+    ):
+        pass
+    assert error.value.exit_code == 3 and not ray.running
+
+
+@pytest.mark.parametrize(
+    "error", [ConnectionError("no answer\nfrom it"), RuntimeError("other version"), ValueError("bad"), OSError("disk")]
+)
+@pytest.mark.parametrize(("address", "says"), [(None, "local Ray cluster"), ("10.0.0.1:6379", "at 10.0.0.1:6379")])
+def test_a_cluster_that_cannot_be_had(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, address: str | None, says: str
+) -> None:
+    fake(monkeypatch, error)
+    with pytest.raises(UnfitError, match=says) as raised, cluster(Resources(), address=address):
+        pass
+    assert len(str(raised.value).splitlines()) == 1 and str(error).splitlines()[0] in str(raised.value)
+
+
+def test_an_error_without_a_message_is_still_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake(monkeypatch, TimeoutError())
+    with (
+        pytest.raises(UnfitError, match="no Ray cluster answers at auto: TimeoutError"),
+        cluster(Resources(), address="auto"),
+    ):
+        pass
+
+
+def test_rays_environment_is_set_before_its_import(monkeypatch: pytest.MonkeyPatch) -> None:
+    environment = {"TUNE_GLOBAL_CHECKPOINT_S": "5"}
+    monkeypatch.setattr(local.os, "environ", environment)
+    monkeypatch.delitem(sys.modules, "ray", raising=False)
+    monkeypatch.setattr("builtins.__import__", _only_fake_ray(__import__))
+    import_ray()
+    assert environment["TUNE_GLOBAL_CHECKPOINT_S"] == "5", "what the user says goes"
+    assert {**ENVIRONMENT, "TUNE_GLOBAL_CHECKPOINT_S": "5"}.items() <= environment.items()
+    assert environment["RAY_AUTH_MODE"] == "token" and len(environment["RAY_AUTH_TOKEN"]) == 64
+    token = environment["RAY_AUTH_TOKEN"]
+    import_ray()
+    assert environment["RAY_AUTH_TOKEN"] == token
+
+
+def test_attaching_leaves_the_token_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    environment: dict[str, str] = {}
+    monkeypatch.setattr(local.os, "environ", environment)
+    monkeypatch.delitem(sys.modules, "ray", raising=False)
+    monkeypatch.setattr("builtins.__import__", _only_fake_ray(__import__))
+    import_ray(local=False)
+    assert not [name for name in environment if name.startswith("RAY_AUTH")]
+
+
+def _only_fake_ray(real: Any) -> Any:
+    def importer(name: str, *arguments: Any, **options: Any) -> Any:
+        return FakeRay({}) if name == "ray" else real(name, *arguments, **options)
+
+    return importer
+
+
+def test_the_cpus_are_those_that_this_process_may_use() -> None:
+    assert 1 <= machine_cpus() <= (os.cpu_count() or 1)

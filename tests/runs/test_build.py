@@ -1,0 +1,121 @@
+"""Parts are put together from a description, and methods of one seed start from the same weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from support.training import catalog, context, digits_job, digits_spec
+
+from coretune.data.dataset import Dataset
+from coretune.data.fingerprint import hash_file
+from coretune.errors import RequestError, UnfitError
+from coretune.nets.weights import save_weights
+from coretune.results.store import ResultsStore
+from coretune.runs.build import build_model, build_parts, open_job_data
+from coretune.spec.components import Ref
+from coretune.tuning.loop import Parts
+
+torch.set_num_threads(1)
+NEEDED = "0123456789abcdef"
+
+
+@pytest.fixture(scope="module")
+def digits() -> Dataset:
+    return open_job_data(digits_job(), catalog())
+
+
+def parts(digits: Dataset, root: Path, *args: Any, channels_last: bool = False, **spec: Any) -> Parts:
+    job = digits_job(digits_spec(*args, **spec))
+    return build_parts(job, digits, ResultsStore(root), catalog(), context(channels_last=channels_last))
+
+
+def test_two_methods_of_a_seed_start_from_the_same_weights(digits: Dataset, tmp_path: Path) -> None:
+    one, other = parts(digits, tmp_path, "ce"), parts(digits, tmp_path, "core_tuning")
+    changed = parts(digits, tmp_path, "core_tuning", params={"projection_dim": 8})
+    state = one.model.state_dict()
+    for found in (other, changed):
+        assert found.model.state_dict().keys() == state.keys()
+        assert all(torch.equal(value, state[key]) for key, value in found.model.state_dict().items())
+    assert one.model.classifier is one.method.classifier
+
+
+def test_another_seed_starts_from_other_weights(digits: Dataset, tmp_path: Path) -> None:
+    one, other = parts(digits, tmp_path, seed=1), parts(digits, tmp_path, seed=2)
+    assert not torch.equal(one.model.encoder.conv.weight, other.model.encoder.conv.weight)
+
+
+def test_torchs_own_random_numbers_neither_matter_nor_change(digits: Dataset, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    expected = torch.rand(2)
+    weights = []
+    for seed in (0, 0, 1):
+        torch.manual_seed(seed)
+        weights.append(parts(digits, tmp_path).model.encoder.conv.weight)
+        if seed == 0:
+            assert torch.equal(torch.rand(2), expected)
+    assert torch.equal(weights[0], weights[1])
+    assert torch.equal(weights[0], weights[2])
+
+
+def test_pretraining_has_no_classifier(digits: Dataset, tmp_path: Path) -> None:
+    found = parts(digits, tmp_path, "moco_v2")
+    assert found.model.classifier is None
+    assert found.task.steps() == -(-len(digits.split.train) // 10)
+    with pytest.raises(RequestError, match="no classifier"):
+        found.model(torch.zeros(1, 3, 8, 8))
+
+
+def test_channels_last_reaches_the_methods_own_nets(digits: Dataset, tmp_path: Path) -> None:
+    found = parts(digits, tmp_path, "moco_v2", channels_last=True)
+    for net in (found.model.encoder, found.method.get_submodule("key_encoder")):
+        assert net.blocks[0].conv1.weight.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_weights_of_a_pretraining_are_loaded(digits: Dataset, tmp_path: Path) -> None:
+    source = parts(digits, tmp_path, "moco_v2", seed=9)
+    store = ResultsStore(tmp_path)
+    save_weights(source.model.state_dict(), store.weights_path(NEEDED), {})
+    found = parts(digits, tmp_path, weights=f"run:{NEEDED}")
+    assert torch.equal(found.model.encoder.conv.weight, source.model.encoder.conv.weight)
+    plain = parts(digits, tmp_path)
+    assert torch.equal(found.model.classifier.weight, plain.model.classifier.weight)
+
+
+def test_missing_weights_are_named(digits: Dataset, tmp_path: Path) -> None:
+    with pytest.raises(UnfitError, match=f"pre-training run {NEEDED} left no weights at .*resume the study"):
+        parts(digits, tmp_path, weights=f"run:{NEEDED}")
+    spec = digits_spec(weights="sha256:" + "0" * 64)
+    job = digits_job(spec, checkpoint=str(tmp_path / "gone.pt"))
+    with pytest.raises(UnfitError, match=r"checkpoint .*gone\.pt left no weights"):
+        build_parts(job, digits, ResultsStore(tmp_path), catalog(), context())
+
+
+def test_a_checkpoint_is_checked_against_its_hash(digits: Dataset, tmp_path: Path) -> None:
+    source = parts(digits, tmp_path, "moco_v2", seed=9)
+    path = tmp_path / "checkpoint.safetensors"
+    save_weights(source.model.state_dict(), path, {})
+    job = digits_job(digits_spec(weights=f"sha256:{hash_file(path)}"), checkpoint=str(path))
+    found = build_parts(job, digits, ResultsStore(tmp_path), catalog(), context())
+    assert torch.equal(found.model.encoder.conv.weight, source.model.encoder.conv.weight)
+    save_weights(source.model.state_dict(), path, {"changed": "yes"})
+    with pytest.raises(UnfitError, match=r"checkpoint\.safetensors has changed"):
+        build_parts(job, digits, ResultsStore(tmp_path), catalog(), context())
+
+
+def test_weights_of_another_architecture_are_refused(digits: Dataset, tmp_path: Path) -> None:
+    store = ResultsStore(tmp_path)
+    save_weights({"encoder.conv.weight": torch.zeros(1)}, store.weights_path(NEEDED), {})
+    with pytest.raises(RequestError, match="another architecture"):
+        parts(digits, tmp_path, weights=f"run:{NEEDED}")
+
+
+@pytest.mark.parametrize("part", ["method", "backbone"])
+def test_another_version_of_a_component_is_refused(digits: Dataset, part: str) -> None:
+    spec = digits_spec()
+    other = Ref(name="ce" if part == "method" else "small_resnet", version=99)
+    changed = spec.replace(method=other) if part == "method" else spec.replace(backbone={"arch": other})
+    with pytest.raises(RequestError, match="version 99 is asked for, version 1 is here"):
+        build_model(digits_job(changed), digits, catalog(), context())

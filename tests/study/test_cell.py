@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+from typing import Any
+
+import optuna
+import pytest
+from support.driving import resolved
+
+from coretune.results.cellfile import CellFile, TrialEntry
+from coretune.results.record import Record
+from coretune.study.cell import StudyCell
+from coretune.study.journal import MemoryJournal
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> None:
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+
+
+def make_cell(*sets: str, saved: tuple[TrialEntry, ...] = ()) -> StudyCell:
+    study = resolved("methods=[ce]", *sets)
+    return StudyCell(study, study.cells[0], optuna.storages.JournalStorage(MemoryJournal()), saved)
+
+
+def record(run_id: str, score: float | None = None, status: str = "completed", **metrics: Any) -> Record:
+    found = {} if score is None else {"last": {"top1": score, **metrics}}
+    return Record.model_validate(
+        {"run_id": run_id, "status": status, "spec": {}, "metrics": found, "started": "", "finished": ""}
+    )
+
+
+def finish(cell: StudyCell, score: float | None, status: str = "completed") -> int:
+    trial = cell.propose()
+    for repeat, spec in enumerate(trial.runs):
+        cell.deliver(trial.number, repeat, record(spec.run_id, score, status))
+    return trial.number
+
+
+def test_the_best_completed_trial_is_chosen() -> None:
+    cell = make_cell()
+    for score, status in ((60.0, "completed"), (None, "failed"), (75.0, "completed")):
+        assert not cell.searched
+        finish(cell, score, status)
+    assert cell.searched and not cell.can_propose and not cell.settled
+    finals = cell.choose()
+    assert cell.choice is not None
+    assert (cell.choice.trial, cell.choice.value) == (2, 75.0)
+    assert cell.choice.rule == "best validation top1 of 3 trials"
+    assert [final.spec.train.lr for final in finals] == [cell.trials[2].params["train.lr"]] * 2
+
+
+def test_without_a_completed_trial_the_cell_fails() -> None:
+    cell = make_cell()
+    for _ in range(3):
+        finish(cell, None, "failed")
+    assert cell.choose() == [] and cell.failure == "none of 3 trials completed" and cell.settled
+
+
+def test_defaults_are_compared_without_a_search() -> None:
+    cell = make_cell("search=none")
+    assert (cell.budget, cell.can_propose, cell.searched) == (0, False, True)
+    with pytest.raises(RuntimeError, match="has no search"):
+        cell.propose()
+    cell.choose()
+    assert cell.choice is not None and cell.choice.rule == "defaults" and cell.choice.params == {"train.lr": 0.03}
+
+
+def test_a_cell_is_settled_with_its_last_final_run() -> None:
+    cell = make_cell("search=none")
+    first, second = cell.choose()
+    cell.take_final(0, record(first.spec.run_id, 1.0), 70.0)
+    assert not cell.settled
+    cell.take_final(1, record(second.spec.run_id, None, "failed"), 99.0)
+    assert cell.settled and second.failed and second.score is None and not first.failed
+
+
+def test_repeats_are_averaged_and_their_scores_kept_in_order() -> None:
+    cell = make_cell("search.repeats=3")
+    trial = cell.propose()
+    for repeat in (2, 0, 1):
+        assert trial.state == "running"
+        cell.deliver(0, repeat, record(trial.runs[repeat].run_id, float(repeat)))
+    assert (trial.state, trial.value) == ("completed", 1.0)
+    assert cell.file().trials[0].values == (0.0, 1.0, 2.0)
+
+
+def test_a_failed_repeat_fails_its_trial() -> None:
+    cell = make_cell("search.repeats=2")
+    trial = cell.propose()
+    assert cell.deliver(0, 1, record(trial.runs[1].run_id, None, "failed"))
+    assert cell.deliver(0, 0, record(trial.runs[0].run_id, 80.0)), "too late"
+    assert (trial.state, trial.value) == ("failed", None)
+
+
+def test_a_value_is_reported_once_a_step() -> None:
+    cell = make_cell("search.pruner=median")
+    trial = cell.propose()
+    cell.report(0, 50.0, 1)
+    cell.report(0, 60.0, 1)
+    assert trial.intermediate == {1: 50.0}
+    cell.deliver(0, 0, record(trial.runs[0].run_id, 61.0))
+    assert cell.report(0, 70.0, 2) is False and trial.intermediate == {1: 50.0}
+
+
+def test_the_score_is_that_of_the_weights_that_are_tested() -> None:
+    cell = make_cell("finals.weights=best", "objective.metric=cross_entropy")
+    metrics = {"last": {"cross_entropy": 1.0}, "best": {"cross_entropy": 0.5, "epoch": 3.0}}
+    found = record("r").replace(metrics=metrics)
+    assert cell.score(found) == 0.5
+    assert cell.file().direction == "min"
+
+
+def saved_trials(*sets: str) -> tuple[TrialEntry, ...]:
+    cell = make_cell(*sets)
+    finish(cell, 60.0)
+    finish(cell, None, "failed")
+    cell.propose()
+    return CellFile.model_validate_json(cell.file().model_dump_json()).trials
+
+
+def test_a_saved_search_goes_on() -> None:
+    saved = saved_trials()
+    cell = make_cell(saved=saved)
+    assert [trial.state for trial in cell.trials] == ["completed", "failed", "running"]
+    assert cell.file().trials == saved and not cell.can_propose
+    cell.deliver(2, 0, record(cell.trials[2].runs[0].run_id, 70.0))
+    cell.choose()
+    assert cell.choice is not None and cell.choice.trial == 2
+
+
+@pytest.mark.parametrize("change", ["train.epochs=5", "search.repeats=2", "train.lr=0.1", "seed=4"])
+def test_a_search_of_other_runs_is_not_taken_up(change: str) -> None:
+    cell = make_cell(change, saved=saved_trials())
+    assert cell.trials == [] and cell.can_propose
+
+
+def test_a_smaller_budget_keeps_the_first_trials() -> None:
+    cell = make_cell("search.trials=1", saved=saved_trials())
+    assert [trial.number for trial in cell.trials] == [0] and cell.searched
+
+
+def test_the_file_says_what_was_searched() -> None:
+    cell = make_cell()
+    finish(cell, 60.0)
+    file = cell.file()
+    assert (file.key, file.metric, file.direction) == ("digits--ce--plain", "top1", "max")
+    assert file.space == {"train.lr": {"log_uniform": [0.003, 0.3], "default": 0.03}}
+    assert file.evaluation["split"] == "test" if "split" in file.evaluation else file.evaluation
+    assert file.choice is None and file.finals == ()

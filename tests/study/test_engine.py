@@ -1,0 +1,172 @@
+"""Whole studies under Ray, driven as a user drives them."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import random
+import signal
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from support.command import coretune, records, start, wait_until, write_study
+
+RUNS = 2 * (3 + 2)
+STABLE = ("dataset", "method", "backbone", "n", "mean", "std", "diff", "p_paired_t", "params", "run_ids", "values")
+
+
+def leaderboard(results: Path) -> list[dict[str, str]]:
+    with (results / "leaderboard.csv").open(newline="") as file:
+        return [{key: row[key] for key in STABLE} for row in csv.DictReader(file)]
+
+
+def times(results: Path) -> dict[str, int]:
+    return {path.parent.name: path.stat().st_mtime_ns for path in results.glob("runs/*/record.json")}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The results of the tiny study, run without a disturbance."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    done = coretune("study", "run", str(write_study(folder)), folder=folder)
+    assert done.returncode == 0, done.stderr
+    return folder / "results" / "tiny"
+
+
+def test_a_study_leaves_what_the_design_says(undisturbed: Path) -> None:
+    assert len(records(undisturbed)) == RUNS
+    for name in ("study.yaml", "manifest.json", "state.json", "leaderboard.csv", "runs.csv", "optuna.journal"):
+        assert (undisturbed / name).is_file(), name
+    assert json.loads((undisturbed / "state.json").read_text())["phase"] == "done"
+    rows = leaderboard(undisturbed)
+    assert [row["n"] for row in rows] == ["2"] * 4
+    finals = {run for row in rows if row["dataset"] == "digits" for run in json.loads(row["run_ids"])}
+    evaluated = {path.parent.parent.name for path in undisturbed.glob("runs/*/evals/*.json")}
+    assert evaluated == finals, "only final runs see the test part"
+    weights = {path.parent.name for path in undisturbed.glob("runs/*/model.safetensors")}
+    assert weights == finals
+    assert not list(undisturbed.glob("runs/*/state")), "no state of a finished run stays"
+
+
+def test_a_second_run_trains_nothing(undisturbed: Path) -> None:
+    before = times(undisturbed)
+    folder = undisturbed.parent.parent
+    again = coretune("study", "run", "tiny.yaml", folder=folder)
+    assert again.returncode == 0, again.stderr
+    assert times(undisturbed) == before
+
+
+def test_the_journal_opens_in_optuna(undisturbed: Path, tmp_path: Path) -> None:
+    import optuna
+    from optuna.storages.journal import JournalFileBackend
+
+    copy = tmp_path / "optuna.journal"
+    copy.write_bytes((undisturbed / "optuna.journal").read_bytes())
+    storage = optuna.storages.JournalStorage(JournalFileBackend(str(copy)))
+    studies = optuna.get_all_study_names(storage)
+    assert studies == ["digits--ce--plain", "digits--core_tuning--plain"]
+    assert len(optuna.load_study(study_name=studies[0], storage=storage).trials) == 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+def test_kills_at_random_moments_lose_nothing(undisturbed: Path, tmp_path: Path, seed: int) -> None:
+    study = write_study(tmp_path)
+    results = tmp_path / "results" / "tiny"
+    draw = random.Random(seed)
+    seen: dict[str, int] = {}
+    for _ in range(3):
+        process = start(["study", "run", str(study)], tmp_path)
+        goal = len(seen) + draw.randint(1, 3)
+        wait_until(lambda goal=goal, p=process: len(records(results)) >= goal or p.poll() is not None)  # type: ignore[misc]
+        process.kill()
+        process.communicate()
+        now = times(results)
+        assert seen.items() <= now.items(), "a record was lost or made twice"
+        seen = now
+    done = coretune("study", "run", str(study), folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert seen.items() <= times(results).items()
+    assert leaderboard(results) == leaderboard(undisturbed)
+
+
+def workers() -> list[psutil.Process]:
+    """The Tune actors that train, below this process."""
+    return [p for p in psutil.Process().children(recursive=True) if "RunTrainable" in " ".join(command(p))]
+
+
+def command(process: psutil.Process) -> list[str]:
+    try:
+        return list(process.cmdline())
+    except psutil.Error:
+        return []
+
+
+@pytest.mark.slow
+def test_a_killed_actor_is_replaced(undisturbed: Path, tmp_path: Path) -> None:
+    process = start(["study", "run", str(write_study(tmp_path))], tmp_path)
+    results = tmp_path / "results" / "tiny"
+    wait_until(lambda: len(records(results)) >= 2)
+    victims = workers()
+    assert victims
+    victims[0].kill()
+    _, err = process.communicate(timeout=240)
+    assert process.returncode == 0, err
+    assert leaderboard(results) == leaderboard(undisturbed)
+
+
+LONG = {"train.epochs=2000", "train.evaluate_every=50", "search=none", "finals.seeds=1"}
+
+
+def long_study(folder: Path) -> list[str]:
+    return ["study", "run", str(write_study(folder)), *(part for item in sorted(LONG) for part in ("--set", item))]
+
+
+@pytest.mark.slow
+def test_ctrl_c_stores_the_state_and_a_resume_goes_on(tmp_path: Path) -> None:
+    process = start(long_study(tmp_path), tmp_path)
+    results = tmp_path / "results" / "tiny"
+    wait_until(lambda: bool(list(results.glob("runs/*/metrics-*.jsonl"))))
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "resume" in err
+    assert list(results.glob("runs/*/state/state.pt"))
+    assert (results / "leaderboard.csv").is_file()
+    assert json.loads((results / "state.json").read_text())["phase"] == "interrupted"
+    done = coretune("study", "resume", str(results), "--time-limit", "20s", folder=tmp_path)
+    logs = [path.read_text() for path in results.glob("runs/*/log.txt")]
+    assert done.returncode in (0, 130), done.stderr
+    assert any("resume at epoch" in log for log in logs)
+
+
+@pytest.mark.slow
+def test_a_second_driver_is_refused_with_pid_and_host(tmp_path: Path) -> None:
+    process = start(long_study(tmp_path), tmp_path)
+    results = tmp_path / "results" / "tiny"
+    try:
+        wait_until(lambda: (results / "state.json").is_file())
+        second = coretune("study", "run", str(tmp_path / "tiny.yaml"), folder=tmp_path)
+        assert second.returncode == 3
+        assert str(process.pid) in second.stderr and os.uname().nodename in second.stderr
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.slow
+def test_a_diverging_run_fails_and_the_others_go_on(tmp_path: Path) -> None:
+    sets = ("train.lr={choice: [0.05, 1e30], default: 0.05}", "search.sampler=grid", "finals.seeds=1", "methods=[ce]")
+    arguments = [part for item in sets for part in ("--set", item)]
+    done = coretune("study", "run", str(write_study(tmp_path)), *arguments, folder=tmp_path)
+    assert done.returncode == 1, done.stderr
+    found: list[dict[str, Any]] = [
+        json.loads(path.read_text()) for path in (tmp_path / "results/tiny").glob("runs/*/record.json")
+    ]
+    failed = [record for record in found if record["status"] == "failed"]
+    assert len(failed) == 1 and len(found) == 3
+    assert failed[0]["cause"]["kind"] == "diverged" and failed[0]["cause"]["epoch"] >= 1
+    assert "learning rate" in failed[0]["cause"]["message"] or "train.lr" in failed[0]["cause"]["message"]

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.driving import STUDY, drive, make_book, resolved
+
+from coretune.errors import RequestError
+from coretune.results.store import ResultsStore
+from coretune.spec.load import LoadedStudy, resolve_study
+from coretune.spec.yamlfile import parse_yaml
+from coretune.study.plan import make_plan
+
+RUNS = 2 * (3 + 2)
+
+
+def loaded(*sets: str) -> LoadedStudy:
+    return resolve_study(parse_yaml(STUDY, "tiny.yaml"), sets)
+
+
+def planned(root: Path, *sets: str) -> dict[str, Any]:
+    return make_plan(loaded(*sets), ResultsStore(root)).to_dict()
+
+
+def totals(root: Path, *sets: str) -> tuple[int, int | None, int | None]:
+    found = planned(root, *sets)["totals"]
+    return found["runs"], found["recorded"], found["to_train"]
+
+
+def test_a_plan_counts_what_the_engine_would_make(root: Path) -> None:
+    plan = planned(root)
+    assert plan["totals"] == {"trials": 6, "runs": RUNS, "recorded": 0, "to_train": RUNS}
+    assert (plan["study"], plan["results"], plan["notes"]) == ("tiny", str(root), [])
+    first, second = plan["cells"]
+    assert (first["key"], first["dataset"], first["method"], first["backbone"]) == (
+        "digits--ce--plain",
+        "digits",
+        "ce",
+        "plain",
+    )
+    assert (first["trials"], first["runs_search"], first["runs_final"], first["recorded"]) == (3, 3, 2, 0)
+    assert first["space"] == {"train.lr": "log_uniform [0.003, 0.3]"}
+    assert {"method.eta", "train.lr"} <= set(second["space"])
+    json.dumps(plan)
+    assert not root.exists(), "a plan writes nothing"
+
+
+@pytest.mark.parametrize(
+    "sets",
+    [
+        (),
+        ("search=none",),
+        ("search.repeats=2",),
+        ("methods=[ce]", "search.sampler=grid", "train.lr={choice: [0.1, 0.2, 0.3, 0.4]}"),
+        ("backbones.plain.pretrain={method: moco_v2}",),
+    ],
+)
+def test_the_number_of_runs_is_that_of_the_study(root: Path, sets: tuple[str, ...]) -> None:
+    runs, recorded, to_train = totals(root, *sets)
+    assert (recorded, to_train) == (0, runs)
+    trained = drive(make_book(resolved(*sets), root), root)
+    assert len(trained) == runs
+    assert totals(root, *sets) == (runs, runs, 0)
+
+
+@pytest.mark.parametrize("made", [1, 4, 7])
+def test_what_is_recorded_is_not_to_be_trained(root: Path, made: int) -> None:
+    drive(make_book(resolved(), root), root, limit=made)
+    assert totals(root) == (RUNS, made, RUNS - made)
+
+
+def test_a_smaller_search_never_has_more_recorded_than_runs(root: Path) -> None:
+    drive(make_book(resolved(), root), root)
+    runs, recorded, to_train = totals(root, "search.trials=2")
+    assert runs == 8 and recorded is not None and to_train is not None and 0 <= to_train == runs - recorded
+
+
+def test_a_larger_search_may_choose_otherwise(root: Path) -> None:
+    drive(make_book(resolved(), root), root)
+    assert totals(root, "search.trials=5") == (14, 6, 8)
+
+
+def test_a_changed_recipe_has_nothing_recorded(root: Path) -> None:
+    drive(make_book(resolved(), root), root)
+    assert totals(root, "train.epochs=5") == (RUNS, 0, RUNS)
+
+
+def test_prepare_names_packs_and_pretrainings(root: Path) -> None:
+    sets = ("backbones.plain.pretrain={method: moco_v2}",)
+    pack, pretraining = planned(root, *sets)["prepare"]
+    assert (pack["kind"], pack["label"], pack["run_id"]) == ("pack", "pack digits at 16 px", None)
+    assert isinstance(pack["recorded"], bool)
+    assert (pretraining["kind"], pretraining["label"]) == ("pretraining", "moco_v2 plain on digits")
+    assert pretraining["recorded"] is False
+    book = make_book(resolved(*sets), root)
+    assert pretraining["run_id"] == next(iter(book.runs)), "one for both cells"
+    drive(book, root, limit=1)
+    assert planned(root, *sets)["prepare"][1]["recorded"] is True
+
+
+def test_without_the_data_the_runs_are_counted_and_the_rest_is_unknown(root: Path, tmp_path: Path) -> None:
+    absent = tmp_path / "absent"
+    sets = (f"datasets.photos={{dataset: folder, path: {absent}}}", "backbones.plain.pretrain={method: moco_v2}")
+    plan = planned(root, *sets)
+    assert plan["totals"] == {"trials": 12, "runs": 2 * RUNS + 2, "recorded": None, "to_train": None}
+    assert [cell["recorded"] for cell in plan["cells"]] == [0, 0, None, None]
+    assert [item["recorded"] for item in plan["prepare"] if "photos" in item["label"]] == [None, None]
+    (note,) = plan["notes"]
+    assert "photos" in note and "unknown (data absent)" in note and str(absent) in note
+
+
+def test_without_a_checkpoint_the_rest_is_unknown(root: Path, tmp_path: Path) -> None:
+    plan = planned(root, f"backbones.plain.checkpoint={tmp_path / 'absent.safetensors'}")
+    assert plan["totals"]["runs"] == RUNS and plan["totals"]["recorded"] is None
+    (note,) = plan["notes"]
+    assert "unknown" in note and "absent.safetensors" in note
+
+
+@pytest.mark.parametrize(
+    ("sets", "says"),
+    [
+        (("resources.workers=2",), "resources.workers: 2"),
+        (("search.sampler=grid",), "grid needs finite spaces, train.lr"),
+    ],
+)
+def test_a_study_that_cannot_run_is_refused(root: Path, sets: tuple[str, ...], says: str) -> None:
+    with pytest.raises(RequestError, match=says):
+        planned(root, *sets)

@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+from support.driving import STUDY, resolved
+
+from coretune.errors import RequestError, UnfitError
+from coretune.spec.cells import final_seed
+from coretune.spec.load import resolve_study
+from coretune.spec.yamlfile import parse_yaml
+from coretune.study import resolved as module
+from coretune.study.resolved import look_at_data, only_matching, resolve
+
+LOADED = resolve_study(parse_yaml(STUDY, "tiny.yaml"))
+
+
+def refused(*sets: str) -> str:
+    with pytest.raises(RequestError) as error:
+        resolved(*sets)
+    assert error.value.exit_code == 2
+    return str(error.value)
+
+
+def test_only() -> None:
+    assert [cell.key for cell in only_matching(LOADED, {"method": "ce"})] == ["digits--ce--plain"]
+    assert len(only_matching(LOADED, {})) == 2
+    assert len(resolve(LOADED, {"dataset": "digits", "method": "core_tuning"}).cells) == 1
+    with pytest.raises(RequestError, match="--only method=cee: no such method in the study; it has ce, core_tuning"):
+        only_matching(LOADED, {"method": "cee"})
+    with pytest.raises(RequestError, match="needs dataset=, method= or backbone="):
+        only_matching(LOADED, {"seed": "1"})
+
+
+def test_runs_of_several_workers_are_refused_before_the_data_are_looked_at(tmp_path: Path) -> None:
+    said = refused("resources.workers=2", f"datasets.photos={{dataset: folder, path: {tmp_path / 'absent'}}}")
+    assert said.startswith("resources.workers: 2") and "resources.slots" in said and len(said.splitlines()) == 1
+
+
+def test_a_continuous_grid_is_refused_at_once() -> None:
+    assert "write a choice" in refused("search.sampler=grid")
+
+
+def test_absent_data_are_told_with_their_place(tmp_path: Path) -> None:
+    where = tmp_path / "absent"
+    with pytest.raises(UnfitError, match=str(where)):
+        resolved(f"datasets.photos={{dataset: folder, path: {where}}}")
+
+
+def test_the_fingerprint_is_of_the_data() -> None:
+    study = resolved()
+    digest = look_at_data(LOADED, LOADED.cells[0].dataset)
+    assert len(digest) == 64 and set(study.fingerprints.values()) == {digest}
+    assert {cell.fingerprint for cell in study.cells} == {digest}
+
+
+def test_what_a_cell_starts_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert {cell.weights for cell in resolved().cells} == {"random"}
+    trained = resolved("backbones.plain.pretrain={method: moco_v2}")
+    (needed,) = {cell.pretraining.run_id for cell in trained.cells if cell.pretraining is not None}
+    assert {cell.weights for cell in trained.cells} == {f"run:{needed}"}
+    assert trained.run_spec(trained.cells[0], {}, 1).needs == (needed,)
+    file = tmp_path / "weights.safetensors"
+    file.write_bytes(b"weights")
+    read: list[bytes] = []
+    digest = hashlib.file_digest
+
+    def counted(handle: object, name: str) -> object:
+        read.append(b"")
+        return digest(handle, name)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(module.hashlib, "file_digest", counted)
+    loaded = resolved(f"backbones.plain.checkpoint={file}")
+    assert {cell.weights for cell in loaded.cells} == {f"sha256:{hashlib.sha256(b'weights').hexdigest()}"}
+    assert len(read) == 1, "a checkpoint of two cells is read once"
+    file.write_bytes(b"others!")
+    changed = resolved(f"backbones.plain.checkpoint={file}")
+    assert changed.cells[0].weights != loaded.cells[0].weights
+
+
+def test_a_checkpoint_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(UnfitError, match=r"backbone plain: no checkpoint at .*absent"):
+        resolved(f"backbones.plain.checkpoint={tmp_path / 'absent'}")
+    with pytest.raises(UnfitError, match="no checkpoint"):
+        resolved(f"backbones.plain.checkpoint={tmp_path}")
+
+
+def test_the_labelled_subset_is_fixed_or_drawn_by_each_seed() -> None:
+    def subsets(*sets: str) -> set[int]:
+        study = resolved(*sets)
+        seeds = [final_seed(3, index) for index in range(3)]
+        return {study.run_spec(cell, {}, seed).data.subset_seed for cell in study.cells for seed in seeds}
+
+    assert len(subsets("data.subset_seed=fixed")) == 1
+    assert len(subsets("data.subset_seed=per_seed")) == 3, "the same for both methods: they are paired"
+
+
+def test_finals_are_evaluated_on_the_test_part() -> None:
+    spec = resolved("finals.weights=best").final_evaluation()
+    assert (spec.split, spec.weights, spec.evaluation.name) == ("test", "best", "classification")

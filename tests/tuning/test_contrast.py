@@ -1,0 +1,162 @@
+"""The loss of a batch: its contrast batches, their weights, their generators; micro-batches change nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.training import CLASSES, context, toy_dataset, toy_method, toy_parts, toy_spec
+from torch import Tensor, nn
+
+from coretune.spec.components import NoParameters
+from coretune.spec.run import TrainSpec
+from coretune.tuning.batching import chunk_sizes
+from coretune.tuning.contrast import contrast_loss
+from coretune.tuning.loop import Parts
+from coretune.tuning.method import LossTerms, Method, Step
+from coretune.tuning.task import Batch, Moment
+
+torch.set_num_threads(1)
+MOMENT = Moment(seed=7, epoch=1, step=2, progress=0.5)
+
+
+class Spy(Method):
+    """Mean of the features, and a note of every step it sees."""
+
+    def __init__(self) -> None:
+        super().__init__(NoParameters(), features=6, classes=CLASSES)
+        self.steps: list[Step] = []
+
+    def loss(self, step: Step) -> LossTerms:
+        self.steps.append(step)
+        step.features.mul_(1.0)  # a method may work in place
+        total = step.features.mean()
+        return LossTerms(total, {"mean": total.detach()}, {"seen": torch.tensor(len(step.labels))})
+
+
+def batch_of(parts: Parts, epoch: int = 0) -> Batch:
+    return next(iter(parts.task.batches(epoch, 0, context())))
+
+
+def double_batch(n: int, views: int = 1) -> Batch:
+    draws = torch.Generator().manual_seed(n)
+    images = tuple(torch.rand(n, 3, 4, 4, dtype=torch.float64, generator=draws) for _ in range(views))
+    return Batch(images, torch.arange(n) % CLASSES, torch.arange(n))
+
+
+@settings(max_examples=25, deadline=None)
+@given(n=st.integers(2, 17), contrast_batch=st.integers(1, 20), bn_group=st.none() | st.integers(2, 20))
+def test_a_batch_is_the_weighted_mean_of_its_contrast_batches(
+    n: int, contrast_batch: int, bn_group: int | None
+) -> None:
+    recipe = TrainSpec(batch=contrast_batch * n, contrast_batch=contrast_batch, bn_group=bn_group)
+    parts = toy_parts(toy_spec("ce"), dtype=torch.float64)
+    spy, batch = Spy(), double_batch(n)
+    loss = contrast_loss(parts.model, batch, spy, recipe, MOMENT, context())
+    sizes = [len(step.labels) for step in spy.steps]
+    assert sizes == chunk_sizes(n, contrast_batch)
+    assert torch.cat([step.labels for step in spy.steps]).equal(batch.labels)
+    assert torch.cat([step.views[0] for step in spy.steps]).equal(batch.views[0])
+    expected = torch.cat([step.features for step in spy.steps]).mean()
+    assert loss.total.item() == pytest.approx(expected.item(), rel=1e-12)
+    assert loss.terms["mean"].item() == pytest.approx(expected.item(), rel=1e-12)
+    assert not loss.terms["mean"].requires_grad
+    assert int(loss.counts["seen"]) == n
+
+
+def test_each_contrast_batch_has_a_generator_of_its_own() -> None:
+    draws = {}
+    for epoch in (0, 1):
+        for number in (0, 1):
+            spy = Spy()
+            moment = Moment(seed=7, epoch=epoch, step=number, progress=0.0)
+            recipe = TrainSpec(batch=8, contrast_batch=4)
+            contrast_loss(
+                toy_parts(toy_spec("ce")).model, batch_of(toy_parts(toy_spec("ce"))), spy, recipe, moment, context()
+            )
+            for part, step in enumerate(spy.steps):
+                draws[epoch, number, part] = torch.rand(3, generator=step.generator).tolist()
+    assert len({tuple(found) for found in draws.values()}) == len(draws) == 8
+
+
+def test_methods_draws_do_not_shift_batches() -> None:
+    parts = toy_parts(toy_spec("core_tuning"))
+    before = [batch.views[0].clone() for batch in parts.task.batches(1, 0, context())]
+    batches = parts.task.batches(1, 0, context())
+    for expected in before:
+        batch = next(batches)
+        assert torch.equal(batch.views[0], expected)
+        parts.task.loss(parts.model, batch, parts.method, MOMENT, context())
+
+
+def gradients(parts: Parts, batch: Batch, micro_batch: int | None) -> tuple[LossTerms, dict[str, Tensor]]:
+    loss = contrast_loss(parts.model, batch, parts.method, parts.train, MOMENT, context(micro_batch=micro_batch))
+    loss.total.backward()
+    modules = nn.ModuleDict({"encoder": parts.model.encoder, "method": parts.method})
+    return loss, {name: p.grad for name, p in modules.named_parameters() if p.grad is not None}
+
+
+CASES: list[tuple[str, dict[str, Any]]] = [
+    ("ce", {"batch": 12, "contrast_batch": 4}),
+    ("core_tuning", {"batch": 12, "contrast_batch": 4, "bn_group": 2}),
+    ("core_tuning", {"batch": 12, "contrast_batch": 4, "bn_group": 8}),
+    ("core_tuning", {"batch": 12, "contrast_batch": 12, "bn_group": 5}),
+    ("moco_v2", {"batch": 12, "contrast_batch": 4, "bn_group": 2}),
+]
+
+
+@pytest.mark.parametrize("n", [12, 11, 7])
+@pytest.mark.parametrize("micro_batch", [1, 4, 6])
+@pytest.mark.parametrize(("method", "recipe"), CASES, ids=[f"{name}-{i}" for i, (name, _) in enumerate(CASES)])
+def test_a_micro_batch_gives_the_same_loss_gradient_and_statistics(
+    method: str, recipe: dict[str, Any], micro_batch: int, n: int
+) -> None:
+    spec = toy_spec(method, params={"queue": 16} if method == "moco_v2" else None, **recipe)
+    results = []
+    for size in (None, micro_batch):
+        parts = toy_parts(spec, dtype=torch.float64)
+        loss, found = gradients(parts, double_batch(n, views=2), size)
+        buffers = dict(parts.model.named_buffers()) | {f"method.{k}": v for k, v in parts.method.named_buffers()}
+        results.append((loss, found, buffers))
+    (loss, found, buffers), (micro_loss, micro_found, micro_buffers) = results
+    assert micro_loss.total.item() == pytest.approx(loss.total.item(), rel=1e-12)
+    assert micro_found.keys() == found.keys() != set()
+    for name, gradient in found.items():
+        torch.testing.assert_close(micro_found[name], gradient, rtol=1e-6, atol=1e-9)
+    for name, buffer in buffers.items():
+        torch.testing.assert_close(micro_buffers[name], buffer, rtol=0, atol=1e-12)
+
+
+def test_statistics_are_updated_once_per_group() -> None:
+    parts = toy_parts(toy_spec("ce", batch=12, contrast_batch=6, bn_group=3), dtype=torch.float64)
+    gradients(parts, double_batch(12), 3)
+    assert int(parts.model.encoder.norm.num_batches_tracked) == 4
+
+
+def test_a_single_sample_trains() -> None:
+    parts = toy_parts(toy_spec("core_tuning", batch=1, contrast_batch=1), toy_dataset(labelled=1))
+    loss = parts.task.loss(parts.model, batch_of(parts), parts.method, MOMENT, context())
+    assert torch.isfinite(loss.total)
+
+
+def test_a_labelled_set_smaller_than_the_batch_is_one_batch() -> None:
+    parts = toy_parts(toy_spec("ce", batch=64, contrast_batch=64), toy_dataset(labelled=7))
+    assert parts.task.steps() == 1
+    assert len(batch_of(parts).labels) == 7
+
+
+def test_methods_of_one_seed_draw_the_same_classifier() -> None:
+    from support.training import TinyNet
+
+    found = []
+    for name, params in (("ce", {}), ("core_tuning", {}), ("core_tuning", {"classifier_bias": False})):
+        torch.manual_seed(3)
+        method = toy_method(toy_spec(name, params=params), TinyNet())
+        assert isinstance(method.classifier, nn.Linear)
+        found.append(method.classifier.weight)
+    # The encoder was drawn first, from the same stream here.
+    assert torch.equal(found[0], found[1])
+    assert torch.equal(found[0], found[2])

@@ -1,0 +1,123 @@
+"""Batches are drawn by (seed, epoch, sample): neither what came before nor the batch size nor the method matters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.training import AUGMENT, CPU, context, toy_dataset
+from torch import Tensor
+
+from coretune.data.augment import COLUMNS, augment
+from coretune.data.draws import uniforms
+from coretune.spec.run import AugmentSpec
+from coretune.tuning.sampling import Sampler, gather_images, to_device
+from coretune.tuning.task import Batch
+
+torch.set_num_threads(1)
+DATA = toy_dataset(labelled=11, unlabelled=9)
+
+
+def sampler(**options: Any) -> Sampler:
+    values = {"indices": DATA.split.labelled, "augment": AUGMENT, "batch": 4, "views": 1, "seed": 5, **options}
+    return Sampler(packed=DATA.packed, **values)
+
+
+def listed(made: Sampler, epoch: int, start: int = 0) -> list[Batch]:
+    return list(made.batches(epoch, start, context()))
+
+
+def same(one: Sequence[Batch], other: Sequence[Batch]) -> bool:
+    return len(one) == len(other) and all(
+        torch.equal(a.index, b.index)
+        and torch.equal(a.labels, b.labels)
+        and all(torch.equal(x, y) for x, y in zip(a.views, b.views, strict=True))
+        for a, b in zip(one, other, strict=True)
+    )
+
+
+@settings(max_examples=25, deadline=None)
+@given(batch=st.integers(1, 15), epoch=st.integers(0, 3), start=st.integers(0, 12))
+def test_an_epoch_visits_every_sample_once_from_any_batch_on(batch: int, epoch: int, start: int) -> None:
+    made = sampler(batch=batch)
+    batches = listed(made, epoch)
+    assert len(batches) == made.steps()
+    visited = torch.cat([found.index for found in batches])
+    assert sorted(visited.tolist()) == DATA.split.labelled.tolist()
+    for found in batches:
+        assert torch.equal(found.labels, torch.from_numpy(DATA.packed.labels)[found.index])
+    assert same(listed(made, epoch, start), batches[start:])
+
+
+def by_sample(batches: list[Batch], view: int = 0) -> dict[int, Tensor]:
+    return {int(i): image for b in batches for i, image in zip(b.index, b.views[view], strict=True)}
+
+
+def test_a_samples_augmentation_does_not_depend_on_its_batch_or_the_other_views() -> None:
+    expected = by_sample(listed(sampler(), 2))
+    for made in (sampler(batch=11), sampler(views=2), sampler(indices=DATA.split.train)):
+        found = by_sample(listed(made, 2))
+        assert all(torch.equal(found[i], image) for i, image in expected.items())
+
+
+def test_the_augmentation_is_that_of_the_samples_row() -> None:
+    table = torch.from_numpy(uniforms(5, "augment1", 2, len(DATA.packed.labels), COLUMNS))
+    for i, image in by_sample(listed(sampler(views=2), 2), view=1).items():
+        pixels = torch.from_numpy(DATA.packed.images[i : i + 1])
+        torch.testing.assert_close(image, augment(pixels, table[i : i + 1], AUGMENT)[0])
+
+
+def test_epochs_views_and_seeds_differ() -> None:
+    first = listed(sampler(views=2), 0)
+    assert not torch.equal(first[0].views[0], first[0].views[1])
+    for other in (listed(sampler(views=2), 1), listed(sampler(views=2, seed=6), 0)):
+        assert not torch.equal(torch.cat([b.index for b in first]), torch.cat([b.index for b in other]))
+
+
+def test_images_are_floats_in_the_asked_format() -> None:
+    (batch, *_) = sampler().batches(0, 0, context(channels_last=True))
+    assert batch.views[0].dtype == torch.float32
+    assert batch.views[0].is_contiguous(memory_format=torch.channels_last)
+    assert 0 <= float(batch.views[0].min()) <= float(batch.views[0].max()) <= 1
+    plain = listed(sampler(), 0)[0]
+    assert torch.equal(plain.views[0], batch.views[0])
+    assert plain.views[0].is_contiguous()
+
+
+def test_without_augmentation_images_are_the_packed_ones() -> None:
+    for i, image in by_sample(listed(sampler(augment=AugmentSpec()), 0)).items():
+        assert torch.equal(image, torch.from_numpy(DATA.packed.images[i]).permute(2, 0, 1) / 255)
+
+
+def test_images_are_gathered_from_a_read_only_file(tmp_path: Any) -> None:
+    path = tmp_path / "images.u8"
+    path.write_bytes(DATA.packed.images.tobytes())
+    mapped = np.memmap(path, dtype=np.uint8, mode="r", shape=DATA.packed.images.shape)
+    chosen = np.array([4, 0, 4], dtype=np.int64)
+    packed = DATA.packed.__class__(**{**DATA.packed.__dict__, "images": mapped})
+    found = gather_images(packed, chosen, CPU)
+    assert torch.equal(found, torch.from_numpy(DATA.packed.images[chosen]))
+    found.add_(1)  # a copy: the file is not written to
+    assert np.array_equal(mapped, DATA.packed.images)
+
+
+@pytest.mark.gpu
+def test_a_gpu_gets_the_same_batches_without_being_waited_for() -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    device = torch.device("cuda")
+    expected = listed(sampler(), 0)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        moved = to_device(torch.arange(3), device)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert moved.tolist() == [0, 1, 2]
+    for one, other in zip(sampler().batches(0, 0, context(device=device)), expected, strict=True):
+        assert one.index.device.type == one.labels.device.type == "cuda"
+        torch.testing.assert_close(one.views[0].cpu(), other.views[0])
