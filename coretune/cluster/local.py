@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import math
 import os
@@ -58,11 +59,7 @@ def cluster(resources: Resources, *, address: str | None = None) -> Iterator[Clu
         RequestError: The address is one that Tune cannot use.
         UnfitError: The cluster cannot be reached, or is too small for one run.
     """
-    address = address or os.environ.get("RAY_ADDRESS") or None
-    if address is not None and address.startswith("ray://"):
-        raise RequestError(
-            f"--address {address}: Ray Client cannot drive a study; use host:port from a node of the cluster"
-        )
+    address = check_address(address)
     local = address in (None, "local")
     ray = import_ray(local=local)
     try:
@@ -72,11 +69,25 @@ def cluster(resources: Resources, *, address: str | None = None) -> Iterator[Clu
             ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
     except (ConnectionError, RuntimeError, ValueError, TimeoutError, OSError) as error:
         where = "a local Ray cluster does not start" if local else f"no Ray cluster answers at {address}"
-        raise UnfitError(f"{where}: {str(error).strip().splitlines()[0]}") from error
+        raise UnfitError(f"{where}: {(str(error).strip() or type(error).__name__).splitlines()[0]}") from error
     try:
         yield _measure(ray.cluster_resources(), resources, local)
     finally:
-        ray.shutdown()
+        _shut_down(ray)
+
+
+def check_address(address: str | None) -> str | None:
+    """Returns the address that counts: the given one, else `RAY_ADDRESS`, else None.
+
+    Raises:
+        RequestError: It is one that Tune cannot use.
+    """
+    address = address or os.environ.get("RAY_ADDRESS") or None
+    if address is not None and address.startswith("ray://"):
+        raise RequestError(
+            f"--address {address}: Ray Client cannot drive a study; use host:port from a node of the cluster"
+        )
+    return address
 
 
 def import_ray(*, local: bool = True) -> Any:
@@ -115,6 +126,22 @@ def _local_arguments(resources: Resources) -> dict[str, object]:
         "object_store_memory": 200 * 1024 * 1024,
         "_node_ip_address": "127.0.0.1",
     }
+
+
+def _shut_down(ray: Any) -> None:
+    """Stops Ray.
+
+    Should another thread free one of Ray's objects meanwhile, Ray would end this process with code 1. The garbage
+    collector runs in whichever thread allocates: it runs before, and not during the shutdown.
+    """
+    gc.collect()
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        ray.shutdown()
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def _measure(total: dict[str, float], resources: Resources, local: bool) -> Cluster:

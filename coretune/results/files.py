@@ -11,6 +11,8 @@ from pathlib import Path
 
 from coretune.errors import StorageError
 
+CORRUPT = ".corrupt-"
+
 
 def put_atomic(path: Path, content: bytes) -> None:
     """Writes a file so that a reader, or a crash at any moment, sees the old content or the new, never a part.
@@ -55,7 +57,7 @@ def set_aside(path: Path) -> Path:
         StorageError: It cannot be renamed.
     """
     target = path.with_name(
-        f"{path.name}.corrupt-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{secrets.token_hex(2)}"
+        f"{path.name}{CORRUPT}{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{secrets.token_hex(2)}"
     )
     try:
         path.rename(target)

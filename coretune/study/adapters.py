@@ -7,6 +7,7 @@ from typing import Any
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
+from coretune.errors import UnfitError
 from coretune.study.book import CellBook
 from coretune.study.progress import Progress
 from coretune.study.trainable import WorkerOptions
@@ -22,6 +23,10 @@ class _NotInSnapshots:
 class CellSearch(_NotInSnapshots, Searcher):
     """Multiplexes the cells of a study: each suggestion is one run.
 
+    While there are fewer runs than slots, the other slots are given idle trials (`job` None). Without them Tune would
+    drop the actors of all slots but one, and then never get them back: it gives a waiting trial to the first actor
+    that comes free and withdraws its request for a new one, which takes longer to start than a short run lasts.
+
     Args:
         book: The study's bookkeeping.
         progress: Follows who runs where.
@@ -33,27 +38,37 @@ class CellSearch(_NotInSnapshots, Searcher):
         self._book = book
         self._progress = progress
         self._options = options
-        self._run_of: dict[str, str] = {}
+        self._run_of: dict[str, str | None] = {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]  # Ray's own types forget FINISHED
-        """Returns the next run, None if there is none now, or FINISHED if there will be none."""
-        job = self._book.next_job()
-        if job is None:
-            return Searcher.FINISHED if self._book.finished else None
-        run_id = job.spec.run_id
+        """Returns the next run, an idle trial if there is none now, or FINISHED if there will be none."""
+        try:
+            job = self._book.next_job()
+        except UnfitError as error:  # Tune would wrap it into its own, and show a traceback
+            self._book.give_up(error)
+            return Searcher.FINISHED
+        if job is None and self._book.finished:
+            return Searcher.FINISHED
+        run_id = None if job is None else job.spec.run_id
         self._run_of[trial_id] = run_id
-        self._progress.started(run_id)
+        if run_id is not None:
+            self._progress.started(run_id)
         return {"run_id": run_id, "job": job, "options": self._options}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Takes the end of a run."""
         run_id = self._run_of.pop(trial_id)
+        if run_id is None:
+            return
         self._progress.ended(run_id)
-        if error:
-            self._book.on_lost(run_id, "the process that trained it was lost")
-        else:
-            # Tune sets `done` on runs that it stops, too; `outcome` is ours and stands at a run's own end only.
-            self._book.on_finished(run_id, ended=bool(result and result.get("outcome")))
+        try:
+            if error:
+                self._book.on_lost(run_id, "the process that trained it was lost")
+            else:
+                # Tune sets `done` on runs that it stops, too; `outcome` is ours and stands at a run's own end only.
+                self._book.on_finished(run_id, ended=bool(result and result.get("outcome")))
+        except UnfitError as unfit:
+            self._book.give_up(unfit)
 
     def save(self, checkpoint_path: str) -> None:
         """Does nothing: the book is on disk, in our own files."""
@@ -78,6 +93,8 @@ class CellScheduler(_NotInSnapshots, TrialScheduler):
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Hands a run's evaluations to the book."""
         run_id = result["run_id"]
+        if run_id is None:
+            return TrialScheduler.STOP if self._book.startable or self._book.idle else TrialScheduler.CONTINUE
         self._progress.ticked(run_id, result.get("epoch", 0), result.get("images_per_s"))
         give_up = [self._book.on_report(run_id, epoch, metrics) for epoch, metrics in result["reports"]]
         if any(give_up) or self._book.stopping is not None:

@@ -10,7 +10,9 @@ import threading
 
 import optuna
 
+from coretune.errors import UnfitError
 from coretune.results.cellfile import TrialEntry
+from coretune.results.files import CORRUPT
 from coretune.results.rebuild import rebuild_trials
 from coretune.results.record import Cause, Record
 from coretune.results.retry import should_train
@@ -41,6 +43,7 @@ class CellBook:
         cells: In the order of the study file.
         runs: All runs that somebody waits or waited for, by id.
         stopping: Why no further run is started, or None.
+        broken: Why the study's files cannot be written, or None.
         journal: Optuna's journal of all cells.
     """
 
@@ -50,6 +53,7 @@ class CellBook:
         self.study = study
         self.runs: dict[str, Run] = {}
         self.stopping: str | None = None
+        self.broken: UnfitError | None = None
         self.journal = MemoryJournal()
         self._store = store
         self._events = events
@@ -75,9 +79,23 @@ class CellBook:
     def finished(self) -> bool:
         """Whether nothing runs and nothing is left to start."""
         with self._lock:
+            if self.broken is not None:
+                return True
             if any(run.state == "running" for run in self.runs.values()):
                 return False
             return self.stopping is not None or (not len(self._queue) and not any(map(self._proposes, self.cells)))
+
+    @property
+    def idle(self) -> bool:
+        """Whether no run will be started any more."""
+        with self._lock:
+            return self.stopping is not None or self.finished
+
+    @property
+    def startable(self) -> bool:
+        """Whether `next_job` has a run to start now."""
+        with self._lock:
+            return self.stopping is None and (self._queue.has_ready or any(map(self._proposes, self.cells)))
 
     def next_job(self) -> Job | None:
         """Returns the next run to start, or None if there is none now.
@@ -105,6 +123,12 @@ class CellBook:
             if self.stopping is None:
                 self.stopping = reason
                 self._events.add("warning", f"stopping: {reason}; runs under way store their state")
+
+    def give_up(self, error: UnfitError) -> None:
+        """Ends the study because its files cannot be written: what runs is stopped, and not waited for."""
+        with self._lock:
+            self.broken = self.broken or error
+            self.stop(str(error))
 
     def on_report(self, run_id: str, step: int, metrics: dict[str, float]) -> bool:
         """Takes the metrics of an epoch; returns whether the run should be given up."""
@@ -181,13 +205,15 @@ class CellBook:
         )
 
     def _reopened(self, entry: TrialEntry) -> TrialEntry:
-        """Returns a saved trial, running again if one of its failed runs is to be tried again."""
-        if entry.state != "failed":
+        """Returns a saved trial, running again if a record of it is lost, or a failed run is to be tried again."""
+        if entry.state == "running":
             return entry
         records = [self._store.record(run_id) for run_id in entry.runs]
-        if any(record is None or should_train(record, retry_failed=self._retry_failed) for record in records):
-            return entry.replace(state="running", value=None, values=())
-        return entry
+        found = [record for record in records if record is not None]
+        again = any(should_train(record, retry_failed=self._retry_failed) for record in found)
+        # A trial that was given up or failed may have ended before its last repeats were run.
+        lost = len(found) < (len(records) if entry.state == "completed" else 1)
+        return entry.replace(state="running", value=None, values=()) if again or lost else entry
 
     def _want_trial(self, cell: StudyCell, number: int) -> None:
         trial = cell.trials[number]
@@ -254,6 +280,9 @@ class CellBook:
             self._events.add("info", f"{run.label}: done in {record.timings.get('total_s', 0.0):.0f} s")
         if record.status == "failed" and record.cause is not None:
             self._events.add("error", f"{run.label}: {record.cause.kind}: {record.cause.message.splitlines()[0]}")
+        for note in record.notes:
+            if CORRUPT in note:
+                self._events.add("warning", f"{run.label}: {note}")
         for consumer in list(run.consumers):
             self._inform(consumer, record)
 

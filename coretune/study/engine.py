@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from coretune.cluster.local import Cluster, cluster, import_ray
-from coretune.errors import RequestError
+from coretune.cluster.local import Cluster, check_address, cluster, import_ray
+from coretune.errors import CoretuneError, StorageError
 from coretune.results.lock import DirectoryLock
 from coretune.results.manifest import manifest
 from coretune.results.retry import deletable_weights
@@ -75,14 +74,13 @@ def run_study(
         observe: Entered around the run with a function that describes the study at any time, from any thread.
 
     Raises:
-        RequestError: The study asks for what is not there, or the directory belongs to another study.
+        RequestError: The study asks for what is not there, the address is Ray Client's, or the directory belongs to
+            another study.
         LockedError: Another process writes the results directory.
         UnfitError: Data are absent, or the cluster is too small.
         StorageError: The results directory cannot be written.
     """
-    workers = loaded.study.resources.workers
-    if workers > 1:
-        raise RequestError(f"resources.workers: {workers}: this version trains a run with one worker; write workers: 1")
+    address = check_address(address)
     resolved = resolve(loaded, only)
     root = out if out is not None else Path("results") / loaded.study.name
     store = ResultsStore(root, repair=True)
@@ -94,8 +92,6 @@ def run_study(
         if lock.took_over is not None:
             events.add("warning", lock.took_over)
         book = CellBook(resolved, store, events, retry_failed=retry_failed)
-        for warning in store.warnings:
-            events.add("warning", warning)
         return _run(resolved, store, book, events, lock, slots, time_limit_s, address, observe)
 
 
@@ -116,20 +112,36 @@ def _run(
     writer = StudyWriter(store, book, progress, lock)
     observing = observe(progress.snapshot) if observe is not None else nullcontext()
     with observing, interruptible(book.stop), _deadline(book, time_limit_s):
+        said = _say_warnings(store, events, 0)
         writer.write_state()
-        if not book.finished:
-            import_ray(local=address is None and not os.environ.get("RAY_ADDRESS"))
-            with chatter_to(store.root / "log.txt", "ray"), writer, cluster(resources, address=address) as found:
-                events.add("info", f"{found.slots} slots on {found.cpus:g} CPUs and {found.gpus:g} GPUs")
-                _tune(study, store, book, progress, found)
-        if writer.failure is not None:
-            raise writer.failure
+        try:
+            if not book.finished:
+                import_ray(local=address is None)
+                with chatter_to(store.root / "log.txt", "ray"), writer, cluster(resources, address=address) as found:
+                    events.add("info", f"{found.slots} slots on {found.cpus:g} CPUs and {found.gpus:g} GPUs")
+                    _tune(study, store, book, progress, found)
+            if (broken := writer.failure or book.broken) is not None:
+                raise broken
+        except CoretuneError:
+            progress.phase = "interrupted"
+            if lock.held:
+                with suppress(StorageError):  # what is raised already says why
+                    writer.write_state()
+            raise
         outcome = _outcome(book, store.root)
         _drop_weights(study, store)
         progress.phase = outcome.phase
         writer.write_tables()
+        _say_warnings(store, events, said)
         writer.write_state()
     return outcome
+
+
+def _say_warnings(store: ResultsStore, events: EventLog, said: int) -> int:
+    """Says what the store could not read, from a number on, and returns how many that are now."""
+    for warning in store.warnings[said:]:
+        events.add("warning", warning)
+    return len(store.warnings)
 
 
 def _tune(study: Study, store: ResultsStore, book: CellBook, progress: Progress, found: Cluster) -> None:

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from coretune.runs.execute import Execution
 
 
+SHORTEST_PAUSE_S = 0.05
+LONGEST_PAUSE_S = 0.8
+
+
 @dataclass(frozen=True)
 class WorkerOptions:
     """What all runs of a study have in common on a worker.
@@ -43,11 +47,17 @@ class WorkerOptions:
 
 
 class RunTrainable(tune.Trainable):
-    """Executes runs. Its config is `{"run_id", "job", "options"}`."""
+    """Executes runs. Its config is `{"run_id", "job", "options"}`; without a job it waits for one, warm."""
+
+    _options: WorkerOptions
+    _execution: Execution | None
+    _pause: float
 
     def setup(self, config: dict[str, Any]) -> None:
         """Starts the first run."""
         import torch
+
+        import coretune.runs.execute  # noqa: F401  # seconds of imports, before the first run and not in it
 
         options: WorkerOptions = config["options"]
         torch.set_num_threads(options.threads)
@@ -61,7 +71,11 @@ class RunTrainable(tune.Trainable):
         return True
 
     def step(self) -> dict[str, Any]:
-        """Trains for about `report_every_s`, or to the run's end."""
+        """Trains for about `report_every_s`, or to the run's end; without a run, waits a little."""
+        if self._execution is None:
+            time.sleep(self._pause)
+            self._pause = min(2 * self._pause, LONGEST_PAUSE_S)
+            return {"run_id": None, "done": False}
         deadline = time.perf_counter() + self._options.report_every_s
         result: dict[str, Any] = {"run_id": self._execution.run_id, "reports": [], "done": False}
         for event in self._execution:
@@ -78,11 +92,12 @@ class RunTrainable(tune.Trainable):
         self._stop()
 
     def _start(self, config: dict[str, Any]) -> None:
-        self._options: WorkerOptions = config["options"]
-        self._execution = start(config["job"], self._options)
+        self._options = config["options"]
+        self._pause = SHORTEST_PAUSE_S
+        self._execution = None if config["job"] is None else start(config["job"], self._options)
 
     def _stop(self) -> None:
-        if self._execution.record is None:
+        if self._execution is not None and self._execution.record is None:
             self._execution.save_state()
             self._execution.close()
 

@@ -102,5 +102,10 @@ class RunQueue:
                 return run
         return None
 
+    @property
+    def has_ready(self) -> bool:
+        """Whether a run could be started now."""
+        return any(not run.unwanted and self._ready(run.job) for run in self._waiting)
+
     def __len__(self) -> int:
         return sum(not run.unwanted for run in self._waiting)

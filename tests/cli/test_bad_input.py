@@ -308,6 +308,28 @@ def test_a_disk_that_fills_up_at_any_write(tmp_path: Path, monkeypatch: pytest.M
         assert ResultsStore(root).cell(cell.key) == cell
 
 
+def test_a_full_disk_ends_the_search_without_an_error_in_tune(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tune would wrap the error into its own, with a traceback, and coretune would not know the disk's any more."""
+    from coretune.study.adapters import CellSearch
+    from coretune.study.trainable import WorkerOptions
+
+    root = tmp_path / "results" / "tiny"
+    book = make_book(resolved(), root)
+    progress = Progress(book, EventLog(root / "log.txt"), results=str(root), slots=2)
+    search = CellSearch(book, progress, WorkerOptions(results=str(root), threads=1))
+    assert isinstance(search.suggest("first"), dict) and isinstance(search.suggest("second"), dict)
+
+    def full(path: Path, content: bytes) -> None:
+        raise StorageError(f"{path}: the disk is full")
+
+    monkeypatch.setattr(store_module, "put_atomic", full)
+    assert search.suggest("third") == CellSearch.FINISHED
+    search.on_trial_complete("first", error=True)
+    search.on_trial_complete("second", {"outcome": "completed"})
+    assert book.finished and book.broken is not None and "full" in str(book.broken)
+    assert book.stopping is not None and "full" in book.stopping
+
+
 def test_a_read_only_directory(cli: Any, mount: Mount, results: Path) -> None:
     before = contents(results)
     mount(results, "--bind", str(results))
