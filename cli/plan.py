@@ -13,7 +13,7 @@ from rich.text import Text
 from coretune_cli.arguments import JsonOption, OnlyOption, OutOption, SetOption, chosen_cells, parse_only
 from coretune_cli.columns import Column, fitted
 from coretune_cli.formats import plural
-from coretune_cli.output import console, show, show_json
+from coretune_cli.output import console, note, show, show_json
 from coretune_cli.places import RESULTS
 
 
@@ -35,6 +35,8 @@ def plan(
     cells = chosen_cells(loaded.cells, parse_only(only))
     store = ResultsStore(out or folder or RESULTS / loaded.study.name)
     value = make_plan(replace(loaded, cells=cells), store).to_dict()
+    for warning in store.warnings:
+        note(f"warning: {warning}", style="bold magenta")
     if as_json:
         show_json(value)
     else:

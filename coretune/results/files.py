@@ -14,8 +14,13 @@ from coretune.errors import StorageError
 CORRUPT = ".corrupt-"
 
 
-def put_atomic(path: Path, content: bytes) -> None:
+def put_atomic(path: Path, content: bytes, *, durable: bool = True) -> None:
     """Writes a file so that a reader, or a crash at any moment, sees the old content or the new, never a part.
+
+    Args:
+        path: The file.
+        content: Its new content.
+        durable: Whether it also outlives a loss of power. False costs no disk sync, for what can be made again.
 
     Raises:
         StorageError: The disk is full, the folder is read-only, or the path is no file.
@@ -25,10 +30,12 @@ def put_atomic(path: Path, content: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
             file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         temporary.replace(path)
-        _sync_folder(path.parent)
+        if durable:
+            _sync_folder(path.parent)
     except OSError as error:
         raise StorageError(explain(error, path)) from error
     finally:

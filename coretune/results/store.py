@@ -117,8 +117,9 @@ class ResultsStore:
         return self._read(self.root / "cells" / key / "search.json", CellFile)
 
     def put_cell(self, cell: CellFile) -> None:
-        """Writes a cell's search."""
-        self._write(self.root / "cells" / cell.key / "search.json", cell)
+        """Writes a cell's search, without a disk sync: the records could rebuild it."""
+        path = self.root / "cells" / cell.key / "search.json"
+        put_atomic(path, _text(cell), durable=False)
 
     def cells(self) -> Iterator[CellFile]:
         """Yields all readable cells, by key."""
@@ -190,7 +191,7 @@ class ResultsStore:
             raise StorageError(explain(error, target)) from error
 
     def _write(self, path: Path, model: Frozen) -> None:
-        put_atomic(path, (model.model_dump_json(indent=1) + "\n").encode())
+        put_atomic(path, _text(model))
 
     def _read(self, path: Path, kind: type[Model]) -> Model | None:
         content = self._bytes(path)
@@ -229,3 +230,7 @@ class ResultsStore:
     def _warn(self, line: str) -> None:
         if line not in self.warnings:  # `watch` reads the same files again and again
             self.warnings.append(line)
+
+
+def _text(model: Frozen) -> bytes:
+    return (model.model_dump_json(indent=1) + "\n").encode()

@@ -105,7 +105,7 @@ class Execution(Iterator[Tick | EpochReport]):
 
     def _run(self) -> Generator[Tick | EpochReport, None, None]:
         folder = self._store.run_folder(self.run_id)
-        put_atomic(folder / "run.json", (self.job.spec.to_json() + "\n").encode())
+        put_atomic(folder / "run.json", (self.job.spec.to_json() + "\n").encode(), durable=False)
         self.log(f"start on {platform.node()} (pid {os.getpid()}, {self._context.device})")
         try:
             if not self._only_evaluate():

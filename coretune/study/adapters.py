@@ -8,6 +8,7 @@ from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
 from coretune.errors import UnfitError
+from coretune.study.barrier import SlotBarrier
 from coretune.study.book import CellBook
 from coretune.study.progress import Progress
 from coretune.study.trainable import WorkerOptions
@@ -23,27 +24,28 @@ class _NotInSnapshots:
 class CellSearch(_NotInSnapshots, Searcher):
     """Multiplexes the cells of a study: each suggestion is one run.
 
-    While there are fewer runs than slots, the other slots are given idle trials (`job` None). Without them Tune would
-    drop the actors of all slots but one, and then never get them back: it gives a waiting trial to the first actor
-    that comes free and withdraws its request for a new one, which takes longer to start than a short run lasts.
+    While there are fewer runs than slots, the other slots are given idle trials (`job` None): Tune drops all idle
+    actors but one, and `SlotBarrier` says why they would not come back.
 
     Args:
         book: The study's bookkeeping.
         progress: Follows who runs where.
         options: What all runs have in common.
+        slots: How many runs are executed at a time.
     """
 
-    def __init__(self, book: CellBook, progress: Progress, options: WorkerOptions) -> None:
+    def __init__(self, book: CellBook, progress: Progress, options: WorkerOptions, slots: int) -> None:
         super().__init__()
         self._book = book
         self._progress = progress
         self._options = options
+        self._barrier = SlotBarrier(slots)
         self._run_of: dict[str, str | None] = {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]  # Ray's own types forget FINISHED
         """Returns the next run, an idle trial if there is none now, or FINISHED if there will be none."""
         try:
-            job = self._book.next_job()
+            job = None if self._holds() else self._book.next_job()
         except UnfitError as error:  # Tune would wrap it into its own, and show a traceback
             self._book.give_up(error)
             return Searcher.FINISHED
@@ -55,9 +57,19 @@ class CellSearch(_NotInSnapshots, Searcher):
             self._progress.started(run_id)
         return {"run_id": run_id, "job": job, "options": self._options}
 
+    def keeps_idle(self, trial_id: str) -> bool:
+        """Returns whether an idle trial that has just reported should go on waiting."""
+        self._barrier.up(trial_id)
+        if self._book.finished or self._book.stopping is not None:
+            return False
+        return self._holds() or not self._book.startable
+
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Takes the end of a run."""
         run_id = self._run_of.pop(trial_id)
+        self._barrier.ended(trial_id)
+        if error:
+            self._barrier.lost()
         if run_id is None:
             return
         self._progress.ended(run_id)
@@ -69,6 +81,9 @@ class CellSearch(_NotInSnapshots, Searcher):
                 self._book.on_finished(run_id, ended=bool(result and result.get("outcome")))
         except UnfitError as unfit:
             self._book.give_up(unfit)
+
+    def _holds(self) -> bool:
+        return self._barrier.holds(sum(run_id is not None for run_id in self._run_of.values()))
 
     def save(self, checkpoint_path: str) -> None:
         """Does nothing: the book is on disk, in our own files."""
@@ -83,18 +98,20 @@ class CellScheduler(_NotInSnapshots, TrialScheduler):
     Args:
         book: The study's bookkeeping.
         progress: Follows how far runs are.
+        search: Hands out the trials.
     """
 
-    def __init__(self, book: CellBook, progress: Progress) -> None:
+    def __init__(self, book: CellBook, progress: Progress, search: CellSearch) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._book = book
         self._progress = progress
+        self._search = search
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Hands a run's evaluations to the book."""
         run_id = result["run_id"]
         if run_id is None:
-            return TrialScheduler.STOP if self._book.startable or self._book.idle else TrialScheduler.CONTINUE
+            return TrialScheduler.CONTINUE if self._search.keeps_idle(trial.trial_id) else TrialScheduler.STOP
         self._progress.ticked(run_id, result.get("epoch", 0), result.get("images_per_s"))
         give_up = [self._book.on_report(run_id, epoch, metrics) for epoch, metrics in result["reports"]]
         if any(give_up) or self._book.stopping is not None:

@@ -86,12 +86,6 @@ class CellBook:
             return self.stopping is not None or (not len(self._queue) and not any(map(self._proposes, self.cells)))
 
     @property
-    def idle(self) -> bool:
-        """Whether no run will be started any more."""
-        with self._lock:
-            return self.stopping is not None or self.finished
-
-    @property
     def startable(self) -> bool:
         """Whether `next_job` has a run to start now."""
         with self._lock:

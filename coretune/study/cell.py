@@ -70,6 +70,7 @@ class StudyCell:
         self.finals: list[Final] = []
         self.choice: Choice | None = None
         self.failure: str | None = None
+        self._settled: dict[int, TrialEntry] = {}
         self._study = study
         self._settings = study.loaded.study
         self._optuna: OptunaCell | None = None
@@ -225,7 +226,9 @@ class StudyCell:
             self._optuna.tell(trial.number, state, value)
 
     def _entry(self, trial: Trial) -> TrialEntry:
-        return TrialEntry(
+        if trial.number in self._settled:
+            return self._settled[trial.number]
+        entry = TrialEntry(
             number=trial.number,
             params=trial.params,
             runs=tuple(spec.run_id for spec in trial.runs),
@@ -235,6 +238,9 @@ class StudyCell:
             state=trial.state,
             attrs=self._optuna.attrs(trial.number) if self._optuna is not None else {},
         )
+        if trial.state != "running":
+            self._settled[trial.number] = entry
+        return entry
 
     def _trial_specs(self, params: Mapping[str, Any]) -> tuple[RunSpec, ...]:
         search = self._settings.search

@@ -161,12 +161,13 @@ def _tune(study: Study, store: ResultsStore, book: CellBook, progress: Progress,
         deterministic=resources.deterministic,
         report_every_s=0.0 if pruned else 1.0,
     )
+    search = CellSearch(book, progress, options, found.slots)
     with tempfile.TemporaryDirectory(prefix="coretune-tune-") as folder:
         tune.Tuner(
             tune.with_resources(RunTrainable, {"cpu": resources.cpus, "gpu": resources.gpus}),
             tune_config=tune.TuneConfig(
-                search_alg=CellSearch(book, progress, options),
-                scheduler=CellScheduler(book, progress),
+                search_alg=search,
+                scheduler=CellScheduler(book, progress, search),
                 num_samples=-1,
                 max_concurrent_trials=found.slots,
                 reuse_actors=True,
