@@ -289,11 +289,11 @@ def test_a_disk_that_fills_up_at_any_write(tmp_path: Path, monkeypatch: pytest.M
     undisturbed = drive(make_book(resolved(), whole), whole)
     real, left = store_module.put_atomic, [nth]
 
-    def filling(path: Path, content: bytes) -> None:
+    def filling(path: Path, content: bytes, **options: bool) -> None:
         left[0] -= 1
         if left[0] <= 0:
             raise StorageError(f"{path}: the disk is full")
-        real(path, content)
+        real(path, content, **options)
 
     with monkeypatch.context() as disk:
         disk.setattr(store_module, "put_atomic", filling)
@@ -316,10 +316,10 @@ def test_a_full_disk_ends_the_search_without_an_error_in_tune(tmp_path: Path, mo
     root = tmp_path / "results" / "tiny"
     book = make_book(resolved(), root)
     progress = Progress(book, EventLog(root / "log.txt"), results=str(root), slots=2)
-    search = CellSearch(book, progress, WorkerOptions(results=str(root), threads=1))
+    search = CellSearch(book, progress, WorkerOptions(results=str(root), threads=1), slots=0)  # none to wait for
     assert isinstance(search.suggest("first"), dict) and isinstance(search.suggest("second"), dict)
 
-    def full(path: Path, content: bytes) -> None:
+    def full(path: Path, content: bytes, **options: bool) -> None:
         raise StorageError(f"{path}: the disk is full")
 
     monkeypatch.setattr(store_module, "put_atomic", full)
