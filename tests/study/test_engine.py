@@ -95,7 +95,7 @@ def test_kills_at_random_moments_lose_nothing(undisturbed: Path, tmp_path: Path,
 
 def workers() -> list[psutil.Process]:
     """The Tune actors that train, below this process."""
-    return [p for p in psutil.Process().children(recursive=True) if "RunTrainable" in " ".join(command(p))]
+    return [p for p in psutil.Process().children(recursive=True) if "Trainable" in " ".join(command(p))]
 
 
 def command(process: psutil.Process) -> list[str]:
@@ -109,10 +109,8 @@ def command(process: psutil.Process) -> list[str]:
 def test_a_killed_actor_is_replaced(undisturbed: Path, tmp_path: Path) -> None:
     process = start(["study", "run", str(write_study(tmp_path))], tmp_path)
     results = tmp_path / "results" / "tiny"
-    wait_until(lambda: len(records(results)) >= 2)
-    victims = workers()
-    assert victims
-    victims[0].kill()
+    wait_until(lambda: len(records(results)) >= 2 and bool(workers()))
+    workers()[0].kill()
     _, err = process.communicate(timeout=240)
     assert process.returncode == 0, err
     assert leaderboard(results) == leaderboard(undisturbed)
