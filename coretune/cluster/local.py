@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from coretune.errors import RequestError, UnfitError
+from coretune.results.manifest import usable_cpus
 from coretune.spec.study import Resources
 
 # Read by Ray when it is imported or started. Tune's own loggers, snapshots and signal handler would repeat what
@@ -108,13 +109,8 @@ def import_ray(*, local: bool = True) -> Any:
     return ray
 
 
-def machine_cpus() -> int:
-    """Returns the CPUs that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _local_arguments(resources: Resources) -> dict[str, object]:
-    cpus = machine_cpus()
+    cpus = usable_cpus()
     if resources.slots is not None:
         cpus = max(cpus, math.ceil(resources.slots * resources.cpus))
     return {

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Literal
 
 from coretune.data.dataset import Dataset
 from coretune.nets.model import Model
 from coretune.spec.run import RunSpec
 from coretune.tuning.context import Context
-from coretune.tuning.contrast import contrast_loss
-from coretune.tuning.method import LossTerms, Method
-from coretune.tuning.sampling import Sampler
-from coretune.tuning.task import Batch, Moment
+from coretune.tuning.sampled import SampledTask
 
 
-class PretrainingTask:
+class PretrainingTask(SampledTask):
     """Trains on the whole training part; validation and test parts are not touched.
 
     Args:
@@ -27,22 +24,7 @@ class PretrainingTask:
     objective: tuple[str, Literal["max", "min"]] | None = None
 
     def __init__(self, dataset: Dataset, spec: RunSpec, views: int) -> None:
-        self._train = spec.train
-        self._sampler = Sampler(
-            dataset.packed, dataset.split.train, spec.data.augment, spec.train.batch, views, spec.seed
-        )
-
-    def steps(self) -> int:
-        """Returns the number of batches of an epoch."""
-        return self._sampler.steps()
-
-    def batches(self, epoch: int, start: int, context: Context) -> Iterator[Batch]:
-        """Yields an epoch's batches from number `start` on."""
-        return self._sampler.batches(epoch, start, context)
-
-    def loss(self, model: Model, batch: Batch, method: Method, moment: Moment, context: Context) -> LossTerms:
-        """Returns the mean loss over the batch's contrast batches."""
-        return contrast_loss(model, batch, method, self._train, moment, context)
+        super().__init__(dataset.packed, dataset.split.train, spec, views)
 
     def evaluate(self, model: Model, context: Context) -> Mapping[str, float]:
         """Returns nothing: labels have no part in pre-training. The loss is in the report's `train`."""

@@ -38,7 +38,7 @@ def environment() -> dict[str, Any]:
         "revision": git_revision(Path(coretune.__file__).parent.parent),
         "platform": platform.platform(),
         "hostname": socket.gethostname(),
-        "cpus": _cpus(),
+        "cpus": usable_cpus(),
         "memory_gb": round(psutil.virtual_memory().total / 2**30, 1),
         "cuda_devices": cuda_devices(),
     }
@@ -97,7 +97,8 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _cpus() -> int:
+def usable_cpus() -> int:
+    """Returns the CPUs that this process may use."""
     if sys.platform == "linux":
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
@@ -16,14 +16,12 @@ from coretune.nets.model import Model
 from coretune.spec.frozen import Frozen
 from coretune.spec.run import RunSpec
 from coretune.tuning.context import Context
-from coretune.tuning.contrast import contrast_loss
-from coretune.tuning.method import LossTerms, Method
 from coretune.tuning.metrics import ClassificationMetrics
-from coretune.tuning.sampling import Sampler, gather_images, to_device
-from coretune.tuning.task import Batch, Moment
+from coretune.tuning.sampled import SampledTask
+from coretune.tuning.sampling import gather_images, to_device
 
 
-class ClassificationTask:
+class ClassificationTask(SampledTask):
     """Trains on the labelled images and evaluates on the validation part.
 
     Args:
@@ -35,23 +33,8 @@ class ClassificationTask:
     objective: tuple[str, Literal["max", "min"]] | None = ("top1", "max")
 
     def __init__(self, dataset: Dataset, spec: RunSpec, views: int) -> None:
+        super().__init__(dataset.packed, dataset.split.labelled, spec, views)
         self._dataset = dataset
-        self._train = spec.train
-        self._sampler = Sampler(
-            dataset.packed, dataset.split.labelled, spec.data.augment, spec.train.batch, views, spec.seed
-        )
-
-    def steps(self) -> int:
-        """Returns the number of batches of an epoch."""
-        return self._sampler.steps()
-
-    def batches(self, epoch: int, start: int, context: Context) -> Iterator[Batch]:
-        """Yields an epoch's batches from number `start` on."""
-        return self._sampler.batches(epoch, start, context)
-
-    def loss(self, model: Model, batch: Batch, method: Method, moment: Moment, context: Context) -> LossTerms:
-        """Returns the mean loss over the batch's contrast batches."""
-        return contrast_loss(model, batch, method, self._train, moment, context)
 
     def evaluate(self, model: Model, context: Context) -> Mapping[str, float]:
         """Returns `top1` and `mean_per_class` (per cent) and `cross_entropy` (nats) on the validation part."""

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from coretune.cluster import local
-from coretune.cluster.local import ENVIRONMENT, Cluster, cluster, import_ray, machine_cpus
+from coretune.cluster.local import ENVIRONMENT, Cluster, cluster, import_ray, usable_cpus
 from coretune.errors import RequestError, UnfitError
 from coretune.spec.study import Resources
 
@@ -96,7 +96,7 @@ def test_attaching(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_local_cluster_is_as_large_as_what_is_asked_for(
     monkeypatch: pytest.MonkeyPatch, resources: dict[str, Any], cpus: int
 ) -> None:
-    monkeypatch.setattr(local, "machine_cpus", lambda: 2)
+    monkeypatch.setattr(local, "usable_cpus", lambda: 2)
     ray = fake(monkeypatch, CPU=float(cpus))
     with cluster(Resources(**resources)) as found:
         assert found.slots >= 1
@@ -196,4 +196,4 @@ def _only_fake_ray(real: Any) -> Any:
 
 
 def test_the_cpus_are_those_that_this_process_may_use() -> None:
-    assert 1 <= machine_cpus() <= (os.cpu_count() or 1)
+    assert 1 <= usable_cpus() <= (os.cpu_count() or 1)

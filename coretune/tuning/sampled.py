@@ -1,0 +1,44 @@
+"""What tasks share whose batches come from a `Sampler` and whose loss is a method's, by contrast batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coretune.data.pack import Packed
+from coretune.nets.model import Model
+from coretune.spec.run import RunSpec
+from coretune.tuning.context import Context
+from coretune.tuning.contrast import contrast_loss
+from coretune.tuning.method import LossTerms, Method
+from coretune.tuning.sampling import Sampler
+from coretune.tuning.task import Batch, Moment
+
+
+class SampledTask:
+    """Base of tasks that train on some images of a packed data set.
+
+    Args:
+        packed: The images.
+        indices: (m,) which of them to train on.
+        spec: The run.
+        views: Augmented views per image, as the method asks.
+    """
+
+    def __init__(self, packed: Packed, indices: NDArray[np.int64], spec: RunSpec, views: int) -> None:
+        self._train = spec.train
+        self._sampler = Sampler(packed, indices, spec.data.augment, spec.train.batch, views, spec.seed)
+
+    def steps(self) -> int:
+        """Returns the number of batches of an epoch."""
+        return self._sampler.steps()
+
+    def batches(self, epoch: int, start: int, context: Context) -> Iterator[Batch]:
+        """Yields an epoch's batches from number `start` on."""
+        return self._sampler.batches(epoch, start, context)
+
+    def loss(self, model: Model, batch: Batch, method: Method, moment: Moment, context: Context) -> LossTerms:
+        """Returns the mean loss over the batch's contrast batches."""
+        return contrast_loss(model, batch, method, self._train, moment, context)
