@@ -143,6 +143,8 @@ class Execution(Iterator[Tick | EpochReport]):
         self._training = training
         # The file begins with the epochs that this training goes on from, so that none stands in it twice.
         put_atomic(self._metrics_file, "".join(_metrics_line(report) for report in training.history).encode())
+        # Told again: what a pruner heard of them may have been lost with the process that asked it.
+        yield from tuple(training.history)
         for event in training:
             if isinstance(event, EpochReport):
                 append_line(self._metrics_file, _metrics_line(event).rstrip())

@@ -186,6 +186,18 @@ def test_a_resume_through_the_disk_is_exact(tmp_path: Path, method: str, stop: i
     assert not (folder(parted, job) / "state").exists()
 
 
+def test_a_resume_says_its_earlier_epochs_again(tmp_path: Path) -> None:
+    job = digits_job()
+    first = Execution(job, ResultsStore(tmp_path), catalog(), context())
+    told = next(first)
+    first.save_state()
+    first.close()
+    events = list(Execution(job, ResultsStore(tmp_path), catalog(), context()))
+    assert isinstance(told, EpochReport) and [event.epoch for event in events] == [1, 2]
+    assert events[0] == told
+    assert [line["epoch"] for line in metric_lines(tmp_path, job)] == [1, 2]
+
+
 def test_times_of_all_sessions_are_added(tmp_path: Path) -> None:
     job = digits_job()
     first = Execution(job, ResultsStore(tmp_path), catalog(), context(tick_s=0))
