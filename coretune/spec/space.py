@@ -73,6 +73,18 @@ class Space:
             return tuple(dict.fromkeys((int(self.low), int(self.low) + 1, int(self.high))))
         return self.low, self.low + (self.high - self.low) / math.pi, self.high
 
+    def at(self, fraction: float) -> Value:
+        """Returns the value at a fraction in [0, 1) of the space: of its length, its logarithm, or its options."""
+        if self.kind == "choice":
+            return self.options[int(fraction * len(self.options))]
+        if self.kind == "int":
+            return int(self.low) + int(fraction * (self.high - self.low + 1))
+        if self.kind == "log_uniform":
+            value = math.exp(math.log(self.low) + fraction * math.log(self.high / self.low))
+        else:
+            value = self.low + fraction * (self.high - self.low)
+        return min(max(value, self.low), self.high)
+
     def to_dict(self) -> dict[str, Any]:
         """Returns the mapping of a study file, which `parse_space` reads back."""
         if self.kind == "choice":

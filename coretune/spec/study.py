@@ -129,7 +129,9 @@ class BackboneOptions(Frozen):
 class SearchOptions(Frozen):
     """The search of each cell. Every cell has the same budget; trial 0 is the default configuration."""
 
-    sampler: Literal["tpe", "random", "grid", "gp"] = Field("tpe", description="Optuna's sampler, or the whole grid.")
+    sampler: Literal["tpe", "random", "grid", "gp", "cmaes", "qmc"] = Field(
+        "tpe", description="Optuna's sampler, a scrambled Sobol sequence (qmc), or the whole grid."
+    )
     trials: int = Field(20, ge=1, description="Configurations per cell.")
     repeats: int = Field(1, ge=1, description="Runs per configuration, each with a search seed of its own; averaged.")
     pruner: Literal["none", "successive_halving", "hyperband", "median", "wilcoxon"] = Field(

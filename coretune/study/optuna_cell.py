@@ -25,6 +25,9 @@ STATES = {
 }
 SEED_RANGE = 2**32
 MAX_GRID = 10_000
+PICKLED = "cma:optimizer"
+"""What the keys of CMA-ES's pickled optimiser begin with. It never touches the disk, since reading it would execute it;
+Optuna rebuilds it from the trials' parameters, values and generations."""
 
 
 class OptunaCell:
@@ -91,7 +94,7 @@ class OptunaCell:
                     distributions={path: self._distributions[path] for path in known},
                     value=entry.value if entry.state in ("completed", "pruned") else None,
                     intermediate_values=dict(entry.intermediate),
-                    system_attrs=dict(entry.attrs),
+                    system_attrs=_plain(entry.attrs),
                 )
             )
 
@@ -104,6 +107,9 @@ class OptunaCell:
             self._study.enqueue_trial(self._grid[number])
         elif number == 0:
             self._study.enqueue_trial(self._defaults)
+        elif self._options.sampler == "qmc":
+            # Optuna's own counts its points in the storage, where a resumed search would begin again.
+            self._study.enqueue_trial(sobol_point(self._space, number - 1, derive_seed(self._seed, "qmc", self._name)))
         trial = self._study.ask(self._distributions)
         if trial.number != number:
             raise RuntimeError(f"cell {self._name}: asked for trial {number}, got {trial.number}")
@@ -121,8 +127,8 @@ class OptunaCell:
         self._study.tell(self._trial(number), value if target is TrialState.COMPLETE else None, state=target)
 
     def attrs(self, number: int) -> dict[str, Any]:
-        """Returns the pruner's notes on a trial, as plain JSON values."""
-        return dict(self._frozen(number).system_attrs)
+        """Returns the sampler's and the pruner's notes on a trial, as plain JSON values."""
+        return _plain(self._frozen(number).system_attrs)
 
     def _trial(self, number: int) -> optuna.trial.Trial:
         return optuna.trial.Trial(self._study, self._frozen(number)._trial_id)
@@ -160,6 +166,18 @@ def grid(space: Mapping[str, Space]) -> list[dict[str, Any]]:
     return [dict(zip(space, combination, strict=True)) for combination in itertools.product(*values)]
 
 
+def sobol_point(space: Mapping[str, Space], index: int, seed: int) -> dict[str, Any]:
+    """Returns one point of a scrambled Sobol sequence over a space; all points of one seed fill it evenly."""
+    from scipy.stats import qmc
+
+    if not space:
+        return {}
+    engine = qmc.Sobol(len(space), scramble=True, rng=seed)
+    if index:
+        engine.fast_forward(index)
+    return {path: item.at(float(u)) for (path, item), u in zip(space.items(), engine.random(1)[0], strict=True)}
+
+
 def make_sampler(name: str, seed: int, trials: int) -> optuna.samplers.BaseSampler:
     """Returns the sampler of one proposal.
 
@@ -170,6 +188,8 @@ def make_sampler(name: str, seed: int, trials: int) -> optuna.samplers.BaseSampl
         return optuna.samplers.TPESampler(seed=seed, n_startup_trials=min(10, max(4, trials // 4)))
     if name == "gp":
         return optuna.samplers.GPSampler(seed=seed, deterministic_objective=False)
+    if name == "cmaes":
+        return optuna.samplers.CmaEsSampler(seed=seed, warn_independent_sampling=False)
     return optuna.samplers.RandomSampler(seed=seed)
 
 
@@ -189,3 +209,7 @@ def make_pruner(name: str, steps: int) -> optuna.pruners.BasePruner:
     if name == "wilcoxon":
         return optuna.pruners.WilcoxonPruner(p_threshold=0.1, n_startup_steps=2)
     return optuna.pruners.NopPruner()
+
+
+def _plain(attrs: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in attrs.items() if not key.startswith(PICKLED)}

@@ -27,6 +27,28 @@ def test_forms_read_and_write(raw: dict[str, Any], space: Space) -> None:
     assert parse_space(space.to_dict()) == space
 
 
+@given(
+    space=st.sampled_from(
+        [
+            Space("uniform", -2.0, 3.0),
+            Space("log_uniform", 1e-3, 3.0),
+            Space("int", -3, 4),
+            Space("choice", options=("a", 2, True)),
+        ]
+    ),
+    fraction=st.floats(0, 1, exclude_max=True),
+)
+def test_every_fraction_of_a_space_is_in_it(space: Space, fraction: float) -> None:
+    assert space.contains(space.at(fraction))
+
+
+def test_fractions_are_of_lengths_logarithms_and_options() -> None:
+    assert Space("uniform", -2.0, 2.0).at(0.75) == 1.0
+    assert Space("log_uniform", 0.01, 1.0).at(0.5) == pytest.approx(0.1)
+    assert [Space("int", 1, 4).at(i / 4) for i in range(4)] == [1, 2, 3, 4]
+    assert [Space("choice", options=("a", "b")).at(f) for f in (0.0, 0.49, 0.5, 0.99)] == ["a", "a", "b", "b"]
+
+
 @pytest.mark.parametrize(
     ("raw", "message"),
     [

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+import pickle
 from typing import Any
 
 import optuna
@@ -13,7 +15,15 @@ from coretune.results.cellfile import TrialEntry
 from coretune.spec.space import Space
 from coretune.spec.study import SearchOptions
 from coretune.study.journal import MemoryJournal
-from coretune.study.optuna_cell import MAX_GRID, OptunaCell, distribution, grid, make_pruner, make_sampler
+from coretune.study.optuna_cell import (
+    MAX_GRID,
+    OptunaCell,
+    distribution,
+    grid,
+    make_pruner,
+    make_sampler,
+    sobol_point,
+)
 
 SPACE = {
     "train.lr": Space("log_uniform", 0.003, 0.3),
@@ -62,7 +72,7 @@ def test_the_first_trial_is_the_default_configuration() -> None:
     assert first == DEFAULTS != second
 
 
-@pytest.mark.parametrize("sampler", ["random", "tpe"])
+@pytest.mark.parametrize("sampler", ["random", "tpe", "qmc", "cmaes"])
 def test_a_proposal_is_seeded_by_study_cell_and_number(sampler: str) -> None:
     proposals = searched(cell(sampler=sampler), 6)
     assert searched(cell(sampler=sampler), 6) == proposals
@@ -71,7 +81,7 @@ def test_a_proposal_is_seeded_by_study_cell_and_number(sampler: str) -> None:
     assert len({str(params) for params in proposals}) == len(proposals), "no draw is repeated"
 
 
-@pytest.mark.parametrize("sampler", ["random", "tpe", "gp"])
+@pytest.mark.parametrize("sampler", ["random", "tpe", "gp", "qmc"])
 @pytest.mark.parametrize("stop", [1, 5])
 def test_a_rebuilt_search_goes_on_as_the_undisturbed_one(sampler: str, stop: int) -> None:
     undisturbed = searched(cell(sampler=sampler), 8)
@@ -247,12 +257,90 @@ def test_proposals_lie_in_their_spaces(seed: int) -> None:
     [
         ("tpe", optuna.samplers.TPESampler),
         ("gp", optuna.samplers.GPSampler),
+        ("cmaes", optuna.samplers.CmaEsSampler),
         ("random", optuna.samplers.RandomSampler),
         ("grid", optuna.samplers.RandomSampler),
     ],
 )
 def test_samplers(name: str, kind: type) -> None:
     assert isinstance(make_sampler(name, 0, 20), kind)
+
+
+def test_sobol_points_fill_the_space_evenly() -> None:
+    points = [sobol_point(SPACE, index, 7) for index in range(32)]
+    assert all(space.contains(point[path]) for point in points for path, space in SPACE.items())
+    middle = (0.003 * 0.3) ** 0.5
+    assert [point["train.lr"] < middle for point in points].count(True) == 16, "half of the points in each half"
+    assert [point["method.scope"] for point in points].count("own") == 16
+    assert {point["method.projection_dim"] for point in points} == set(range(2, 10))
+    assert len({point["train.lr"] for point in points}) == 32
+    assert sobol_point(SPACE, 3, 7) == points[3] != sobol_point(SPACE, 3, 8)
+    assert sobol_point({}, 3, 7) == {}
+
+
+CMA_SPACE = {path: SPACE[path] for path in ("train.lr", "method.eta")}
+
+
+def cma_cell() -> OptunaCell:
+    return OptunaCell(
+        "c",
+        CMA_SPACE,
+        {"train.lr": 0.3, "method.eta": 1.0},
+        SearchOptions(sampler="cmaes", trials=80),
+        direction="max",
+        study_seed=0,
+        epochs=1,
+        storage=optuna.storages.JournalStorage(MemoryJournal()),
+    )
+
+
+def climb(asked: OptunaCell, numbers: range) -> list[TrialEntry]:
+    """Asks for trials of a hill with its top at lr = 0.03, η = 0.5; returns them as they lie on disk."""
+    found = []
+    for number in numbers:
+        params = asked.ask(number)
+        value = -(math.log10(params["train.lr"] / 0.03) ** 2) - (params["method.eta"] - 0.5) ** 2
+        asked.tell(number, "completed", value)
+        found.append(
+            TrialEntry(
+                number=number, params=params, runs=("r",), value=value, state="completed", attrs=asked.attrs(number)
+            )
+        )
+    return found
+
+
+def test_cmaes_climbs_and_goes_on_after_a_rebuild_without_its_pickle() -> None:
+    first = climb(cma_cell(), range(40))
+    assert any("cma:generation" in item.attrs for item in first)
+    assert not any(key.startswith("cma:optimizer") for item in first for key in item.attrs)
+    second = cma_cell()
+    second.restore([TrialEntry.model_validate_json(item.model_dump_json()) for item in first])
+    later = climb(second, range(40, 80))
+    assert max(item.attrs["cma:generation"] for item in later) > max(
+        item.attrs.get("cma:generation", 0) for item in first
+    )
+    early = [item.value for item in first[:20] if item.value is not None]
+    late = [item.value for item in later[20:] if item.value is not None]
+    assert sum(late) / len(late) > sum(early) / len(early)
+
+
+class Trap:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (pytest.fail, ("a pickle in search.json was executed",))
+
+
+def test_a_pickle_in_a_search_file_is_not_executed() -> None:
+    trials = climb(cma_cell(), range(12))
+    trap = {"cma:optimizer:0": pickle.dumps(Trap()).hex()}
+    asked = cma_cell()
+    asked.restore([item.replace(attrs={**item.attrs, **trap}) for item in trials])
+    climb(asked, range(12, 16))
+
+
+def test_every_sampler_of_the_study_file_proposes() -> None:
+    for name in SearchOptions.model_fields["sampler"].annotation.__args__:  # type: ignore[union-attr]
+        if name != "grid":  # which refuses the continuous spaces
+            assert len(searched(cell(sampler=name), 3)) == 3
 
 
 def test_every_pruner_of_the_study_file_is_made() -> None:
