@@ -25,6 +25,7 @@ class Format(StrEnum):
 
     csv = "csv"
     md = "md"
+    tex = "tex"
     json = "json"
 
 
@@ -49,14 +50,19 @@ def show_command(results: ResultsArgument = None, as_json: JsonOption = False) -
 
 @app.command("export")
 def export_command(results: ResultsArgument = None, form: FormatOption = None, output: OutputOption = None) -> int:
-    """Write the leaderboard as CSV (all columns), Markdown or JSON."""
-    from coretune.report import export
+    """Write the leaderboard as CSV (all columns), Markdown, LaTeX or JSON."""
+    from coretune.report import export, typeset
     from coretune.results.files import put_atomic
 
-    endings = {".md": Format.md, ".markdown": Format.md, ".json": Format.json}
+    endings = {".md": Format.md, ".markdown": Format.md, ".tex": Format.tex, ".json": Format.json}
     chosen = form or endings.get(output.suffix.lower() if output is not None else "", Format.csv)
-    write = {Format.csv: export.to_csv, Format.md: export.to_markdown, Format.json: export.to_json}[chosen]
-    text = write(load(results))
+    write = {
+        Format.csv: export.to_csv,
+        Format.md: typeset.to_markdown,
+        Format.tex: typeset.to_latex,
+        Format.json: export.to_json,
+    }
+    text = write[chosen](load(results))
     if output is None:
         show_text(text)
     else:

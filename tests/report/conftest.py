@@ -9,6 +9,7 @@ from typing import Any, Literal
 import pytest
 import yaml
 
+from coretune.report.leaderboard import Leaderboard, build
 from coretune.results.cellfile import CellFile, Choice, FinalEntry, TrialEntry
 from coretune.results.record import Cause, Evaluation, Record
 from coretune.results.store import ResultsStore
@@ -160,3 +161,14 @@ def builder(tmp_path: Path) -> StoreBuilder:
 def make_builder(tmp_path: Path) -> Callable[[str], StoreBuilder]:
     """Returns a builder for each name."""
     return lambda name: StoreBuilder(tmp_path / name)
+
+
+@pytest.fixture
+def leaderboard(builder: StoreBuilder) -> Leaderboard:
+    """Two data sets, one of them without the final runs of Core-tuning."""
+    builder.study(datasets=["digits", "shapes"])
+    builder.cell("digits", "ce", [100 / 3, 200 / 7, 31.1])
+    builder.cell("digits", "core_tuning", [100 / 3 + 0.1, 29.0, 35.0], params={"train.lr": 1 / 30, "method.eta": 0.1})
+    builder.cell("shapes", "ce", [50.0, 51.0, 52.0])
+    builder.cell("shapes", "core_tuning", None)
+    return build(builder.store)

@@ -6,11 +6,10 @@ import math
 from dataclasses import replace
 
 import pandas
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from coretune.report.export import COLUMNS, REALS, p_text, to_csv, to_dataframe, to_json, to_markdown
+from coretune.report.export import COLUMNS, REALS, to_csv, to_dataframe, to_json
 from coretune.report.leaderboard import Leaderboard, build
 
 ISSUE = ["dataset", "backbone", "method", "metric", "selection_rule", "n", "mean", "std", "stderr", "ci_low", "ci_high"]
@@ -20,16 +19,6 @@ def read_back(text: str) -> pandas.DataFrame:
     """Reads CSV with exact numbers in every version of pandas (its own default was off by a last bit before 3)."""
     number = dict.fromkeys(REALS, lambda cell: float(cell) if cell else math.nan)
     return pandas.read_csv(io.StringIO(text), converters=number)
-
-
-@pytest.fixture
-def leaderboard(builder) -> Leaderboard:
-    builder.study(datasets=["digits", "shapes"])
-    builder.cell("digits", "ce", [100 / 3, 200 / 7, 31.1])
-    builder.cell("digits", "core_tuning", [100 / 3 + 0.1, 29.0, 35.0], params={"train.lr": 1 / 30, "method.eta": 0.1})
-    builder.cell("shapes", "ce", [50.0, 51.0, 52.0])
-    builder.cell("shapes", "core_tuning", None)
-    return build(builder.store)
 
 
 def test_csv_read_back_has_the_same_numbers(leaderboard: Leaderboard) -> None:
@@ -87,26 +76,3 @@ def test_dataframe_of_nothing(builder) -> None:
     frame = to_dataframe(build(builder.store))
     assert list(frame.columns) == list(COLUMNS) and len(frame) == 0
     assert to_csv(build(builder.store)) == ",".join(COLUMNS) + "\n"
-
-
-def test_markdown_says_what_plus_minus_is(leaderboard: Leaderboard) -> None:
-    text = to_markdown(leaderboard)
-    header, _, first = [line for line in text.splitlines() if line.startswith("|")][:3]
-    assert "test top1 %, mean ± standard error" in header
-    assert "n (seeds)" in header and "difference to ce (95 % interval)" in header
-    cells = [cell.strip() for cell in first.split("|")[1:-1]]
-    assert cells[:5] == ["digits", "net", "ce", "3", "31.00 ± 1.38"]
-    assert "Not complete" in text
-    assert "not the standard deviation" in text
-    assert all(line.count("|") == header.count("|") for line in text.splitlines() if line.startswith("|"))
-
-
-def test_markdown_of_one_data_set_has_no_mean_rows(builder) -> None:
-    builder.study()
-    builder.cell("digits", "ce", [70.0, 71.0])
-    assert "| mean |" not in to_markdown(build(builder.store))
-
-
-@pytest.mark.parametrize("p, text", [(None, ""), (0.0312, "0.031"), (1.0, "1.000"), (0.0004, "<0.001")])
-def test_p_for_people(p: float | None, text: str) -> None:
-    assert p_text(p) == text

@@ -1,0 +1,144 @@
+"""The leaderboard as a table for people: Markdown and LaTeX. Rounded; all digits are in the CSV."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from coretune.report.leaderboard import Leaderboard, Row
+
+UNITS = {"top1": "%", "mean_per_class": "%", "cross_entropy": "nats"}
+LATEX = {
+    **{sign: f"\\{sign}" for sign in "&%$#_{}"},
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": "$<$",
+    ">": "$>$",
+    "±": r"$\pm$",
+    "−": "$-$",
+    "√": r"$\surd$",
+    "×": r"$\times$",
+    "η": r"$\eta$",
+    "τ": r"$\tau$",
+    "α": r"$\alpha$",
+    "γ": r"$\gamma$",
+    "λ": r"$\lambda$",
+}
+"""What stands for a character in LaTeX text, which without packages knows no Greek."""
+NEGATIVE = re.compile(r"(?<![\w.])-(?=[0-9])")
+
+
+def to_markdown(leaderboard: Leaderboard) -> str:
+    """Returns the leaderboard as Markdown: what ± means is said, and how many seeds are behind it.
+
+    Mean rows are left out where there is only one data set.
+    """
+    rows = [_cells(row, leaderboard) for row in _shown(leaderboard)]
+    lines = [f"## {leaderboard.study}", "", *_markdown_table(_header(leaderboard), rows), ""]
+    lines.append(_escaped(_legend(leaderboard)))
+    if not leaderboard.complete:
+        lines += ["", "**Not complete**: not every final run has its test score."]
+    if leaderboard.notes:
+        lines += ["", *(f"- {_escaped(note)}" for note in leaderboard.notes)]
+    return "\n".join(lines) + "\n"
+
+
+def to_latex(leaderboard: Leaderboard) -> str:
+    """Returns the leaderboard as a LaTeX table for the package booktabs; the best of each data set is bold.
+
+    The caption says what ± means and how configurations were chosen; notes follow as comments.
+    """
+    header = _header(leaderboard)
+    lines = [
+        r"% \usepackage{booktabs}",
+        r"\begin{table}",
+        r"\centering",
+        r"\begin{tabular}{lllr" + "r" * (len(header) - 5) + "l}",
+        r"\toprule",
+        " & ".join(map(latex, header)) + r" \\",
+    ]
+    before: tuple[str, str] | None = None
+    for row in _shown(leaderboard):
+        place = (row.dataset, row.backbone)
+        if place != before:
+            lines.append(r"\midrule")
+        before = place
+        cells = [latex(NEGATIVE.sub("−", cell)) for cell in _cells(row, leaderboard)]
+        if row.rank == 1:
+            cells[4] = rf"\textbf{{{cells[4]}}}"
+        lines.append(" & ".join(cells) + r" \\")
+    caption = f"{leaderboard.study}. {_legend(leaderboard)}"
+    if not leaderboard.complete:
+        caption += " Not complete: not every final run has its test score."
+    lines += [r"\bottomrule", r"\end{tabular}", rf"\caption{{{latex(caption)}}}", r"\end{table}"]
+    lines += [f"% {' '.join(note.split())}" for note in leaderboard.notes]
+    return "\n".join(lines) + "\n"
+
+
+def latex(text: str) -> str:
+    """Returns text as LaTeX prints it."""
+    return "".join(LATEX.get(sign, sign) for sign in " ".join(text.split()))
+
+
+def p_text(p: float | None) -> str:
+    """Returns a p-value for people: three digits, `<0.001` below that, empty for None."""
+    if p is None:
+        return ""
+    return "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _shown(leaderboard: Leaderboard) -> tuple[Row, ...]:
+    several = len({row.dataset for row in leaderboard.rows}) > 1
+    return (*leaderboard.rows, *(leaderboard.means if several else ()))
+
+
+def _header(leaderboard: Leaderboard) -> list[str]:
+    unit = UNITS.get(leaderboard.metric, "")
+    return [
+        *("data set", "backbone", "method", "n (seeds)"),
+        f"test {leaderboard.metric} {unit}, mean ± standard error".replace("  ", " "),
+        "95 % interval",
+        f"difference to {leaderboard.baseline or 'baseline'} (95 % interval)",
+        *("p, paired t", "p, Wilcoxon", "rank", "status"),
+    ]
+
+
+def _legend(leaderboard: Leaderboard) -> str:
+    better = "Higher" if leaderboard.direction == "max" else "Lower"
+    return (
+        f"{better} is better. ± is the standard error of the mean over n final seeds, not the standard "
+        "deviation; intervals are t-intervals over seeds; differences are paired by seed. "
+        f"Selection: {leaderboard.selection_rule or 'none yet'}."
+    )
+
+
+def _cells(row: Row, leaderboard: Leaderboard) -> list[str]:
+    digits = 2 if UNITS.get(leaderboard.metric) == "%" else 4
+    spread = "" if row.stderr is None else f" ± {row.stderr:.{digits}f}"
+    reach = _interval(row.diff_ci_low, row.diff_ci_high, digits)
+    return [
+        row.dataset,
+        row.backbone,
+        row.method,
+        str(row.n),
+        "" if row.mean is None else f"{row.mean:.{digits}f}{spread}",
+        _interval(row.ci_low, row.ci_high, digits).strip(" ()"),
+        "" if row.diff is None else f"{row.diff:+.{digits}f}{reach}",
+        p_text(row.p_paired_t),
+        p_text(row.p_wilcoxon),
+        "" if row.rank is None else str(row.rank),
+        row.status,
+    ]
+
+
+def _interval(low: float | None, high: float | None, digits: int) -> str:
+    return "" if low is None or high is None else f" ({low:.{digits}f} to {high:.{digits}f})"
+
+
+def _markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    return ["| " + " | ".join(map(_escaped, line)) + " |" for line in (header, ["---"] * len(header), *rows)]
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ")
