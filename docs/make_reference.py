@@ -1,4 +1,5 @@
-"""Writes the reference of all study keys into docs/study-files.md: `python docs/make_reference.py`.
+"""Writes the reference of all study keys into docs/study-files.md, and their JSON Schema beside the shipped studies:
+`python docs/make_reference.py`.
 
 What a key means is said once, in `coretune.spec`; this script only sets it as tables.
 """
@@ -16,6 +17,7 @@ from coretune.spec.presets import BELOW, LIMITS, RECIPE_LIMITS
 from coretune.spec.schema import study_schema
 
 PAGE = Path(__file__).with_name("study-files.md")
+SCHEMA = Path(__file__).parents[1] / "studies" / "study.schema.json"
 BEGIN = "<!-- reference:begin (python docs/make_reference.py) -->"
 END = "<!-- reference:end -->"
 
@@ -184,5 +186,11 @@ def page(text: str, catalog: Catalog) -> str:
     return f"{before}{BEGIN}\n\n{reference(catalog)}\n{END}{after}"
 
 
+def schema_text(catalog: Catalog) -> str:
+    """Returns the JSON Schema that editors check shipped study files against."""
+    return json.dumps(study_schema(catalog), indent=1, ensure_ascii=False) + "\n"
+
+
 if __name__ == "__main__":
+    SCHEMA.write_text(schema_text(load_catalog()), encoding="utf-8")
     PAGE.write_text(page(PAGE.read_text(encoding="utf-8"), load_catalog()), encoding="utf-8")

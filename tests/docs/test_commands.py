@@ -34,7 +34,7 @@ def parse(line: str) -> None:
     Raises:
         Exception: The command line does not take it.
     """
-    words = shlex.split(line, comments=True)[1:]
+    words = shlex.split(line.partition(" > ")[0], comments=True)[1:]
     command: Any = get_command(app)
     context = command.make_context("coretune", words)
     while hasattr(command, "resolve_command"):

@@ -18,6 +18,14 @@ def test_the_reference_is_up_to_date(script: Script) -> None:
     assert made.page(text, load_catalog()) == text, "run: python docs/make_reference.py"
 
 
+def test_the_schema_is_up_to_date_and_named_by_every_shipped_study(script: Script) -> None:
+    made = script("make_reference")
+    assert made.SCHEMA.read_text(encoding="utf-8") == made.schema_text(load_catalog()), "python docs/make_reference.py"
+    for path in made.SCHEMA.parent.rglob("*.yaml"):
+        (line,) = (line for line in path.read_text().splitlines() if line.startswith("# yaml-language-server: "))
+        assert (path.parent / line.partition("$schema=")[2]).resolve() == made.SCHEMA.resolve(), path
+
+
 def test_every_key_stands_in_it(script: Script) -> None:
     text = script("make_reference").reference(load_catalog())
     keys = [*Study.model_fields, *(key for key in TrainSpec.model_fields if key != "version")]

@@ -95,7 +95,7 @@ def test_the_wheel_holds_the_packages_and_nothing_else(built: Built) -> None:
     assert "coretune/py.typed" in found
     assert not [name for name in found if Path(name).name.startswith("test")]
     for package, folder in (("coretune", "coretune"), ("coretune_cli", "cli"), ("coretune_studies", "studies")):
-        sources = [path for suffix in ("py", "yaml") for path in (ROOT / folder).rglob(f"*.{suffix}")]
+        sources = [path for suffix in ("py", "yaml", "json") for path in (ROOT / folder).rglob(f"*.{suffix}")]
         wanted = {f"{package}/{path.relative_to(ROOT / folder)}" for path in sources}
         assert wanted and wanted - set(found) == set()
 
