@@ -69,6 +69,8 @@ def build_parts(
     """
     spec = job.spec
     model, method = build_model(job, dataset, catalog, context, initial_weights(job, store))
+    if context.compile:
+        model.encoder.compile()
     task = TASKS[spec.task].make(dataset, spec, method.views)
     return Parts(task, model, method, spec.train, spec.seed, keep_best)
 

@@ -234,6 +234,7 @@ class Execution(Iterator[Tick | EpochReport]):
                 "threads": torch.get_num_threads(),
                 "micro_batch": self._context.micro_batch,
                 "channels_last": self._context.channels_last,
+                "compile": self._context.compile,
             },
             notes=tuple(notes),
             started=self._started,

@@ -167,6 +167,9 @@ class Resources(Frozen):
         None, ge=1, description="Samples whose activations are in memory at once; null: the whole batch."
     )
     channels_last: bool = Field(False, description="Memory format of images and convolutions.")
+    compile: bool = Field(
+        False, description="Compile the backbone (torch.compile): pays in long runs, takes up to a minute per process."
+    )
     deterministic: bool = Field(True, description="Ask torch for deterministic algorithms.")
 
 

@@ -158,6 +158,7 @@ def _tune(study: Study, store: ResultsStore, book: CellBook, progress: Progress,
         use_gpu=resources.gpus > 0,
         micro_batch=resources.micro_batch,
         channels_last=resources.channels_last,
+        compile=resources.compile,
         deterministic=resources.deterministic,
         report_every_s=0.0 if pruned else 1.0,
     )

@@ -33,6 +33,7 @@ class WorkerOptions:
         use_gpu: Whether the worker has a GPU.
         micro_batch: As in `Resources`.
         channels_last: As in `Resources`.
+        compile: As in `Resources`.
         deterministic: As in `Resources`.
         report_every_s: Results come at most so often, except at a run's end; 0 for every evaluation.
     """
@@ -42,6 +43,7 @@ class WorkerOptions:
     use_gpu: bool = False
     micro_batch: int | None = None
     channels_last: bool = False
+    compile: bool = False
     deterministic: bool = True
     report_every_s: float = 1.0
 
@@ -115,5 +117,6 @@ def start(job: Job, options: WorkerOptions) -> Execution:
         device=torch.device("cuda" if options.use_gpu else "cpu"),
         micro_batch=options.micro_batch,
         channels_last=options.channels_last,
+        compile=options.compile,
     )
     return Execution(job, ResultsStore(options.results), load_catalog(job.plugins), context)

@@ -17,6 +17,7 @@ class Context:
             whole batch-norm groups, which cannot be divided (`TrainSpec.bn_group`; by default one contrast batch). The
             encoder is run again for the backward pass, which gives the same gradient.
         channels_last: Memory format of images and convolutions.
+        compile: Whether the backbone of a training is compiled (torch.compile); it takes up to a minute, once a process.
         evaluation_batch: Samples per forward pass of an evaluation.
         tick_s: Seconds between two `Tick`s, at most, as far as single steps and evaluations allow.
     """
@@ -24,6 +25,7 @@ class Context:
     device: torch.device
     micro_batch: int | None = None
     channels_last: bool = False
+    compile: bool = False
     evaluation_batch: int = 256
     tick_s: float = 1.0
 

@@ -186,6 +186,23 @@ def test_a_resume_through_the_disk_is_exact(tmp_path: Path, method: str, stop: i
     assert not (folder(parted, job) / "state").exists()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["ce", "core_tuning", "moco_v2"])
+@pytest.mark.parametrize("micro_batch", [None, 5])
+def test_a_compiled_run_is_the_same_run(tmp_path: Path, method: str, micro_batch: int | None) -> None:
+    recipe = {"batch": 850, "contrast_batch": 850} if method == "moco_v2" else {}
+    job = digits_job(digits_spec(method, **recipe), evaluations=())
+    found = []
+    for compiled in (False, True):
+        root = tmp_path / str(compiled)
+        record = record_of(execute(job, root, micro_batch=micro_batch, compile=compiled), root)
+        assert record.status == "completed" and record.environment["compile"] is compiled
+        found.append(record)
+    assert found[0].run_id == found[1].run_id
+    for group, values in found[0].metrics.items():
+        assert found[1].metrics[group] == pytest.approx(values, rel=1e-4), group
+
+
 def test_a_resume_says_its_earlier_epochs_again(tmp_path: Path) -> None:
     job = digits_job()
     first = Execution(job, ResultsStore(tmp_path), catalog(), context())
