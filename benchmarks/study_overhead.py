@@ -48,9 +48,10 @@ def jobs(epochs: int, seeds: Sequence[int]) -> list[object]:
 
 def execute(root: Path, epochs: int, seeds: Sequence[int]) -> None:
     """Executes runs one after another in this process."""
+    from coretune.spec.study import Resources
     from coretune.study.trainable import WorkerOptions, start
 
-    options = WorkerOptions(results=str(root), threads=1)
+    options = WorkerOptions(results=str(root), resources=Resources())
     for job in jobs(epochs, seeds):
         for _ in start(job, options):  # type: ignore[arg-type]
             pass

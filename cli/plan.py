@@ -12,7 +12,7 @@ from rich.text import Text
 
 from coretune_cli.arguments import JsonOption, OnlyOption, OutOption, SetOption, chosen_cells, parse_only
 from coretune_cli.columns import Column, fitted
-from coretune_cli.formats import plural
+from coretune_cli.formats import duration, plural, rate
 from coretune_cli.output import console, note, show, show_json
 from coretune_cli.places import RESULTS
 
@@ -24,6 +24,9 @@ def plan(
     sets: SetOption = None,
     only: OnlyOption = None,
     out: OutOption = None,
+    cost: Annotated[
+        bool, typer.Option("--cost", help="Also say how long it takes: a few steps of each cell are timed.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> int:
     """Say what a study would do: cells, trials, runs, what is recorded already. Trains nothing."""
@@ -34,7 +37,14 @@ def plan(
     loaded, folder = open_study(study, sets or [])
     cells = chosen_cells(loaded.cells, parse_only(only))
     store = ResultsStore(out or folder or RESULTS / loaded.study.name)
-    value = make_plan(replace(loaded, cells=cells), store).to_dict()
+    chosen = replace(loaded, cells=cells)
+    made = make_plan(chosen, store)
+    value = made.to_dict()
+    if cost:
+        from coretune.study.cost import study_cost
+        from coretune.study.resolved import resolve
+
+        value["cost"] = study_cost(resolve(chosen), made).to_dict()
     for warning in store.warnings:
         note(f"warning: {warning}", style="bold magenta")
     if as_json:
@@ -62,8 +72,26 @@ def plan_view(value: Mapping[str, Any], width: int) -> RenderableType:
     if prepare:
         parts += [Text(""), *(_prepare_line(item) for item in prepare)]
     parts += [Text(""), Text(_totals(totals, len(cells)), style="bold")]
+    if "cost" in value:
+        parts += [Text(""), *_cost_lines(value["cost"])]
     parts += [Text(f"note: {text}", style="dim") for text in value["notes"]]
     return Group(*parts)
+
+
+def _cost_lines(cost: Mapping[str, Any]) -> list[Text]:
+    """Draws what a study would cost, the dearest first."""
+    lines = []
+    for item in sorted(cost["items"], key=lambda item: -item["seconds"]):
+        run = item["run"]
+        memory = f", {run['gpu_mb']:,.0f} MiB of GPU memory" if run["gpu_mb"] is not None else ""
+        detail = f"{plural(item['runs'], 'run')} of {duration(run['seconds'])}, {rate(run['images_per_s'])} images/s"
+        lines.append(Text.assemble(("cost  ", "dim"), f"{item['key']}  {detail}{memory}"))
+    slots = plural(cost["slots"], "slot")
+    lines.append(Text(f"about {duration(cost['seconds'])} on {slots} of this machine", style="bold"))
+    lines.append(
+        Text("timed one run at a time, with default hyper-parameters; slots that share memory are slower", "dim")
+    )
+    return lines
 
 
 def _columns() -> list[Column[Mapping[str, Any]]]:

@@ -22,6 +22,7 @@ from coretune.runs.job import Job
 from coretune.spec.components import Catalog, Kind
 from coretune.spec.run import RunSpec
 from coretune.spec.seeds import derive_seed
+from coretune.spec.study import Resources
 from coretune.tuning.classification import ClassificationTask
 from coretune.tuning.context import Context
 from coretune.tuning.loop import Parts
@@ -112,6 +113,16 @@ def build_model(
         module.to(device=context.device)
         module.to(memory_format=context.memory_format)
     return model, method
+
+
+def context_of(resources: Resources) -> Context:
+    """Returns where and how runs with these resources are executed."""
+    return Context(
+        device=torch.device("cuda" if resources.gpus else "cpu"),
+        micro_batch=resources.micro_batch,
+        channels_last=resources.channels_last,
+        compile=resources.compile,
+    )
 
 
 def open_job_data(job: Job, catalog: Catalog) -> Dataset:

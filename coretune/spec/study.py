@@ -172,6 +172,11 @@ class Resources(Frozen):
     )
     deterministic: bool = Field(True, description="Ask torch for deterministic algorithms.")
 
+    @property
+    def worker_threads(self) -> int:
+        """Torch threads of a worker."""
+        return self.threads or max(1, int(self.cpus))
+
 
 class Study(Frozen):
     """What one YAML file asks for."""

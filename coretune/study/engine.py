@@ -154,12 +154,7 @@ def _tune(study: Study, store: ResultsStore, book: CellBook, progress: Progress,
     pruned = isinstance(study.search, SearchOptions) and study.search.pruner != "none"
     options = WorkerOptions(
         results=str(store.root.absolute()),
-        threads=resources.threads or max(1, int(resources.cpus)),
-        use_gpu=resources.gpus > 0,
-        micro_batch=resources.micro_batch,
-        channels_last=resources.channels_last,
-        compile=resources.compile,
-        deterministic=resources.deterministic,
+        resources=resources,
         report_every_s=0.0 if pruned else 1.0,
     )
     search = CellSearch(book, progress, options, found.slots)

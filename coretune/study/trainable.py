@@ -14,6 +14,7 @@ from ray import tune
 from coretune.results.store import ResultsStore
 from coretune.runs.job import Job
 from coretune.spec.catalog import load_catalog
+from coretune.spec.study import Resources
 
 if TYPE_CHECKING:
     from coretune.runs.execute import Execution
@@ -29,22 +30,12 @@ class WorkerOptions:
 
     Attributes:
         results: The results directory.
-        threads: Torch threads.
-        use_gpu: Whether the worker has a GPU.
-        micro_batch: As in `Resources`.
-        channels_last: As in `Resources`.
-        compile: As in `Resources`.
-        deterministic: As in `Resources`.
+        resources: What a run gets.
         report_every_s: Results come at most so often, except at a run's end; 0 for every evaluation.
     """
 
     results: str
-    threads: int
-    use_gpu: bool = False
-    micro_batch: int | None = None
-    channels_last: bool = False
-    compile: bool = False
-    deterministic: bool = True
+    resources: Resources
     report_every_s: float = 1.0
 
 
@@ -62,8 +53,8 @@ class RunTrainable(tune.Trainable):
         import coretune.runs.execute  # noqa: F401  # seconds of imports, before the first run and not in it
 
         options: WorkerOptions = config["options"]
-        torch.set_num_threads(options.threads)
-        torch.use_deterministic_algorithms(options.deterministic, warn_only=True)
+        torch.set_num_threads(options.resources.worker_threads)
+        torch.use_deterministic_algorithms(options.resources.deterministic, warn_only=True)
         # Nothing here reads memory before it is written, and filling all of it costs several per cent.
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         self._start(config)
@@ -108,15 +99,7 @@ class RunTrainable(tune.Trainable):
 
 def start(job: Job, options: WorkerOptions) -> Execution:
     """Returns the execution of a job in this process."""
-    import torch
-
+    from coretune.runs.build import context_of
     from coretune.runs.execute import Execution
-    from coretune.tuning.context import Context
 
-    context = Context(
-        device=torch.device("cuda" if options.use_gpu else "cpu"),
-        micro_batch=options.micro_batch,
-        channels_last=options.channels_last,
-        compile=options.compile,
-    )
-    return Execution(job, ResultsStore(options.results), load_catalog(job.plugins), context)
+    return Execution(job, ResultsStore(options.results), load_catalog(job.plugins), context_of(options.resources))

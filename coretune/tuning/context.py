@@ -17,7 +17,7 @@ class Context:
             whole batch-norm groups, which cannot be divided (`TrainSpec.bn_group`; by default one contrast batch). The
             encoder is run again for the backward pass, which gives the same gradient.
         channels_last: Memory format of images and convolutions.
-        compile: Whether the backbone of a training is compiled (torch.compile); it takes up to a minute, once a process.
+        compile: Whether a training compiles its backbone (torch.compile); that takes up to a minute, once a process.
         evaluation_batch: Samples per forward pass of an evaluation.
         tick_s: Seconds between two `Tick`s, at most, as far as single steps and evaluations allow.
     """

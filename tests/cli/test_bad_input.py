@@ -310,13 +310,16 @@ def test_a_disk_that_fills_up_at_any_write(tmp_path: Path, monkeypatch: pytest.M
 
 def test_a_full_disk_ends_the_search_without_an_error_in_tune(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Tune would wrap the error into its own, with a traceback, and coretune would not know the disk's any more."""
+    from coretune.spec.study import Resources
     from coretune.study.adapters import CellSearch
     from coretune.study.trainable import WorkerOptions
 
     root = tmp_path / "results" / "tiny"
     book = make_book(resolved(), root)
     progress = Progress(book, EventLog(root / "log.txt"), results=str(root), slots=2)
-    search = CellSearch(book, progress, WorkerOptions(results=str(root), threads=1), slots=0)  # none to wait for
+    search = CellSearch(
+        book, progress, WorkerOptions(results=str(root), resources=Resources()), slots=0
+    )  # none to wait for
     assert isinstance(search.suggest("first"), dict) and isinstance(search.suggest("second"), dict)
 
     def full(path: Path, content: bytes, **options: bool) -> None:

@@ -36,6 +36,15 @@ def test_plan_without_the_data(cli: Any) -> None:
     assert said.code == 0 and "unknown (data absent)" in said.out
 
 
+def test_plan_says_what_it_would_cost(cli: Any) -> None:
+    said = cli("study", "plan", "quickstart", "--cost", "--set", "preset=smoke", "--only", "method=ce")
+    assert said.code == 0 and "1 run of" in said.out and "images/s" in said.out
+    assert "of this machine" in said.out
+    value = json.loads(cli("study", "plan", "quickstart", "--cost", "--json", "--set", "preset=smoke").out)
+    assert value["cost"]["seconds"] > 0 and len(value["cost"]["items"]) == 3
+    assert not Path("results").exists()
+
+
 def test_plan_refuses_all_problems_at_once(cli: Any) -> None:
     said = cli("study", "plan", "quickstart", "--set", "search.trialz=3", "--set", "seed=-1")
     assert said.code == 2 and "trials" in said.err and "seed" in said.err
