@@ -58,7 +58,11 @@ class Evil:
         return os.mkdir, ("executed",)
 
 
-@pytest.mark.parametrize("payload", [{"run": RUN}, {"run": RUN, "training": {}, "other": 1}, [1], Evil()], ids=str)
+@pytest.mark.parametrize(
+    "payload",
+    [{"run": RUN}, {"run": RUN, "training": {}, "other": 1}, [1], Evil()],
+    ids=["no training", "something else", "a list", "code"],
+)
 def test_what_is_no_state_is_refused_and_nothing_is_executed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, payload: Any
 ) -> None:
