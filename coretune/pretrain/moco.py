@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 
 from coretune.spec.catalog.pretraining import MoCoParameters
 from coretune.tuning.arguments import full_precision
+from coretune.tuning.copies import EncoderCopy, follow, frozen_copy
 from coretune.tuning.heads import ProjectionHead
 from coretune.tuning.method import LossTerms, Method, Step
 
@@ -43,18 +43,16 @@ class MoCo(Method):
     views = 2
     queue: Tensor
     pointer: Tensor
-    key_encoder: nn.Module
 
     def __init__(self, params: MoCoParameters, *, features: int, classes: int = 0) -> None:
         super().__init__(params, features=features, classes=classes)
         self.params = params
         self.projector = ProjectionHead(features, params.projection_dim)
-        self.key_projector = _frozen_copy(self.projector)
+        self.key_projector = frozen_copy(self.projector)
         keys = torch.randn(params.queue, params.projection_dim, generator=torch.Generator().manual_seed(QUEUE_SEED))
         self.register_buffer("queue", F.normalize(keys, dim=1))
         self.register_buffer("pointer", torch.zeros((), dtype=torch.int64))
-        # In a tuple, since an attribute would make the trained encoder a part of this module too.
-        self._encoder: tuple[nn.Module, ...] = ()
+        self.key_encoder: EncoderCopy | None = None
 
     def prepare(self, encoder: nn.Module) -> None:
         """Copies the initial encoder for the keys.
@@ -62,8 +60,7 @@ class MoCo(Method):
         Args:
             encoder: The one that `Step.encode` runs.
         """
-        self._encoder = (encoder,)
-        self.key_encoder = _frozen_copy(encoder)
+        self.key_encoder = EncoderCopy(encoder)
 
     def loss(self, step: Step) -> LossTerms:
         """Returns InfoNCE in nats; term `contrastive`. Computed in float32, also under autocast.
@@ -86,23 +83,15 @@ class MoCo(Method):
     @torch.no_grad()
     def after_step(self, encoder: nn.Module) -> None:
         """Moves the key encoder and its projection: key ← m key + (1 − m) trained. Batch-norm buffers are its own."""
-        momentum = self.params.momentum
-        for trained, key in ((encoder, self.key_encoder), (self.projector, self.key_projector)):
-            for new, old in zip(trained.parameters(), key.parameters(), strict=True):
-                old.mul_(momentum).add_(new, alpha=1 - momentum)
+        if self.key_encoder is not None:
+            self.key_encoder.follow(encoder, self.params.momentum)
+            follow(self.key_projector, self.projector, self.params.momentum)
 
     @torch.no_grad()
     def _keys(self, images: Tensor, encode: Callable[[Tensor], Tensor]) -> Tensor:
-        if not self._encoder:
+        if self.key_encoder is None:
             raise RuntimeError("MoCo.loss before MoCo.prepare(encoder): there is no key encoder yet")
-        state = {**dict(self.key_encoder.named_parameters()), **dict(self.key_encoder.named_buffers())}
-        # `encode` knows the model's normalisation, so it is run, with the key encoder's weights in the encoder's place.
-        # Its batch-norm statistics are updated where they lie, in the key encoder.
-        module = _Encoding(self._encoder[0], encode)
-        features = torch.func.functional_call(
-            module, {f"encoder.{name}": value for name, value in state.items()}, (images,)
-        )
-        keys: Tensor = self.key_projector(features)
+        keys: Tensor = self.key_projector(self.key_encoder(images, encode))
         return keys
 
     @torch.no_grad()
@@ -112,19 +101,3 @@ class MoCo(Method):
         place = (self.pointer + torch.arange(count - kept, count, device=keys.device)) % size
         self.queue.index_copy_(0, place, keys[count - kept :].to(self.queue.dtype))
         self.pointer.add_(count).remainder_(size)
-
-
-class _Encoding(nn.Module):
-    """An encoder and the function that runs it, as one module whose weights can be replaced for a call."""
-
-    def __init__(self, encoder: nn.Module, encode: Callable[[Tensor], Tensor]) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self._encode = encode
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self._encode(images)
-
-
-def _frozen_copy(module: nn.Module) -> nn.Module:
-    return copy.deepcopy(module).requires_grad_(False)

@@ -14,6 +14,7 @@ from coretune.tuning.batching import chunk_sizes
 from coretune.tuning.context import Context
 from coretune.tuning.encode import encode_in_groups
 from coretune.tuning.method import LossTerms, Method, Step
+from coretune.tuning.modes import evaluation_mode
 from coretune.tuning.task import Batch, Moment
 
 
@@ -30,26 +31,60 @@ def contrast_loss(
         moment: Seeds the method's own draws.
         context: Micro-batch, rounded up to whole batch-norm groups.
     """
-    samples = batch.labels.shape[0]
-    sizes = chunk_sizes(samples, train.contrast_batch)
-    groups = sizes if train.bn_group is None else chunk_sizes(samples, train.bn_group)
-    features = encode_in_groups(model.features, batch.views[0], groups, context.micro_batch)
-    views = [_divide(view, sizes) for view in batch.views]
-    divided = zip(_divide(features, sizes), _divide(batch.labels, sizes), zip(*views, strict=True), strict=True)
-    parts: list[LossTerms] = []
-    for number, (own_features, labels, own_views) in enumerate(divided):
-        seed = derive_seed(moment.seed, "method", moment.epoch, moment.step, number)
-        step = Step(
-            features=own_features,
-            labels=labels,
-            views=own_views,
-            encode=model.features,
-            generator=torch.Generator().manual_seed(seed),
-            epoch=moment.epoch,
-            progress=moment.progress,
+    sizes = chunk_sizes(batch.labels.shape[0], train.contrast_batch)
+    labels = _divide(batch.labels, sizes)
+    generators = [
+        torch.Generator().manual_seed(derive_seed(moment.seed, "method", moment.epoch, moment.step, number))
+        for number in range(len(sizes))
+    ]
+    images, targets = _mixed(method, batch.views[0], sizes, labels, generators)
+    features = _divide(_encode(model, images, sizes, method, train, moment, context), sizes)
+    views = zip(*(_divide(view, sizes) for view in batch.views), strict=True)
+    parts = [
+        method.loss(
+            Step(
+                features=own_features,
+                labels=own_labels,
+                views=own_views,
+                encode=model.features,
+                generator=generator,
+                epoch=moment.epoch,
+                progress=moment.progress,
+                targets=own_targets,
+            )
         )
-        parts.append(method.loss(step))
-    return parts[0] if len(parts) == 1 else _mean(parts, [size / samples for size in sizes])
+        for own_features, own_labels, own_views, generator, own_targets in zip(
+            features, labels, views, generators, targets, strict=True
+        )
+    ]
+    return parts[0] if len(parts) == 1 else _mean(parts, [size / batch.labels.shape[0] for size in sizes])
+
+
+def _mixed(
+    method: Method, images: Tensor, sizes: list[int], labels: list[Tensor], generators: list[torch.Generator]
+) -> tuple[Tensor, list[Tensor | None]]:
+    """Returns the images to encode, and by contrast batch their soft labels."""
+    found = [method.mix(*part) for part in zip(_divide(images, sizes), labels, generators, strict=True)]
+    mixed = [part for part in found if part is not None]
+    if not mixed:
+        return images, [None] * len(sizes)
+    return torch.cat([part[0] for part in mixed]), [part[1] for part in mixed]
+
+
+def _encode(
+    model: Model,
+    images: Tensor,
+    sizes: list[int],
+    method: Method,
+    train: TrainSpec,
+    moment: Moment,
+    context: Context,
+) -> Tensor:
+    groups = sizes if train.bn_group is None else chunk_sizes(images.shape[0], train.bn_group)
+    if method.frozen(moment.progress):
+        with torch.no_grad(), evaluation_mode(model.encoder):
+            return encode_in_groups(model.features, images, groups, context.micro_batch)
+    return encode_in_groups(model.features, images, groups, context.micro_batch)
 
 
 def _divide(values: Tensor, sizes: list[int]) -> list[Tensor]:

@@ -19,7 +19,7 @@ from coretune.tuning.context import Context
 from coretune.tuning.divergence import likely_cause
 from coretune.tuning.method import LossTerms, Method
 from coretune.tuning.modes import evaluation_mode, private_random_numbers, seed_random_numbers
-from coretune.tuning.optimizer import learning_rate_factor, make_optimizer, set_learning_rate
+from coretune.tuning.optimizer import forget, learning_rate_factor, make_optimizer, set_learning_rate
 from coretune.tuning.precision import autocast, gradient_scaler
 from coretune.tuning.progress import LossLog
 from coretune.tuning.snapshot import module_snapshot, snapshot
@@ -213,6 +213,8 @@ class Training(Iterator[Tick | EpochReport]):
         while self._epoch < self._parts.train.epochs:
             self._parts.model.train()
             self._parts.method.train()
+            if self._step == 0:
+                self._start_epoch()
             started = time.perf_counter()
             for batch in task.batches(self._epoch, self._step, context):
                 self._train_step(batch)
@@ -222,6 +224,11 @@ class Training(Iterator[Tick | EpochReport]):
                     started = time.perf_counter()
             self._pause(started)
             yield self._finish_epoch()
+
+    def _start_epoch(self) -> None:
+        seed = derive_seed(self._parts.seed, "epoch", self._epoch)
+        generator = torch.Generator().manual_seed(seed)
+        forget(self._optimizer, self._parts.method.start_epoch(self._epoch, self._parts.train.epochs, generator))
 
     def _tick(self) -> Tick:
         return Tick(self._epoch, self._step, self._spent.images, self._spent.seconds)

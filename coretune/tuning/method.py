@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -24,6 +24,7 @@ class Step:
             draws never shift the order of batches or the augmentation.
         epoch: Zero-based epoch.
         progress: Finished fraction of the training, in [0, 1).
+        targets: (n, C) soft labels that `Method.mix` gave, or None.
     """
 
     features: Tensor
@@ -33,6 +34,7 @@ class Step:
     generator: torch.Generator
     epoch: int
     progress: float
+    targets: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,32 @@ class Method(nn.Module):
 
     def prepare(self, encoder: nn.Module) -> None:
         """Called once, with the initial encoder, before the optimiser is made: freeze, copy, remember."""
+
+    def start_epoch(self, epoch: int, epochs: int, generator: torch.Generator) -> Iterable[nn.Parameter]:
+        """Called before each epoch; returns the parameters that it has set anew, whose momentum is then forgotten.
+
+        Args:
+            epoch: Zero-based epoch that begins.
+            epochs: Number of epochs in all.
+            generator: CPU generator of this call alone, seeded by (seed, epoch).
+        """
+        return ()
+
+    def frozen(self, progress: float) -> bool:
+        """Returns whether the backbone rests in this step: in evaluation mode, without a gradient."""
+        return False
+
+    def mix(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor] | None:
+        """Returns what is encoded in place of the images of a contrast batch, and its soft labels.
+
+        A method mixes all contrast batches or none: None each time.
+
+        Args:
+            images: (n, 3, H, W) in [0, 1], the first view.
+            labels: (n,) int64.
+            generator: That of the step, before `loss` draws from it.
+        """
+        return None
 
     def loss(self, step: Step) -> LossTerms:
         """Returns the loss of one contrast batch, as a mean over its samples."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -41,7 +42,21 @@ def make_optimizer(encoder: nn.Module, method: nn.Module, spec: TrainSpec) -> to
     if spec.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=spec.lr, betas=(spec.momentum, 0.999), fused=fused)
     nesterov = spec.nesterov and spec.momentum > 0
-    return torch.optim.SGD(groups, lr=spec.lr, momentum=spec.momentum, nesterov=nesterov, fused=fused)
+    optimizer = torch.optim.SGD(groups, lr=spec.lr, momentum=spec.momentum, nesterov=nesterov, fused=fused)
+    if spec.momentum > 0:
+        # A momentum of 0 is what torch starts from, too; but its fused kernel refuses parameters that get their first
+        # gradient later than others, as those of a method with stages do.
+        for parameter in seen:
+            optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+    return optimizer
+
+
+def forget(optimizer: torch.optim.Optimizer, parameters: Iterable[nn.Parameter]) -> None:
+    """Sets what the optimiser remembers of some parameters back to its start: no momentum, no step counted."""
+    for parameter in parameters:
+        for value in optimizer.state.get(parameter, {}).values():
+            if isinstance(value, torch.Tensor):
+                value.zero_()
 
 
 def learning_rate_factor(step: int, steps: int, warmup: float, schedule: str) -> float:

@@ -40,7 +40,7 @@ def make_step(encode: Encode, n: int = 3, seed: int = 1) -> Step:
 
 def expected_keys(method: MoCo, images: Tensor) -> Tensor:
     """Keys by a copy of the key encoder, so that no statistics of batch norm are touched."""
-    encoder, projector = copy.deepcopy(method.key_encoder), copy.deepcopy(method.key_projector)
+    encoder, projector = copy.deepcopy(method.key_encoder.net), copy.deepcopy(method.key_projector)
     keys: Tensor = projector(encoder((images - 0.4) / 0.2))
     return keys.detach()
 
@@ -86,21 +86,21 @@ def test_keys_use_the_key_encoder_behind_the_normalisation_and_leave_the_encoder
     step = make_step(encode)
     before = copy.deepcopy(encoder.state_dict())
     keys = expected_keys(method, step.views[1])
-    statistics = method.key_encoder[1].running_mean.clone()
+    statistics = method.key_encoder.net[1].running_mean.clone()
     weight = encoder[0].weight
     method.loss(step)
     assert torch.allclose(method.queue[:3], keys, atol=1e-6)
     assert all(torch.equal(value, before[name]) for name, value in encoder.state_dict().items())
     assert encoder[0].weight is weight and weight.requires_grad
-    assert not torch.equal(method.key_encoder[1].running_mean, statistics)
-    assert int(method.key_encoder[1].num_batches_tracked) == 1
+    assert not torch.equal(method.key_encoder.net[1].running_mean, statistics)
+    assert int(method.key_encoder.net[1].num_batches_tracked) == 1
 
 
 def test_momentum_update_is_exact() -> None:
     method, encoder, _ = make(momentum=0.9)
     disturb(encoder)
     disturb(method.projector)
-    pairs = ((encoder, method.key_encoder), (method.projector, method.key_projector))
+    pairs = ((encoder, method.key_encoder.net), (method.projector, method.key_projector))
     before = [[p.clone() for p in key.parameters()] for _, key in pairs]
     buffers = [buffer.clone() for buffer in method.key_encoder.buffers()]
     method.after_step(encoder)
@@ -166,7 +166,7 @@ def test_state_goes_on_exactly() -> None:
     train(again, other, encode_other, range(3, 6), optimizer)
     for name, value in method.state_dict().items():
         assert torch.equal(value, again.state_dict()[name]), name
-    assert {"queue", "pointer", "key_encoder.0.weight"} <= set(state[0])
+    assert {"queue", "pointer", "key_encoder.net.0.weight"} <= set(state[0])
 
 
 def test_the_loss_falls_below_chance() -> None:

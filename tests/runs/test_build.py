@@ -70,7 +70,7 @@ def test_pretraining_has_no_classifier(digits: Dataset, tmp_path: Path) -> None:
 
 def test_channels_last_reaches_the_methods_own_nets(digits: Dataset, tmp_path: Path) -> None:
     found = parts(digits, tmp_path, "moco_v2", channels_last=True)
-    for net in (found.model.encoder, found.method.get_submodule("key_encoder")):
+    for net in (found.model.encoder, found.method.get_submodule("key_encoder.net")):
         assert net.blocks[0].conv1.weight.is_contiguous(memory_format=torch.channels_last)
 
 

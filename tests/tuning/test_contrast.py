@@ -160,3 +160,47 @@ def test_methods_of_one_seed_draw_the_same_classifier() -> None:
     # The encoder was drawn first, from the same stream here.
     assert torch.equal(found[0], found[1])
     assert torch.equal(found[0], found[2])
+
+
+class Mixer(Spy):
+    """Darkens the images by a draw of its own, and says so in soft labels."""
+
+    def mix(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        share = torch.rand((), generator=generator, dtype=images.dtype)
+        return images * share, share * torch.ones(len(labels), CLASSES)
+
+
+@pytest.mark.parametrize("contrast_batch", [4, 12])
+def test_mixed_images_are_encoded_in_place_of_the_images(contrast_batch: int) -> None:
+    parts, mixer, batch = toy_parts(toy_spec("ce"), dtype=torch.float64), Mixer(), double_batch(12)
+    recipe = TrainSpec(batch=12, contrast_batch=contrast_batch)
+    contrast_loss(parts.model, batch, mixer, recipe, MOMENT, context())
+    shares = []
+    for step, views in zip(mixer.steps, batch.views[0].split(contrast_batch), strict=True):
+        assert step.targets is not None
+        share = step.targets[0, 0]
+        fresh = toy_parts(toy_spec("ce"), dtype=torch.float64)
+        torch.testing.assert_close(step.features, fresh.model.features(views * share))
+        assert torch.equal(step.views[0], views), "the method still sees the images as they were"
+        shares.append(float(share))
+    assert len(set(shares)) == len(shares)
+
+
+class Resting(Spy):
+    def frozen(self, progress: float) -> bool:
+        return progress < 0.6
+
+
+@pytest.mark.parametrize("micro_batch", [None, 3])
+def test_a_resting_backbone_has_no_gradient_and_keeps_its_statistics(micro_batch: int | None) -> None:
+    parts, resting, batch = toy_parts(toy_spec("ce"), dtype=torch.float64), Resting(), double_batch(6)
+    parts.model.train()
+    before = [buffer.clone() for buffer in parts.model.buffers()]
+    recipe, at = TrainSpec(batch=6, contrast_batch=6), context(micro_batch=micro_batch)
+    contrast_loss(parts.model, batch, resting, recipe, MOMENT, at)
+    (step,) = resting.steps
+    assert not step.features.requires_grad
+    assert all(torch.equal(a, b) for a, b in zip(parts.model.buffers(), before, strict=True))
+    assert parts.model.encoder.training, "its mode is put back"
+    contrast_loss(parts.model, batch, resting, recipe, Moment(seed=7, epoch=1, step=2, progress=0.6), at)
+    assert resting.steps[1].features.requires_grad

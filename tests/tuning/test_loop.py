@@ -27,11 +27,13 @@ from coretune.data.augment import augment
 from coretune.data.draws import uniforms
 from coretune.errors import DivergedError
 from coretune.nets.model import Model
+from coretune.spec.components import NoParameters
 from coretune.spec.run import TrainSpec
 from coretune.tuning.batching import chunk_sizes
 from coretune.tuning.context import Context
 from coretune.tuning.loop import EpochReport, Parts, Tick, Training, train
 from coretune.tuning.method import LossTerms, Method
+from coretune.tuning.methods.cross_entropy import CrossEntropy
 from coretune.tuning.task import Batch, Moment
 
 torch.set_num_threads(1)
@@ -490,3 +492,59 @@ def test_a_training_goes_on_from_the_cpu_to_the_gpu() -> None:
     expected = reports(whole)[-1].metrics["cross_entropy"]
     assert reports(resumed)[-1].metrics["cross_entropy"] == pytest.approx(expected, rel=1e-3)
     assert resumed.state()["encoder"]["conv.weight"].device == CPU
+
+
+class Restarting(CrossEntropy):
+    """Sets its bias anew before the second epoch."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.calls: list[tuple[int, int, float]] = []
+
+    def start_epoch(self, epoch: int, epochs: int, generator: torch.Generator) -> Iterator[nn.Parameter]:
+        self.calls.append((epoch, epochs, float(torch.rand((), generator=generator))))
+        if epoch == 1:
+            with torch.no_grad():
+                self.classifier.bias.fill_(3.0)
+            yield self.classifier.bias
+
+
+def restarting() -> tuple[Parts, Restarting]:
+    parts = toy_parts(toy_spec("ce"))
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        method = Restarting(NoParameters(), features=6, classes=3)
+    model = Model(parts.model.encoder, method.classifier)
+    return Parts(parts.task, model, method, parts.train, parts.seed), method
+
+
+def test_what_an_epoch_sets_anew_has_no_momentum() -> None:
+    parts, method = restarting()
+    training = train(parts, context(tick_s=0))
+    steps = parts.task.steps()
+    for _ in range(steps):
+        next(training)
+    assert method.calls[0][:2] == (0, 3) and len(method.calls) == 1
+    optimizer = training._optimizer
+    assert bool(optimizer.state[method.classifier.bias]["momentum_buffer"].any())
+    next(training)
+    found = optimizer.state[method.classifier.bias]["momentum_buffer"]
+    torch.testing.assert_close(found, method.classifier.bias.grad + 1e-4 * 3.0, atol=1e-4, rtol=0)
+    reports(training)
+    assert [call[0] for call in method.calls] == [0, 1, 2]
+    assert len({call[2] for call in method.calls}) == 3, "a generator of its own for each epoch"
+
+
+def test_an_epoch_begins_once_however_often_it_is_resumed() -> None:
+    whole, _ = restarting()
+    reports(train(whole, context()))
+    events = len(list(train(restarting()[0], context(tick_s=0))))
+    for stop in range(1, events):
+        first, _ = restarting()
+        stopped = train(first, context(tick_s=0))
+        for _ in range(stop):
+            next(stopped)
+        second, method = restarting()
+        reports(train(second, context(), through_disk(stopped.state())))
+        assert_same_tensors(tensors_of(second), tensors_of(whole))
+        assert len(method.calls) == 3 - stop // whole.task.steps() - (stop % whole.task.steps() > 0)

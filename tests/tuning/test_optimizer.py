@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from coretune.spec.run import TrainSpec
-from coretune.tuning.optimizer import learning_rate_factor, make_optimizer, set_learning_rate
+from coretune.tuning.optimizer import forget, learning_rate_factor, make_optimizer, set_learning_rate
 
 torch.set_num_threads(1)
 
@@ -156,3 +156,39 @@ def test_factors_rise_to_the_peak_then_never_rise_again(steps: int, share: float
     peak = math.ceil(warmup)
     assert found[:peak] == sorted(found[:peak])
     assert found[peak:] == sorted(found[peak:], reverse=True)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize("nesterov", [True, False])
+def test_a_parameter_may_get_its_first_gradient_late(optimizer: str, nesterov: bool) -> None:
+    """As if its momentum had not existed before; torch's fused kernel refuses that by itself."""
+    spec = TrainSpec(optimizer=optimizer, lr=0.1, momentum=0.5, nesterov=nesterov, weight_decay=0.1)
+    early, late, fresh = (nn.Linear(1, 1, bias=False) for _ in range(3))
+    with torch.no_grad():
+        for layer in (early, late, fresh):
+            layer.weight.fill_(1.0)
+    both = make_optimizer(nn.ModuleList([early, late]), nn.Module(), spec)
+    alone = make_optimizer(fresh, nn.Module(), spec)
+    for step in range(4):
+        early.weight.grad = torch.ones_like(early.weight)
+        if step >= 2:
+            late.weight.grad, fresh.weight.grad = (torch.full_like(late.weight, 2.0) for _ in range(2))
+            alone.step()
+        both.step()
+    assert torch.equal(late.weight, fresh.weight) and late.weight.item() < 1
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_what_is_forgotten_starts_anew(optimizer: str) -> None:
+    layer, fresh = nn.Linear(2, 1, bias=False), nn.Linear(2, 1, bias=False)
+    spec = TrainSpec(optimizer=optimizer, lr=0.1, momentum=0.5)
+    made, other = make_optimizer(layer, nn.Module(), spec), make_optimizer(fresh, nn.Module(), spec)
+    layer.weight.grad = torch.full_like(layer.weight, 5.0)
+    made.step()
+    forget(made, [layer.weight])
+    with torch.no_grad():
+        fresh.weight.copy_(layer.weight)
+    for one, own in ((layer, made), (fresh, other)):
+        one.weight.grad = torch.ones_like(one.weight)
+        own.step()
+    assert torch.equal(layer.weight, fresh.weight)
