@@ -10,7 +10,7 @@ from coretune.data.roots import CACHE_VARIABLE, DATA_VARIABLE
 from coretune.results.record import CauseKind, Record
 from coretune.results.retry import Keep
 from coretune.results.store import ResultsStore
-from coretune.spec.catalog.methods import CoreTuningParameters
+from coretune.spec.catalog.methods.core_tuning import CoreTuningParameters
 from coretune.spec.run import RunSpec
 
 

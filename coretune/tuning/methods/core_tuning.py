@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from coretune.spec.catalog.methods import CoreTuningParameters
+from coretune.spec.catalog.methods.core_tuning import CoreTuningParameters
 from coretune.tuning.heads import ProjectionHead, linear_classifier
 from coretune.tuning.losses import focal_contrastive, soft_cross_entropy
 from coretune.tuning.method import LossTerms, Method, Step

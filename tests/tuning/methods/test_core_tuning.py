@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from coretune.spec.catalog.methods import CoreTuningParameters
+from coretune.spec.catalog.methods.core_tuning import CoreTuningParameters
 from coretune.tuning.method import Step
 from coretune.tuning.methods.core_tuning import CoreTuning
 from coretune.tuning.mixup import hard_pairs

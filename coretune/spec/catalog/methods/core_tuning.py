@@ -1,4 +1,4 @@
-"""Fine-tuning methods."""
+"""Core-tuning."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from coretune.spec.components import Component, NoParameters
+from coretune.spec.components import Component
 from coretune.spec.frozen import Frozen
 from coretune.spec.space import Space
 
@@ -39,15 +39,6 @@ class CoreTuningParameters(Frozen):
 
 
 COMPONENTS: list[Component] = [
-    Component(
-        kind="method",
-        name="ce",
-        version=1,
-        target="coretune.tuning.methods.cross_entropy:CrossEntropy",
-        summary="CE-tuning: cross-entropy of a linear classifier on the backbone's features",
-        source="the baseline of arXiv 2102.06605",
-        parameters=NoParameters,
-    ),
     Component(
         kind="method",
         name="core_tuning",
