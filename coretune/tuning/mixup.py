@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -19,8 +19,11 @@ from coretune.tuning.arguments import (
     computing_dtype,
     full_precision,
 )
+from coretune.tuning.released import GROUPINGS, Grouping, released_partners, soft_label_groups
 
-VARIANTS = ("paper",)
+Variant = Literal["paper", "released"]
+
+VARIANTS = ("paper", "released")
 TIE = 8  # cosines closer than so many units of rounding are ties: a dot product is not known better
 
 
@@ -28,12 +31,16 @@ TIE = 8  # cosines closer than so many units of rounding are ties: a dot product
 class HardPairs:
     """A batch of n samples and its mixtures: rows are the n originals, the n hard negatives, the n hard positives.
 
+    What `groups`, `owner` and `anchors` are is said for `variant: paper`. In the released variant rows of equal soft
+    labels form a group, every row is an anchor, and all see all (owner −1).
+
     Attributes:
         features: (3n, d), of the dtype of the input.
         targets: (3n, C) probabilities, float32 (float64 for float64 features).
         groups: (3n,) int64: the class of an original and of its hard positive; C + i for the hard negative of i.
         owner: (3n,) int64: −1 for originals, i for the mixtures of i, its own row for a mixture that is a mere copy.
         anchors: (3n,) bool: the originals that have a same-class sample in the batch.
+        has_positive: (n,) bool: whether another sample of the batch is of the same class.
         negative_index: (n,) int64: whom i is mixed with in its hard negative; i itself in a batch of one class.
         negative_mix: (n,) weight of that other sample, as used.
         hardest_positive: (n,) int64: the same-class sample of lowest cosine similarity; i itself if there is none.
@@ -46,16 +53,12 @@ class HardPairs:
     groups: Tensor
     owner: Tensor
     anchors: Tensor
+    has_positive: Tensor
     negative_index: Tensor
     negative_mix: Tensor
     hardest_positive: Tensor
     hardest_negative: Tensor
     positive_mix: Tensor
-
-    @property
-    def has_positive(self) -> Tensor:
-        """(n,) bool: whether another sample of the batch is of the same class."""
-        return self.anchors[: self.positive_mix.shape[0]]
 
     @property
     def positive_weights(self) -> Tensor:
@@ -69,7 +72,7 @@ def hard_pairs(
     labels: Tensor,
     num_classes: int,
     *,
-    variant: Literal["paper"] = "paper",
+    variant: Variant = "paper",
     alpha: float = 1.0,
     generator: torch.Generator | None = None,
     negative_index: Tensor | None = None,
@@ -77,9 +80,11 @@ def hard_pairs(
     positive_mix: Tensor | None = None,
     negative_floor: float = 0.8,
     positive_floor: float = 0.0,
+    detach_originals: bool | None = None,
+    grouping: Grouping = "exact",
     validate: bool = True,
 ) -> HardPairs:
-    """Makes a hard negative and a hard positive of every sample (arXiv 2102.06605, section 3.2, `variant: paper`).
+    """Makes a hard negative and a hard positive of every sample (arXiv 2102.06605, section 3.2).
 
         z_i⁻ = (1 − λ) z_i + λ z_k        k uniform among the samples of other classes, λ = max(Beta(α, α), 0.8)
         z_i⁺ = λ z_hp + (1 − λ) z_hn      λ = max(Beta(α, α), 0)
@@ -92,6 +97,10 @@ def hard_pairs(
     of i, which no anchor sees, whatever indices and weights are passed. Similarities are computed in float32 (float64
     for float64 features), also under autocast; half-precision features are mixed in float32 and rounded once.
 
+    `variant: released` is what the authors' script computes: k from a plain shuffle of the batch, perhaps of the same
+    class or i itself; hp and hn as `coretune.tuning.released` says; the originals' rows detached; groups of equal soft
+    labels; every row an anchor that sees all others.
+
     All of λ and k is drawn on the CPU, in one order whatever is passed in place of a draw, and in float64; k takes the
     ⌊u·m⌋-th of the m samples of other classes, sorted by (class, index). On a GPU nothing waits for the device.
 
@@ -99,7 +108,7 @@ def hard_pairs(
         features: (n, d).
         labels: (n,) integers in [0, C).
         num_classes: C.
-        variant: Only `paper` exists.
+        variant: `paper` or `released`.
         alpha: α > 0 of both mixing weights.
         generator: On the CPU; None for torch's global one.
         negative_index: (n,) integers in [0, n) in place of the drawn k, taken as they are.
@@ -107,12 +116,15 @@ def hard_pairs(
         positive_mix: (n,) in [0, 1] in place of the hard positives' λ, floor included.
         negative_floor: Lowest λ of a hard negative, in [0, 1].
         positive_floor: Lowest λ of a hard positive, in [0, 1].
+        detach_originals: Whether the originals' rows pass no gradient to the features; None: in the released variant.
+        grouping: Of the released variant, as in `soft_label_groups`; without effect in the paper's.
         validate: Whether to check values too (never done on a GPU, where it would wait).
 
     Raises:
         ValueError: An argument has a wrong shape, dtype, device or value.
     """
     check_choice("variant", variant, VARIANTS)
+    check_choice("grouping", grouping, GROUPINGS)
     _check_numbers(num_classes, alpha, negative_floor, positive_floor, generator)
     _check_samples(features, labels, num_classes, validate)
     _check_given(features, negative_index, negative_mix, positive_mix, validate)
@@ -120,31 +132,40 @@ def hard_pairs(
     with torch.no_grad(), full_precision(features.device):
         exact = features.detach().to(computing_dtype(features))
         draws = _draw(alpha, exact, generator)
-        order = torch.arange(exact.shape[0], device=exact.device)
-        drawn, has_positive, has_negative = _draw_negatives(labels, num_classes, draws[2])
-        hardest_positive, hardest_negative = _hardest(exact, labels, has_positive, has_negative)
-        negative_index = drawn if negative_index is None else negative_index.long()
+        chosen = _choose(variant, exact, labels, num_classes, draws[2])
+        mixable, order = chosen.mixable, torch.arange(exact.shape[0], device=exact.device)
+        if negative_index is None:
+            negative_index = chosen.negative_index
         if negative_mix is None:
             negative_mix = draws[0].clamp_min(negative_floor)
         if positive_mix is None:
             positive_mix = draws[1].clamp_min(positive_floor)
-        negative_index = torch.where(has_negative, negative_index, order)
-        negative_mix = torch.where(has_negative, negative_mix.to(exact), 0.0)
-        positive_mix = torch.where(has_negative, positive_mix.to(exact), 1.0)
-        first = torch.cat([order, torch.where(has_negative, hardest_positive, order)])
-        partners = torch.stack([first, torch.cat([negative_index, hardest_negative])], dim=1)
+        negative_index = torch.where(mixable, negative_index.long(), order)
+        negative_mix = torch.where(mixable, negative_mix.to(exact), 0.0)
+        positive_mix = torch.where(mixable, positive_mix.to(exact), 1.0)
+        first = torch.cat([order, torch.where(mixable, chosen.hardest_positive, order)])
+        partners = torch.stack([first, torch.cat([negative_index, chosen.hardest_negative])], dim=1)
         weight = torch.cat([1 - negative_mix, positive_mix])
         weights = torch.stack([weight, 1 - weight], dim=1)
+        targets = _mixed_targets(labels, num_classes, partners, weights)
+        if variant == "released":
+            groups = soft_label_groups(labels, partners, weights, num_classes, targets, grouping)
+            owner, anchors = torch.full_like(groups, -1), torch.ones_like(groups, dtype=torch.bool)
+        else:
+            groups = torch.cat([labels, num_classes + order, labels])
+            owner, anchors = _owners(order, mixable), F.pad(chosen.has_positive, (0, 2 * order.shape[0]))
+    detach = variant == "released" if detach_originals is None else detach_originals
     return HardPairs(
-        features=_mix(features, partners, weights),
-        targets=_mixed_targets(labels, num_classes, partners, weights),
-        groups=torch.cat([labels, num_classes + order, labels]),
-        owner=_owners(order, has_negative),
-        anchors=F.pad(has_positive, (0, 2 * order.shape[0])),
+        features=_mix(features, partners, weights, detach),
+        targets=targets,
+        groups=groups,
+        owner=owner,
+        anchors=anchors,
+        has_positive=chosen.has_positive,
         negative_index=negative_index,
         negative_mix=negative_mix,
-        hardest_positive=hardest_positive,
-        hardest_negative=hardest_negative,
+        hardest_positive=chosen.hardest_positive,
+        hardest_negative=chosen.hardest_negative,
         positive_mix=positive_mix,
     )
 
@@ -172,6 +193,24 @@ def _draw(alpha: float, like: Tensor, generator: torch.Generator | None) -> Tens
     uniforms = torch.rand((1, size), dtype=torch.float64, generator=generator)
     # One copy, and not a blocking one: the device would have to be waited for.
     return torch.cat([mixes, uniforms]).to(like.dtype).to(like.device, non_blocking=True)
+
+
+class _Choice(NamedTuple):
+    """Who may be mixed with whom; `mixable` says for which samples there is anything to mix."""
+
+    negative_index: Tensor
+    hardest_positive: Tensor
+    hardest_negative: Tensor
+    has_positive: Tensor
+    mixable: Tensor
+
+
+def _choose(variant: Variant, features: Tensor, labels: Tensor, num_classes: int, uniforms: Tensor) -> _Choice:
+    drawn, has_positive, has_negative = _draw_negatives(labels, num_classes, uniforms)
+    if variant == "released":
+        shuffle = uniforms.argsort()
+        return _Choice(shuffle, *released_partners(features, labels), has_positive, torch.ones_like(has_negative))
+    return _Choice(drawn, *_hardest(features, labels, has_positive, has_negative), has_positive, has_negative)
 
 
 def _draw_negatives(labels: Tensor, num_classes: int, uniforms: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -211,12 +250,13 @@ def _first_largest(values: Tensor) -> Tensor:
     return (values >= values.amax(dim=1, keepdim=True) - margin).view(torch.uint8).argmax(dim=1)
 
 
-def _mix(features: Tensor, partners: Tensor, weights: Tensor) -> Tensor:
+def _mix(features: Tensor, partners: Tensor, weights: Tensor, detach_originals: bool) -> Tensor:
     """Returns (3n, d): the features, then their mixtures."""
     exact = features.to(weights.dtype)
     # A weighted sum of rows, fused: no gathered copies, and half of the time of two gathers.
     mixed = F.embedding_bag(partners, exact, per_sample_weights=weights, mode="sum")
-    return torch.cat([features, mixed.to(features.dtype)])
+    originals = features.detach() if detach_originals else features
+    return torch.cat([originals, mixed.to(features.dtype)])
 
 
 def _mixed_targets(labels: Tensor, num_classes: int, partners: Tensor, weights: Tensor) -> Tensor:

@@ -42,7 +42,18 @@ class CoreTuning(Method):
             count `anchors_without_positive`.
         """
         params = self.params
-        pairs = hard_pairs(
+        pairs = self._pairs(step)
+        cross_entropy = soft_cross_entropy(self.classifier(pairs.features), pairs.targets, validate=False)
+        contrastive = torch.zeros_like(cross_entropy) if params.eta == 0 else self._contrast(pairs)
+        return LossTerms(
+            total=cross_entropy + params.eta * contrastive,
+            terms={"cross_entropy": cross_entropy.detach(), "contrastive": contrastive.detach()},
+            counts={"anchors_without_positive": (~pairs.has_positive).sum()},
+        )
+
+    def _pairs(self, step: Step) -> HardPairs:
+        params = self.params
+        return hard_pairs(
             step.features,
             step.labels,
             self.classes,
@@ -50,14 +61,8 @@ class CoreTuning(Method):
             generator=step.generator,
             negative_floor=params.negative_floor,
             positive_floor=params.positive_floor,
+            detach_originals=params.detach_originals,
             validate=False,
-        )
-        cross_entropy = soft_cross_entropy(self.classifier(pairs.features), pairs.targets, validate=False)
-        contrastive = torch.zeros_like(cross_entropy) if params.eta == 0 else self._contrast(pairs)
-        return LossTerms(
-            total=cross_entropy + params.eta * contrastive,
-            terms={"cross_entropy": cross_entropy.detach(), "contrastive": contrastive.detach()},
-            counts={"anchors_without_positive": (~pairs.has_positive).sum()},
         )
 
     def _contrast(self, pairs: HardPairs) -> Tensor:

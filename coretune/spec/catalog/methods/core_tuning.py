@@ -36,6 +36,49 @@ class CoreTuningParameters(Frozen):
         None, ge=1, description="Width of the projection head's hidden layer; null takes the feature width."
     )
     classifier_bias: bool = Field(True, description="Whether the linear classifier has a bias.")
+    detach_originals: bool = Field(
+        False, description="Whether originals teach the heads only: the backbone then learns from mixtures alone."
+    )
+
+
+class CoreTuningReleasedParameters(Frozen):
+    """Core-tuning as the authors' released script computes it."""
+
+    eta: float = Field(
+        10.0, ge=0, description="Contrast weight η; 30 to 50 times that of the paper's form for the same gradient."
+    )
+    temperature: float = Field(0.07, gt=0, description="Temperature τ of the contrastive softmax.")
+    alpha: float = Field(1.0, gt=0, description="Mixup α: both mixing weights are drawn from Beta(α, α).")
+    grouping: Literal["exact", "released_code"] = Field(
+        "exact", description="Which soft labels are alike: equal ones, or those with equal codes in the script."
+    )
+    detach_originals: bool = Field(
+        True, description="Whether originals teach the heads only: the backbone then learns from mixtures alone."
+    )
+    projection_dim: int = Field(256, ge=2, description="Width of the projection head's output (unit vectors).")
+    projection_hidden: int | None = Field(
+        None, ge=1, description="Width of the projection head's hidden layer; null takes the feature width."
+    )
+    classifier_bias: bool = Field(False, description="Whether the linear classifier has a bias.")
+    batch_norm_momentum: float | None = Field(
+        0.19, gt=0, le=1, description="Momentum of the backbone's batch norm; null leaves it as it is."
+    )
+
+
+class MixtureParameters(Frozen):
+    """Core-tuning's mixtures without its contrast."""
+
+    alpha: float = Field(1.0, gt=0, description="Mixup α: both mixing weights are drawn from Beta(α, α).")
+    negative_floor: float = Field(
+        0.8, ge=0, le=1, description="Hard negatives: the other sample's weight is max(draw, this floor)."
+    )
+    positive_floor: float = Field(
+        0.0, ge=0, le=1, description="Hard positives: the hardest positive's weight is max(draw, this floor)."
+    )
+    classifier_bias: bool = Field(True, description="Whether the linear classifier has a bias.")
+    detach_originals: bool = Field(
+        False, description="Whether originals teach the heads only: the backbone then learns from mixtures alone."
+    )
 
 
 COMPONENTS: list[Component] = [
@@ -52,5 +95,29 @@ COMPONENTS: list[Component] = [
             "temperature": Space("log_uniform", 0.03, 0.5),
             "alpha": Space("log_uniform", 0.1, 4.0),
         },
+    ),
+    Component(
+        kind="method",
+        name="core_tuning_released",
+        version=1,
+        target="coretune.tuning.methods.core_tuning_released:CoreTuningReleased",
+        summary="Core-tuning as the authors' released script computes it, which differs from their paper",
+        source="Core-tuning.py of github.com/Vanint/Core-tuning (arXiv 2102.06605)",
+        parameters=CoreTuningReleasedParameters,
+        space={
+            "eta": Space("log_uniform", 1e-2, 1e2),
+            "temperature": Space("log_uniform", 0.03, 0.5),
+            "alpha": Space("log_uniform", 0.1, 4.0),
+        },
+    ),
+    Component(
+        kind="method",
+        name="mixture_ce",
+        version=1,
+        target="coretune.tuning.methods.mixture_ce:MixtureCE",
+        summary="Cross-entropy on Core-tuning's mixtures without its contrast (η = 0): the control for the contrast",
+        source="L_ce^m of arXiv 2102.06605, section 3.4",
+        parameters=MixtureParameters,
+        space={"alpha": Space("log_uniform", 0.1, 4.0)},
     ),
 ]

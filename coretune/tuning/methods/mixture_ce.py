@@ -1,0 +1,49 @@
+"""Mixture-CE: Core-tuning's classifier without its contrast, the control for "contrast helps"."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from coretune.spec.catalog.methods.core_tuning import MixtureParameters
+from coretune.tuning.heads import linear_classifier
+from coretune.tuning.losses import soft_cross_entropy
+from coretune.tuning.method import LossTerms, Method, Step
+from coretune.tuning.mixup import hard_pairs
+
+
+class MixtureCE(Method):
+    """Soft cross-entropy over originals, hard negatives and hard positives: L_ce^m of arXiv 2102.06605, section 3.4.
+
+    The same loss as Core-tuning's at η = 0, with the same draws, and no projection head.
+
+    Args:
+        params: α, the floors, and whether the originals are detached.
+        features: Width d of the backbone's features.
+        classes: Number of classes C.
+    """
+
+    classifier: nn.Linear
+
+    def __init__(self, params: MixtureParameters, *, features: int, classes: int) -> None:
+        super().__init__(params, features=features, classes=classes)
+        self.params = params
+        self.classes = classes
+        self.classifier = linear_classifier(features, classes, bias=params.classifier_bias)
+
+    def loss(self, step: Step) -> LossTerms:
+        """Returns the loss of one contrast batch in nats; term `cross_entropy`, count `anchors_without_positive`."""
+        params = self.params
+        pairs = hard_pairs(
+            step.features,
+            step.labels,
+            self.classes,
+            alpha=params.alpha,
+            generator=step.generator,
+            negative_floor=params.negative_floor,
+            positive_floor=params.positive_floor,
+            detach_originals=params.detach_originals,
+            validate=False,
+        )
+        total = soft_cross_entropy(self.classifier(pairs.features), pairs.targets, validate=False)
+        counts = {"anchors_without_positive": (~pairs.has_positive).sum()}
+        return LossTerms(total=total, terms={"cross_entropy": total.detach()}, counts=counts)
