@@ -134,7 +134,10 @@ def _closed(properties: Schema, description: str) -> Schema:
 
 def _space() -> Schema:
     forms = [
-        {**_closed({kind: {**form, "description": text}, "default": _default()}, text), "required": [kind]}
+        {
+            **_closed({kind: {**form, "description": text}, "default": _default(), **_also(kind)}, text),
+            "required": [kind],
+        }
         for kind, (text, form) in _FORMS.items()
     ]
     return {"description": "A search space in place of a value.", "oneOf": forms}
@@ -142,6 +145,13 @@ def _space() -> Schema:
 
 def _default() -> Schema:
     return {**_SCALAR, "description": "Value of trial 0 and of `search: none`."}
+
+
+def _also(kind: str) -> Schema:
+    if kind == "choice":
+        return {}
+    text = "Values beside the range that are always tried, each in a trial of its own with the rest at its default."
+    return {"also": {"type": "array", "items": {"type": "number"}, "description": text}}
 
 
 def _or_space(value: Schema) -> Schema:

@@ -22,6 +22,8 @@ class Space:
         high: Upper end; 0 for `choice`.
         options: The values of a `choice`, in order; empty otherwise.
         default: The value of trial 0 and of `search: none`; None takes the parameter's own default.
+        also: Values beside the range that are always tried, each in a trial of its own after trial 0, with everything
+            else at its default; e.g. 0 beside a logarithmic range. The sampler takes each for the nearest end.
     """
 
     kind: Kind
@@ -29,6 +31,7 @@ class Space:
     high: float = 0.0
     options: tuple[Value, ...] = ()
     default: Value | None = None
+    also: tuple[int | float, ...] = ()
 
     def __post_init__(self) -> None:
         if self.kind == "choice":
@@ -40,6 +43,7 @@ class Space:
             raise ValueError(f"{self.kind} needs [low, high] with low < high, got [{self.low:g}, {self.high:g}]")
         elif self.kind == "log_uniform" and self.low <= 0:
             raise ValueError(f"log_uniform needs low > 0, got {self.low:g}")
+        self._check_also()
         if self.default is not None and not self.contains(self.default):
             raise ValueError(f"the default {self.default!r} lies outside of {self.describe()}")
 
@@ -49,13 +53,16 @@ class Space:
             return value in self.options
         if isinstance(value, bool) or not isinstance(value, int | float):
             return False
+        if value in self.also:
+            return True
         return self.low <= value <= self.high and (self.kind != "int" or value == int(value))
 
     def describe(self) -> str:
         """Returns the space as a study file writes it, e.g. `log_uniform [0.001, 3]`."""
         if self.kind == "choice":
             return f"choice {list(self.options)}"
-        return f"{self.kind} [{self.low:g}, {self.high:g}]"
+        beside = "".join(f" or {value:g}" for value in self.also)
+        return f"{self.kind} [{self.low:g}, {self.high:g}]{beside}"
 
     def edges(self) -> tuple[Value, ...]:
         """Returns both ends, or every option."""
@@ -70,8 +77,15 @@ class Space:
         if self.kind == "choice":
             return self.options
         if self.kind == "int":
-            return tuple(dict.fromkeys((int(self.low), int(self.low) + 1, int(self.high))))
-        return self.low, self.low + (self.high - self.low) / math.pi, self.high
+            return tuple(dict.fromkeys((int(self.low), int(self.low) + 1, int(self.high), *self.also)))
+        return self.low, self.low + (self.high - self.low) / math.pi, self.high, *self.also
+
+    def nearest(self, value: Value) -> Value:
+        """Returns the value of the range that stands for a value beside it; any other value itself."""
+        if self.kind == "choice" or isinstance(value, bool | str):
+            return value
+        low, high = (int(self.low), int(self.high)) if self.kind == "int" else (self.low, self.high)
+        return min(max(value, low), high)
 
     def at(self, fraction: float) -> Value:
         """Returns the value at a fraction in [0, 1) of the space: of its length, its logarithm, or its options."""
@@ -91,7 +105,18 @@ class Space:
             found: dict[str, Any] = {"choice": list(self.options)}
         else:
             found = {self.kind: list(self.edges())}
+        if self.also:
+            found["also"] = list(self.also)
         return found if self.default is None else {**found, "default": self.default}
+
+    def _check_also(self) -> None:
+        if self.kind == "choice" and self.also:
+            raise ValueError("also is for ranges; write the value among the options of choice")
+        for value in self.also:
+            number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+            if not number or (self.kind == "int" and value != int(value)) or self.low <= value <= self.high:
+                kind = "whole number" if self.kind == "int" else "number"
+                raise ValueError(f"also has a {kind} outside of [{self.low:g}, {self.high:g}], got {value!r}")
 
 
 def is_space(raw: object) -> bool:
@@ -100,22 +125,25 @@ def is_space(raw: object) -> bool:
 
 
 def parse_space(raw: Mapping[str, Any]) -> Space:
-    """Reads `{log_uniform: [low, high], default: value}`.
+    """Reads `{log_uniform: [low, high], default: value, also: [0]}`.
 
     Raises:
         ValueError: Not exactly one kind, an unknown key, or bounds that are no numbers in order.
     """
     kinds = [kind for kind in KINDS if kind in raw]
-    unknown = sorted(set(raw) - set(KINDS) - {"default"})
+    unknown = sorted(set(raw) - set(KINDS) - {"default", "also"})
     if len(kinds) != 1 or unknown:
         raise ValueError(
-            f"a search space has one of {', '.join(KINDS)} and perhaps default, got {sorted(map(str, raw))}"
+            f"a search space has one of {', '.join(KINDS)} and perhaps default and also, got {sorted(map(str, raw))}"
         )
     (kind,), bounds = kinds, raw[kinds[0]]
     if not isinstance(bounds, list | tuple) or any(isinstance(item, list | dict) or item is None for item in bounds):
         raise ValueError(f"{kind} needs a list of plain values, got {bounds!r}")
+    also = raw.get("also") or ()
+    if not isinstance(also, list | tuple):
+        raise ValueError(f"also is a list of numbers, got {also!r}")
     if kind == "choice":
-        return Space(kind, options=tuple(bounds), default=raw.get("default"))
+        return Space(kind, options=tuple(bounds), default=raw.get("default"), also=tuple(also))
     if len(bounds) != 2 or any(isinstance(item, bool) or not isinstance(item, int | float) for item in bounds):
         raise ValueError(f"{kind} needs two numbers, [low, high], got {list(bounds)}")
     try:
@@ -124,4 +152,4 @@ def parse_space(raw: Mapping[str, Any]) -> Space:
         raise ValueError(f"{kind} needs two numbers that a float can hold") from None
     if kind == "int" and not (low.is_integer() and high.is_integer()):
         raise ValueError(f"int needs whole numbers, got {list(bounds)}")
-    return Space(kind, low=low, high=high, default=raw.get("default"))
+    return Space(kind, low=low, high=high, default=raw.get("default"), also=tuple(also))

@@ -59,9 +59,9 @@ class OptunaCell:
     ) -> None:
         self._name = name
         self._space = dict(space)
-        self._defaults = dict(defaults)
         self._options = options
         self._seed = study_seed
+        self._first = first_trials(space, defaults)
         self._grid = grid(space) if options.sampler == "grid" else None
         steps = epochs if options.repeats == 1 else options.repeats
         self._study = optuna.create_study(
@@ -86,7 +86,7 @@ class OptunaCell:
         for position, entry in enumerate(sorted(trials, key=lambda item: item.number)):
             if entry.number != position:
                 raise ValueError(f"cell {self._name}: trial {position} is missing")
-            known = {path: value for path, value in entry.params.items() if path in self._distributions}
+            known = self._in_range({path: v for path, v in entry.params.items() if path in self._distributions})
             self._study.add_trial(
                 create_trial(
                     state=STATES[entry.state],
@@ -103,17 +103,29 @@ class OptunaCell:
         self._study.sampler = make_sampler(
             self._options.sampler, derive_seed(self._seed, "ask", self._name, number) % SEED_RANGE, self._options.trials
         )
-        if self._grid is not None:
-            self._study.enqueue_trial(self._grid[number])
-        elif number == 0:
-            self._study.enqueue_trial(self._defaults)
-        elif self._options.sampler == "qmc":
-            # Optuna's own counts its points in the storage, where a resumed search would begin again.
-            self._study.enqueue_trial(sobol_point(self._space, number - 1, derive_seed(self._seed, "qmc", self._name)))
+        chosen = self._given(number)
+        if chosen is not None:
+            self._study.enqueue_trial(self._in_range(chosen))
         trial = self._study.ask(self._distributions)
         if trial.number != number:
             raise RuntimeError(f"cell {self._name}: asked for trial {number}, got {trial.number}")
-        return dict(trial.params)
+        return dict(trial.params if chosen is None else chosen)
+
+    def _given(self, number: int) -> dict[str, Any] | None:
+        """Returns the configuration of a trial that the sampler has no say in, or None."""
+        if self._grid is not None:
+            return self._grid[number]
+        if number < len(self._first):
+            return self._first[number]
+        if self._options.sampler == "qmc":
+            # Optuna's own counts its points in the storage, where a resumed search would begin again.
+            point = number - len(self._first)
+            return sobol_point(self._space, point, derive_seed(self._seed, "qmc", self._name))
+        return None
+
+    def _in_range(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns a configuration as Optuna is told it: values beside a range as its nearest end."""
+        return {path: self._space[path].nearest(value) for path, value in params.items()}
 
     def report(self, number: int, value: float, step: int) -> bool:
         """Reports an intermediate value; returns whether the trial should be pruned."""
@@ -156,7 +168,8 @@ def grid(space: Mapping[str, Space]) -> list[dict[str, Any]]:
     for path, item in space.items():
         if item.kind in ("uniform", "log_uniform"):
             raise RequestError(f"search.sampler: grid needs finite spaces, {path} is {item.describe()}; write a choice")
-        values.append(item.options if item.kind == "choice" else range(int(item.low), int(item.high) + 1))
+        numbers = range(int(item.low), int(item.high) + 1)
+        values.append(item.options if item.kind == "choice" else [*numbers, *item.also] if item.also else numbers)
     count = math.prod(map(len, values))
     if count > MAX_GRID:
         raise RequestError(
@@ -164,6 +177,13 @@ def grid(space: Mapping[str, Space]) -> list[dict[str, Any]]:
             "write fewer options, or take another sampler"
         )
     return [dict(zip(space, combination, strict=True)) for combination in itertools.product(*values)]
+
+
+def first_trials(space: Mapping[str, Space], defaults: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Returns the configurations that every search begins with: the defaults, then each value beside a range."""
+    found = [dict(defaults)]
+    found += [{**defaults, path: value} for path, item in space.items() for value in item.also]
+    return [params for number, params in enumerate(found) if params not in found[:number]]
 
 
 def sobol_point(space: Mapping[str, Space], index: int, seed: int) -> dict[str, Any]:

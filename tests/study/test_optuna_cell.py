@@ -19,6 +19,7 @@ from coretune.study.optuna_cell import (
     MAX_GRID,
     OptunaCell,
     distribution,
+    first_trials,
     grid,
     make_pruner,
     make_sampler,
@@ -119,6 +120,44 @@ def test_a_running_trial_of_an_earlier_session_can_be_finished() -> None:
     assert restored.report(0, 20.0, 2) is False
     restored.tell(0, "completed", 20.0)
     assert restored._study.best_value == 20.0
+
+
+BESIDE = {"train.lr": Space("log_uniform", 0.003, 0.3), "method.eta": Space("log_uniform", 0.1, 1.0, also=(0.0, 5.0))}
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random", "gp", "cmaes", "qmc"])
+def test_values_beside_a_range_are_always_tried_and_told_as_its_nearest_end(sampler: Any) -> None:
+    def made() -> OptunaCell:
+        return OptunaCell(
+            "b",
+            BESIDE,
+            {"train.lr": 0.03, "method.eta": 0.1},
+            SearchOptions(sampler=sampler, trials=8),
+            direction="max",
+            study_seed=0,
+            epochs=1,
+            storage=optuna.storages.JournalStorage(MemoryJournal()),
+        )
+
+    asked = made()
+    found = searched(asked, 7)
+    assert [params["method.eta"] for params in found[:3]] == [0.1, 0.0, 5.0]
+    assert {params["train.lr"] for params in found[:3]} == {0.03}
+    assert all(0.1 <= params["method.eta"] <= 1.0 for params in found[3:])
+    assert [trial.params["method.eta"] for trial in asked._study.get_trials()][:3] == [0.1, 0.1, 1.0]
+    again = made()
+    again.restore([entry(number, params) for number, params in enumerate(found[:2])])
+    assert searched(again, 1, first=2) == found[2:3]
+    if sampler != "cmaes":
+        assert searched(again, 4, first=3) == found[3:]
+
+
+def test_what_equals_the_defaults_is_not_tried_twice() -> None:
+    assert first_trials(BESIDE, {"train.lr": 0.03, "method.eta": 0.0}) == [
+        {"train.lr": 0.03, "method.eta": 0.0},
+        {"train.lr": 0.03, "method.eta": 5.0},
+    ]
+    assert grid({"k": Space("int", 1, 2, also=(9,))}) == [{"k": 1}, {"k": 2}, {"k": 9}]
 
 
 def test_restore_refuses_gaps() -> None:

@@ -91,7 +91,7 @@ COMPONENTS: list[Component] = [
         source="Zhang, Hooi, Hu, Liang, Feng, NeurIPS 2021, arXiv 2102.06605",
         parameters=CoreTuningParameters,
         space={
-            "eta": Space("log_uniform", 1e-3, 3.0),
+            "eta": Space("log_uniform", 1e-3, 3.0, also=(0.0,)),
             "temperature": Space("log_uniform", 0.03, 0.5),
             "alpha": Space("log_uniform", 0.1, 4.0),
         },
@@ -105,7 +105,7 @@ COMPONENTS: list[Component] = [
         source="Core-tuning.py of github.com/Vanint/Core-tuning (arXiv 2102.06605)",
         parameters=CoreTuningReleasedParameters,
         space={
-            "eta": Space("log_uniform", 1e-2, 1e2),
+            "eta": Space("log_uniform", 1e-2, 1e2, also=(0.0,)),
             "temperature": Space("log_uniform", 0.03, 0.5),
             "alpha": Space("log_uniform", 0.1, 4.0),
         },
