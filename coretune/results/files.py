@@ -57,15 +57,13 @@ def append_line(path: Path, line: str) -> None:
         raise StorageError(explain(error, path)) from error
 
 
-def set_aside(path: Path) -> Path:
-    """Renames an unreadable file or folder to `<name>.corrupt-<time>` and returns the new path.
+def set_aside(path: Path, mark: str = CORRUPT) -> Path:
+    """Renames a file or folder, unreadable by default, to `<name><mark><time>`, and returns the new path.
 
     Raises:
         StorageError: It cannot be renamed.
     """
-    target = path.with_name(
-        f"{path.name}{CORRUPT}{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{secrets.token_hex(2)}"
-    )
+    target = path.with_name(f"{path.name}{mark}{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{secrets.token_hex(2)}")
     try:
         path.rename(target)
     except OSError as error:

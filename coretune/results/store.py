@@ -24,6 +24,9 @@ from coretune.results.files import explain, put_atomic, set_aside
 from coretune.results.record import Evaluation, Record
 from coretune.spec.frozen import Frozen
 
+EARLIER = ".earlier-"
+"""What follows the name of a cell's search that was set aside, since the study that it was for has changed."""
+
 Model = TypeVar("Model", bound=Frozen)
 
 
@@ -88,6 +91,23 @@ class ResultsStore:
             return None
         return record
 
+    def reject_record(self, run_id: str, why: str) -> None:
+        """Treats a record as unreadable, for a reason that only its reader knows."""
+        self._reject(self.run_folder(run_id) / "record.json", why)
+
+    def epochs(self, run_id: str) -> dict[int, dict[str, float]]:
+        """Returns the metrics that a run reported, by epoch; a torn last line counts as absent."""
+        content = self._bytes(self.run_folder(run_id) / "metrics-0.jsonl") or b""
+        found: dict[int, dict[str, float]] = {}
+        for line in content.splitlines():
+            try:
+                metrics = json.loads(line)
+                epoch = int(metrics.pop("epoch"))
+            except (ValueError, KeyError, TypeError, AttributeError):
+                continue
+            found[epoch] = {name: value for name, value in metrics.items() if isinstance(value, int | float)}
+        return found
+
     def put_record(self, record: Record) -> None:
         """Writes a record; its run counts as finished from then on."""
         self._write(self.run_folder(record.run_id) / "record.json", record)
@@ -120,6 +140,31 @@ class ResultsStore:
         """Writes a cell's search, without a disk sync: the records could rebuild it."""
         path = self.root / "cells" / cell.key / "search.json"
         put_atomic(path, _text(cell), durable=False)
+
+    def set_cell_aside(self, key: str) -> Path:
+        """Renames a cell's search, and returns its new path.
+
+        Raises:
+            StorageError: It cannot be renamed.
+        """
+        return set_aside(self.root / "cells" / key / "search.json", mark=EARLIER)
+
+    def earlier_cells(self, key: str) -> Iterator[tuple[Path, CellFile]]:
+        """Yields the searches of a cell that were set aside, the newest first, each with its path."""
+        for path in sorted((self.root / "cells" / key).glob(f"search.json{EARLIER}*"), reverse=True):
+            if (cell := self._read(path, CellFile)) is not None:
+                yield path, cell
+
+    def reinstate_cell(self, path: Path) -> None:
+        """Makes a search that was set aside its cell's own again.
+
+        Raises:
+            StorageError: It cannot be renamed.
+        """
+        try:
+            path.replace(path.with_name("search.json"))
+        except OSError as error:
+            raise StorageError(explain(error, path)) from error
 
     def cells(self) -> Iterator[CellFile]:
         """Yields all readable cells, by key."""

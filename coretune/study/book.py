@@ -11,20 +11,17 @@ import threading
 import optuna
 
 from coretune.errors import UnfitError
-from coretune.results.cellfile import TrialEntry
 from coretune.results.files import CORRUPT
-from coretune.results.rebuild import rebuild_trials
 from coretune.results.record import Cause, Record
 from coretune.results.retry import should_train
 from coretune.results.store import ResultsStore
 from coretune.runs.job import Job
-from coretune.spec.cells import search_seed
 from coretune.spec.run import RunSpec
-from coretune.spec.study import SearchOptions
 from coretune.study.cell import StudyCell
 from coretune.study.events import EventLog
 from coretune.study.journal import MemoryJournal
-from coretune.study.resolved import ResolvedCell, ResolvedStudy
+from coretune.study.resolved import ResolvedStudy
+from coretune.study.saved import SavedSearch
 from coretune.study.waiting import Consumer, Run, RunQueue
 
 LOST_LIMIT = 3
@@ -60,8 +57,9 @@ class CellBook:
         self._retry_failed = retry_failed
         self._queue = RunQueue(self._is_ready)
         self._lock = threading.RLock()
+        self._saved = SavedSearch(study, store, events, retry_failed=retry_failed)
         storage = optuna.storages.JournalStorage(self.journal)
-        self.cells = [StudyCell(study, cell, storage, self._saved_trials(cell)) for cell in study.cells]
+        self.cells = [StudyCell(study, cell, storage, self._saved.trials(cell)) for cell in study.cells]
         for cell in self.cells:
             for trial in cell.trials:
                 if trial.state == "running":
@@ -147,7 +145,7 @@ class CellBook:
         """
         with self._lock:
             run = self.runs[run_id]
-            record = self._store.record(run_id) if ended else None
+            record = self._saved.record(run_id) if ended else None
             if record is None and run.pruned:
                 record = run.driver_record("pruned", None)
                 self._store.put_record(record)
@@ -181,34 +179,6 @@ class CellBook:
         needed = cell.resolved.pretraining
         return cell.can_propose and (needed is None or self.runs[needed.run_id].state == "done")
 
-    def _saved_trials(self, resolved: ResolvedCell) -> tuple[TrialEntry, ...]:
-        """Returns a cell's trials of earlier sessions; from the records, where the search's own file is lost."""
-        saved = self._store.cell(resolved.cell.key)
-        if saved is not None:
-            return tuple(self._reopened(entry) for entry in saved.trials)
-        settings, loaded = self.study.loaded.study, self.study.loaded
-        if not isinstance(settings.search, SearchOptions):
-            return ()
-        return rebuild_trials(
-            self._store.records(),
-            resolved.cell,
-            loaded.catalog,
-            seeds=[search_seed(settings.seed, resolved.cell.setting, i) for i in range(settings.search.repeats)],
-            spec_of=lambda params, seed: self.study.run_spec(resolved, params, seed),
-            score=lambda record: record.metrics.get(settings.finals.weights, {}).get(settings.objective.metric),
-        )
-
-    def _reopened(self, entry: TrialEntry) -> TrialEntry:
-        """Returns a saved trial, running again if a record of it is lost, or a failed run is to be tried again."""
-        if entry.state == "running":
-            return entry
-        records = [self._store.record(run_id) for run_id in entry.runs]
-        found = [record for record in records if record is not None]
-        again = any(should_train(record, retry_failed=self._retry_failed) for record in found)
-        # A trial that was given up or failed may have ended before its last repeats were run.
-        lost = len(found) < (len(records) if entry.state == "completed" else 1)
-        return entry.replace(state="running", value=None, values=()) if again or lost else entry
-
     def _want_trial(self, cell: StudyCell, number: int) -> None:
         trial = cell.trials[number]
         for repeat, spec in enumerate(trial.runs):
@@ -232,13 +202,13 @@ class CellBook:
         if run is None:
             run = self.runs[spec.run_id] = Run(self._job(spec, consumer), label)
             weights = consumer.role == "prepare"
-            if self._store.record(spec.run_id) is None and self._store.adopt(spec.run_id, weights=weights):
+            if self._saved.record(spec.run_id) is None and self._store.adopt(spec.run_id, weights=weights):
                 self._events.add("info", f"{label}: taken over from another results directory")
             run.state = "done"
         run.consumers.append(consumer)
         if run.state != "done":
             return
-        record = self._store.record(spec.run_id)
+        record = self._saved.record(spec.run_id)
         if record is not None and self._suffices(spec, record, consumer):
             self._inform(consumer, record)
             return

@@ -12,11 +12,12 @@ import optuna
 from coretune.results.cellfile import CellFile, Choice, FinalEntry, TrialEntry, TrialState
 from coretune.results.record import Record
 from coretune.results.selection import best_trial
-from coretune.spec.cells import final_seed, search_seed
+from coretune.spec.cells import final_seed
 from coretune.spec.run import EvalSpec, RunSpec
 from coretune.spec.study import SearchOptions
 from coretune.study.optuna_cell import OptunaCell
 from coretune.study.resolved import ResolvedCell, ResolvedStudy
+from coretune.study.saved import trial_specs
 
 
 @dataclass
@@ -49,7 +50,8 @@ class StudyCell:
         study: The study it belongs to.
         resolved: The cell.
         storage: Optuna's storage.
-        saved: Trials of an earlier session, perhaps still running; only those that this study would run the same way.
+        saved: Trials of an earlier session by number, perhaps still running, which this study would run the same way.
+            Those beyond a smaller budget stay in the cell's file.
 
     Attributes:
         trials: In order of their numbers.
@@ -71,6 +73,7 @@ class StudyCell:
         self.choice: Choice | None = None
         self.failure: str | None = None
         self._settled: dict[int, TrialEntry] = {}
+        self._beyond: tuple[TrialEntry, ...] = ()
         self._study = study
         self._settings = study.loaded.study
         self._optuna: OptunaCell | None = None
@@ -117,7 +120,7 @@ class StudyCell:
             raise RuntimeError(f"cell {self.key} has no search")
         number = len(self.trials)
         params = self._optuna.ask(number)
-        trial = Trial(number, params, self._trial_specs(params))
+        trial = Trial(number, params, trial_specs(self._study, self.resolved, params))
         self.trials.append(trial)
         return trial
 
@@ -186,33 +189,24 @@ class StudyCell:
             metric=self._settings.objective.metric,
             direction=self._settings.direction,
             space={path: space.to_dict() for path, space in cell.method.space.items()},
-            trials=tuple(self._entry(trial) for trial in self.trials),
+            trials=(*(self._entry(trial) for trial in self.trials), *self._beyond),
             choice=self.choice,
             finals=tuple(FinalEntry(index=f.index, seed=f.spec.seed, run_id=f.spec.run_id) for f in self.finals),
             evaluation=self.evaluation().model_dump(mode="json", exclude_defaults=True),
         )
 
-    def reopen(self, entry: TrialEntry) -> bool:
-        """Returns whether a saved trial is one that this study would run the same way."""
-        params: Mapping[str, Any] = entry.params
-        space = self.resolved.cell.method.space
-        if set(params) != set(space) or not all(space[path].contains(value) for path, value in params.items()):
-            return False
-        return tuple(spec.run_id for spec in self._trial_specs(params)) == entry.runs
-
     def _restore(self, saved: tuple[TrialEntry, ...]) -> None:
         if self._optuna is None:
             return
-        kept = saved if all(self.reopen(entry) for entry in saved) else ()
-        kept = kept[: self._optuna.budget]
+        kept, self._beyond = saved[: self._optuna.budget], saved[self._optuna.budget :]
         self._optuna.restore(kept)
-        for entry in sorted(kept, key=lambda item: item.number):
+        for entry in kept:
             values = dict(enumerate(entry.values)) if entry.state == "completed" else {}
             self.trials.append(
                 Trial(
                     entry.number,
                     dict(entry.params),
-                    self._trial_specs(entry.params),
+                    trial_specs(self._study, self.resolved, entry.params),
                     values,
                     dict(entry.intermediate),
                     entry.state,
@@ -241,12 +235,6 @@ class StudyCell:
         if trial.state != "running":
             self._settled[trial.number] = entry
         return entry
-
-    def _trial_specs(self, params: Mapping[str, Any]) -> tuple[RunSpec, ...]:
-        search = self._settings.search
-        repeats = search.repeats if isinstance(search, SearchOptions) else 1
-        seeds = [search_seed(self._settings.seed, self.resolved.cell.setting, repeat) for repeat in range(repeats)]
-        return tuple(self._run_spec(params, seed) for seed in seeds)
 
     def _run_spec(self, params: Mapping[str, Any], seed: int) -> RunSpec:
         return self._study.run_spec(self.resolved, params, seed)

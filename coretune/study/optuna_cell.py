@@ -23,6 +23,8 @@ STATES = {
     "pruned": TrialState.PRUNED,
     "failed": TrialState.FAIL,
 }
+LEARNING_SAMPLERS = frozenset({"tpe", "gp", "cmaes"})
+"""Samplers whose proposals depend on earlier trials; the others' depend on the trial's number alone."""
 SEED_RANGE = 2**32
 MAX_GRID = 10_000
 PICKLED = "cma:optimizer"

@@ -1,0 +1,160 @@
+"""What earlier sessions left of a cell's search: checked against the records, or made again from them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+from typing import Any
+
+from coretune.results.cellfile import CellFile, TrialEntry
+from coretune.results.rebuild import rebuild_trials
+from coretune.results.record import Record
+from coretune.results.retry import should_train
+from coretune.results.store import ResultsStore
+from coretune.spec.cells import search_seed
+from coretune.spec.run import RunSpec
+from coretune.spec.study import SearchOptions
+from coretune.study.events import EventLog
+from coretune.study.optuna_cell import LEARNING_SAMPLERS, first_trials
+from coretune.study.resolved import ResolvedCell, ResolvedStudy
+
+
+class SavedSearch:
+    """Reads the saved trials of a cell.
+
+    Values and what the pruner saw come from the runs' own files, so that they are of this study's objective, whatever
+    objective the trials were once proposed for.
+
+    Args:
+        study: What is asked for.
+        store: Where records lie.
+        events: Told what of an earlier session is not used.
+        retry_failed: Also train again what failed for a reason of its own.
+    """
+
+    def __init__(self, study: ResolvedStudy, store: ResultsStore, events: EventLog, *, retry_failed: bool) -> None:
+        self._study = study
+        self._settings = study.loaded.study
+        self._store = store
+        self._events = events
+        self._retry_failed = retry_failed
+
+    def trials(self, cell: ResolvedCell) -> tuple[TrialEntry, ...]:
+        """Returns a cell's trials of earlier sessions; those whose records are lost, or are to be tried again, run."""
+        if not isinstance(self._settings.search, SearchOptions):
+            return ()
+        saved = self._store.cell(cell.cell.key)
+        if saved is None:
+            return self._rebuilt(cell, self._settings.search)
+        if (misfit := self._misfit(saved, cell)) is not None:
+            saved = self._exchange(cell, misfit)
+            if saved is None:
+                return ()
+        attrs = self._is_ours(saved)
+        return tuple(self._refreshed(entry if attrs else entry.replace(attrs={})) for entry in saved.trials)
+
+    def _exchange(self, cell: ResolvedCell, misfit: str) -> CellFile | None:
+        """Sets a search of another study aside, and returns the one of this study that was set aside before, if any."""
+        key = cell.cell.key
+        aside = self._store.set_cell_aside(key)
+        for path, earlier in self._store.earlier_cells(key):
+            if path != aside and self._misfit(earlier, cell) is None:
+                self._store.reinstate_cell(path)
+                self._events.add(
+                    "info", f"{key}: {misfit}; kept as {aside.name}, and the search of {path.name} goes on"
+                )
+                return earlier
+        self._events.add("warning", f"{key}: {misfit}; kept as {aside.name}, searched anew")
+        return None
+
+    def record(self, run_id: str) -> Record | None:
+        """Returns a run's record, or None if there is none, or one without the score that it should have."""
+        record = self._store.record(run_id)
+        if record is None or record.status != "completed" or record.spec.get("task") == "pretraining":
+            return record
+        if self._score(record) is None:
+            weights, metric = self._settings.finals.weights, self._settings.objective.metric
+            self._store.reject_record(run_id, f"it has no {metric} of the {weights} weights")
+            return None
+        return record
+
+    def _score(self, record: Record) -> float | None:
+        return record.metrics.get(self._settings.finals.weights, {}).get(self._settings.objective.metric)
+
+    def _is_ours(self, saved: CellFile) -> bool:
+        """Whether the pruner's notes were made of this study's objective."""
+        found = (saved.metric, saved.direction, saved.evaluation.get("weights", "last"))
+        return found == (self._settings.objective.metric, self._settings.direction, self._settings.finals.weights)
+
+    def _misfit(self, saved: CellFile, cell: ResolvedCell) -> str | None:
+        """Returns why a saved search is none of this study, or None."""
+        if [entry.number for entry in saved.trials] != list(range(len(saved.trials))):
+            return "its saved search is damaged, a trial is missing"
+        space = cell.cell.method.space
+        if saved.space != {path: item.to_dict() for path, item in space.items()}:
+            return "its saved search was over another space"
+        for entry in saved.trials:
+            if set(entry.params) != set(space) or self._runs(cell, entry.params) != entry.runs:
+                return "its saved search was of other runs (another recipe, data, backbone, or version)"
+        return None
+
+    def _runs(self, cell: ResolvedCell, params: Mapping[str, Any]) -> tuple[str, ...]:
+        return tuple(spec.run_id for spec in trial_specs(self._study, cell, params))
+
+    def _rebuilt(self, cell: ResolvedCell, search: SearchOptions) -> tuple[TrialEntry, ...]:
+        """Returns the recorded trials of a sampler that learns from them; others propose the same ones again."""
+        if search.sampler not in LEARNING_SAMPLERS:
+            return ()
+        seeds = [search_seed(self._settings.seed, cell.cell.setting, repeat) for repeat in range(search.repeats)]
+        found = rebuild_trials(
+            self._store.records(),
+            cell.cell,
+            self._study.loaded.catalog,
+            seeds=seeds,
+            spec_of=lambda params, seed: self._study.run_spec(cell, params, seed),
+            score=self._score,
+        )
+        if not found:
+            return ()
+        by_params = {json.dumps(entry.params, sort_keys=True): entry for entry in found}
+        first = []
+        for params in first_trials(cell.cell.method.space, cell.cell.method.defaults):
+            absent = TrialEntry(number=0, params=params, runs=self._runs(cell, params))
+            first.append(by_params.pop(json.dumps(params, sort_keys=True), absent))
+        ordered = [*first, *by_params.values()]
+        return tuple(self._refreshed(entry.replace(number=number)) for number, entry in enumerate(ordered))
+
+    def _refreshed(self, entry: TrialEntry) -> TrialEntry:
+        """Returns a saved trial as its records and reports say."""
+        records = [self.record(run_id) for run_id in entry.runs]
+        found = [record for record in records if record is not None]
+        entry = entry.replace(intermediate=self._intermediate(entry, records))
+        if entry.state == "running":
+            return entry
+        again = any(should_train(record, retry_failed=self._retry_failed) for record in found)
+        # A trial that was given up or failed may have ended before its last repeats were run.
+        lost = len(found) < (len(records) if entry.state == "completed" else 1)
+        if again or lost:
+            return entry.replace(state="running", value=None, values=())
+        if entry.state != "completed":
+            return entry
+        values = tuple(score for record in found if (score := self._score(record)) is not None)
+        return entry.replace(values=values, value=fmean(values))
+
+    def _intermediate(self, entry: TrialEntry, records: Sequence[Record | None]) -> dict[int, float]:
+        """Returns what the pruner sees of a trial: the epochs of its one run, or the scores of its repeats."""
+        if len(records) == 1:
+            metric = self._settings.objective.metric
+            reports = self._store.epochs(entry.runs[0])
+            return {epoch: metrics[metric] for epoch, metrics in reports.items() if metric in metrics}
+        scores = [self._score(record) for record in records if record is not None and record.status == "completed"]
+        return {number: score for number, score in enumerate(scores, 1) if score is not None}
+
+
+def trial_specs(study: ResolvedStudy, cell: ResolvedCell, params: Mapping[str, Any]) -> tuple[RunSpec, ...]:
+    """Returns the runs of a configuration, by repeat."""
+    settings = study.loaded.study
+    repeats = settings.search.repeats if isinstance(settings.search, SearchOptions) else 1
+    seeds = [search_seed(settings.seed, cell.cell.setting, repeat) for repeat in range(repeats)]
+    return tuple(study.run_spec(cell, params, seed) for seed in seeds)
