@@ -10,7 +10,9 @@ import platform
 import time
 import traceback
 from collections.abc import Generator, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -34,6 +36,21 @@ from coretune.tuning.loop import EpochReport, Parts, Tick, Training, train
 STATE_EVERY_S = 60.0
 CURABLE = ("environment", "out_of_memory")
 """Failures after which another try, on a healthy or larger machine, goes on from the stored state."""
+
+
+@dataclass(frozen=True)
+class Life:
+    """When and on what a run is executed, for whoever writes its record in its place.
+
+    Attributes:
+        started: When its first execution began; ISO 8601, UTC.
+        elapsed_s: Seconds that all executions have taken so far.
+        environment: As in `Record.environment`.
+    """
+
+    started: str
+    elapsed_s: float
+    environment: Mapping[str, Any]
 
 
 class Execution(Iterator[Tick | EpochReport]):
@@ -69,6 +86,14 @@ class Execution(Iterator[Tick | EpochReport]):
         self._elapsed_before = 0.0
         self._saved = self._clock
         self._evaluate_s = 0.0
+        self._environment = {
+            **environment(),
+            "device": str(context.device),
+            "threads": torch.get_num_threads(),
+            "micro_batch": context.micro_batch,
+            "channels_last": context.channels_last,
+            "compile": context.compile,
+        }
         self._events = self._run()
 
     def __next__(self) -> Tick | EpochReport:
@@ -94,6 +119,10 @@ class Execution(Iterator[Tick | EpochReport]):
     def run_id(self) -> str:
         """The run's id."""
         return self.job.spec.run_id
+
+    def life(self) -> Life:
+        """Returns when and on what the run is executed."""
+        return Life(self._started, self._elapsed(), self._environment)
 
     def log(self, text: str) -> None:
         """Adds a line to the run's log.
@@ -228,14 +257,7 @@ class Execution(Iterator[Tick | EpochReport]):
             spec=self.job.spec.canonical(),
             metrics={name: values for name, values in metrics.items() if values},
             timings=timings,
-            environment={
-                **environment(),
-                "device": str(self._context.device),
-                "threads": torch.get_num_threads(),
-                "micro_batch": self._context.micro_batch,
-                "channels_last": self._context.channels_last,
-                "compile": self._context.compile,
-            },
+            environment=self._environment,
             notes=tuple(notes),
             started=self._started,
             finished=now_iso(),

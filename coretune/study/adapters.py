@@ -112,6 +112,7 @@ class CellScheduler(_NotInSnapshots, TrialScheduler):
         run_id = result["run_id"]
         if run_id is None:
             return TrialScheduler.CONTINUE if self._search.keeps_idle(trial.trial_id) else TrialScheduler.STOP
+        self._book.on_life(run_id, result["life"])
         self._progress.ticked(run_id, result.get("epoch", 0), result.get("images_per_s"))
         give_up = [self._book.on_report(run_id, epoch, metrics) for epoch, metrics in result["reports"]]
         if any(give_up) or self._book.stopping is not None:
@@ -120,6 +121,8 @@ class CellScheduler(_NotInSnapshots, TrialScheduler):
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
         """Hands a run's last evaluations to the book."""
+        if (life := result.get("life")) is not None:
+            self._book.on_life(result["run_id"], life)
         for epoch, metrics in result.get("reports", ()):
             self._book.on_report(result["run_id"], epoch, metrics)
 

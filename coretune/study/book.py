@@ -7,6 +7,7 @@ made once; a run that is recorded, here or in a neighbouring results directory, 
 from __future__ import annotations
 
 import threading
+from typing import TYPE_CHECKING
 
 import optuna
 
@@ -23,6 +24,9 @@ from coretune.study.journal import MemoryJournal
 from coretune.study.resolved import ResolvedStudy
 from coretune.study.saved import SavedSearch
 from coretune.study.waiting import Consumer, Run, RunQueue
+
+if TYPE_CHECKING:
+    from coretune.runs.execute import Life
 
 LOST_LIMIT = 3
 
@@ -121,6 +125,11 @@ class CellBook:
         with self._lock:
             self.broken = self.broken or error
             self.stop(str(error))
+
+    def on_life(self, run_id: str, life: Life) -> None:
+        """Takes when and on what a run is executed."""
+        with self._lock:
+            self.runs[run_id].life = life
 
     def on_report(self, run_id: str, step: int, metrics: dict[str, float]) -> bool:
         """Takes the metrics of an epoch; returns whether the run should be given up."""

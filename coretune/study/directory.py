@@ -36,6 +36,12 @@ def claim_directory(store: ResultsStore, loaded: LoadedStudy) -> None:
         )
     if damage:
         _set_aside(store, STUDY, damage)
+    kept = {cell.key for cell in store.cells()}
+    if kept and kept.isdisjoint(cell.key for cell in loaded.cells):
+        store.warnings.append(
+            f"{store.root} holds cells of another study named {loaded.study.name!r} (e.g. {min(kept)}); they stay, and "
+            "the tables are those of this study: another name or --out keeps studies apart"
+        )
     for name, is_sound in _DRIVER_FILES.items():
         if not is_sound(_content(store, name)):
             _set_aside(store, name, "it is damaged")

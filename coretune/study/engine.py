@@ -129,7 +129,7 @@ def _run(
                     writer.write_state()
             raise
         outcome = _outcome(book, store.root)
-        _drop_weights(study, store)
+        _tidy(study, store)
         progress.phase = outcome.phase
         writer.write_tables()
         _say_warnings(store, events, said)
@@ -179,9 +179,12 @@ def _tune(study: Study, store: ResultsStore, book: CellBook, progress: Progress,
         ).fit()
 
 
-def _drop_weights(study: Study, store: ResultsStore) -> None:
-    """Deletes the weights that the study does not want to keep."""
+def _tidy(study: Study, store: ResultsStore) -> None:
+    """Deletes the weights that the study does not want to keep, and states of settled runs that a kill left."""
     records = {record.run_id: record for record in store.records()}
+    for run_id, record in records.items():
+        if record.settled:
+            store.drop_state(run_id)
     for run_id in deletable_weights(study.keep, store.cells(), records):
         store.drop_weights(run_id)
 

@@ -73,6 +73,7 @@ class RunTrainable(tune.Trainable):
             return {"run_id": None, "done": False}
         deadline = time.perf_counter() + self._options.report_every_s
         result: dict[str, Any] = {"run_id": self._execution.run_id, "reports": [], "done": False}
+        result["life"] = self._execution.life()
         for event in self._execution:
             result |= {"epoch": event.epoch, "images_per_s": event.images / max(event.seconds, 1e-9)}
             if (metrics := getattr(event, "metrics", None)) is not None:
@@ -92,9 +93,15 @@ class RunTrainable(tune.Trainable):
         self._execution = None if config["job"] is None else start(config["job"], self._options)
 
     def _stop(self) -> None:
-        if self._execution is not None and self._execution.record is None:
-            self._execution.save_state()
-            self._execution.close()
+        execution = self._execution
+        if execution is None or execution.record is not None:
+            return
+        settled = ResultsStore(self._options.results).record(execution.run_id)
+        if settled is None:
+            execution.save_state()
+        else:  # the driver gave the run up, and wrote so before it stopped it
+            execution.log(settled.status)
+        execution.close()
 
 
 def start(job: Job, options: WorkerOptions) -> Execution:

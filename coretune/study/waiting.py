@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from coretune.results.record import Cause, Record
 from coretune.results.times import now_iso
 from coretune.runs.job import Job
 from coretune.study.cell import StudyCell
+
+if TYPE_CHECKING:
+    from coretune.runs.execute import Life
 
 Role = Literal["prepare", "search", "final"]
 
@@ -42,6 +45,7 @@ class Run:
 
     Attributes:
         last_metrics: The newest metrics that it reported.
+        life: When and on what it is executed, once its process has said so.
         lost: How often the process that trained it was lost.
     """
 
@@ -52,6 +56,7 @@ class Run:
     pruned: bool = False
     last_metrics: dict[str, float] = field(default_factory=dict)
     lost: int = 0
+    life: Life | None = None
 
     @property
     def unwanted(self) -> bool:
@@ -60,14 +65,16 @@ class Run:
 
     def driver_record(self, status: Literal["pruned", "failed"], cause: Cause | None) -> Record:
         """Returns the record that the driver writes where the run's own process did not."""
-        now = now_iso()
+        now, life = now_iso(), self.life
         return Record(
             run_id=self.job.spec.run_id,
             status=status,
             cause=cause,
             spec=self.job.spec.canonical(),
             metrics={"last": self.last_metrics} if self.last_metrics else {},
-            started=now,
+            timings={} if life is None else {"total_s": life.elapsed_s},
+            environment={} if life is None else dict(life.environment),
+            started=now if life is None else life.started,
             finished=now,
         )
 

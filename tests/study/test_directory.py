@@ -8,7 +8,7 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.driving import STUDY, resolved
+from support.driving import STUDY, drive, make_book, resolved
 
 from coretune.errors import RequestError
 from coretune.results.store import ResultsStore
@@ -45,6 +45,14 @@ def claim(root: Path, study: LoadedStudy) -> list[str]:
     store = ResultsStore(root, repair=True)
     claim_directory(store, study)
     return store.warnings
+
+
+def test_another_study_of_the_same_name_is_said(tmp_path: Path) -> None:
+    drive(make_book(resolved(), tmp_path / "results"), tmp_path / "results")
+    assert claim(tmp_path / "results", loaded()) == []
+    assert claim(tmp_path / "results", loaded("methods=[ce]")) == []
+    (said,) = claim(tmp_path / "results", loaded("backbones={other: {arch: small_resnet}}"))
+    assert "cells of another study named 'tiny' (e.g. digits--ce--plain)" in said and "--out" in said
 
 
 def again(study: LoadedStudy) -> LoadedStudy:
