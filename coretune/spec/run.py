@@ -116,6 +116,9 @@ class RunSpec(Frozen):
     method: Ref
     train: TrainSpec
     seed: int = Field(ge=0)
+    best_by: Literal["top1", "mean_per_class", "cross_entropy"] = Field(
+        "top1", description="Metric on the validation part that tells the best epoch."
+    )
 
     @property
     def run_id(self) -> str:

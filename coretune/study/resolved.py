@@ -52,7 +52,8 @@ class ResolvedStudy:
 
     def run_spec(self, cell: ResolvedCell, params: Mapping[str, object], seed: int) -> RunSpec:
         """Returns the run of a configuration with a seed."""
-        return cell.cell.spec(
+        study = self.loaded.study
+        spec = cell.cell.spec(
             self.loaded.catalog,
             params,
             fingerprint=cell.fingerprint,
@@ -60,6 +61,8 @@ class ResolvedStudy:
             seed=seed,
             subset_seed=self.subset_seed(cell.cell.dataset, seed),
         )
+        # Where the last epoch is tested, which one was best changes nothing, and must not change the run's id.
+        return spec.replace(best_by=study.objective.metric) if study.finals.weights == "best" else spec
 
     def subset_seed(self, dataset: DatasetChoice, seed: int) -> int:
         """Returns the seed of the labelled subset of a run with some seed."""

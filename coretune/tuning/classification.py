@@ -30,11 +30,13 @@ class ClassificationTask(SampledTask):
         views: Augmented views per image, as the method asks.
     """
 
-    objective: tuple[str, Literal["max", "min"]] | None = ("top1", "max")
-
     def __init__(self, dataset: Dataset, spec: RunSpec, views: int) -> None:
         super().__init__(dataset.packed, dataset.split.labelled, spec, views)
         self._dataset = dataset
+        self.objective: tuple[str, Literal["max", "min"]] | None = (
+            spec.best_by,
+            "min" if spec.best_by == "cross_entropy" else "max",
+        )
 
     def evaluate(self, model: Model, context: Context) -> Mapping[str, float]:
         """Returns `top1` and `mean_per_class` (per cent) and `cross_entropy` (nats) on the validation part."""

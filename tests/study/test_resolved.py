@@ -99,3 +99,13 @@ def test_the_labelled_subset_is_fixed_or_drawn_by_each_seed() -> None:
 def test_finals_are_evaluated_on_the_test_part() -> None:
     spec = resolved("finals.weights=best").final_evaluation()
     assert (spec.split, spec.weights, spec.evaluation.name) == ("test", "best", "classification")
+
+
+def test_the_metric_of_the_best_epoch_is_part_of_a_run_only_where_it_matters() -> None:
+    def run_id(*sets: str) -> str:
+        study = resolved(*sets)
+        return study.run_spec(study.cells[0], {}, 1).run_id
+
+    last = run_id()
+    assert run_id("objective.metric=cross_entropy") == last == run_id("finals.weights=best")
+    assert run_id("objective.metric=cross_entropy", "finals.weights=best") != last
