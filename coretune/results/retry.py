@@ -30,11 +30,11 @@ def should_train(record: Record | None, *, retry_failed: bool) -> bool:
 
 
 def deletable_weights(
-    keep: Keep, cells: Iterable[CellFile], records: Mapping[str, Record], *, needed: Collection[str] = ()
+    keep: Keep, cells: Iterable[CellFile], records: Mapping[str, Record], *, asked: Collection[str] = ()
 ) -> frozenset[str]:
     """Returns the ids of the runs whose weights may be deleted.
 
-    Never those of a run without a settled record; of `needed`; and, while any run of any cell is unfinished, of a
+    Never those of a run without a settled record; and, while any run of any cell is unfinished, of a
     pre-training or of a final run (it may still have to be evaluated).
 
     Args:
@@ -42,15 +42,16 @@ def deletable_weights(
             `none` keeps nothing.
         cells: All cells of the results directory.
         records: All its records, by run id.
-        needed: Further runs whose weights are still to be used.
+        asked: Keys of the cells that the study asks for, begun or not.
     """
     if keep == "all":
         return frozenset()
     known = list(cells)
     finals = {final.run_id for cell in known for final in cell.finals}
     pretrainings = {run_id for run_id, record in records.items() if record.spec.get("task") == "pretraining"}
-    unfinished = not known or not all(is_finished(cell, records) for cell in known)
-    stay = set(needed)
+    begun = {cell.key for cell in known}
+    unfinished = not begun.issuperset(asked) or not known or not all(is_finished(cell, records) for cell in known)
+    stay: set[str] = set()
     if keep == "finals" or unfinished:
         stay |= finals | pretrainings
     return frozenset(run_id for run_id, record in records.items() if record.settled and run_id not in stay)

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from typing import Any
 
+from ray.tune import Callback
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
+from coretune.cluster.watch import ClusterWatch
 from coretune.errors import UnfitError
 from coretune.study.barrier import SlotBarrier
 from coretune.study.book import CellBook
 from coretune.study.progress import Progress
 from coretune.study.trainable import WorkerOptions
+
+STOP_PATIENCE_S = 60.0
 
 
 class _NotInSnapshots:
@@ -46,6 +52,8 @@ class CellSearch(_NotInSnapshots, Searcher):
         """Returns the next run, an idle trial if there is none now, or FINISHED if there will be none."""
         try:
             job = None if self._holds() else self._book.next_job()
+            if job is not None:
+                self._barrier.started()
         except UnfitError as error:  # Tune would wrap it into its own, and show a traceback
             self._book.give_up(error)
             return Searcher.FINISHED
@@ -83,13 +91,59 @@ class CellSearch(_NotInSnapshots, Searcher):
             self._book.give_up(unfit)
 
     def _holds(self) -> bool:
-        return self._barrier.holds(sum(run_id is not None for run_id in self._run_of.values()))
+        running = sum(run_id is not None for run_id in self._run_of.values())
+        return self._barrier.holds(running, self._book.ready)
 
     def save(self, checkpoint_path: str) -> None:
         """Does nothing: the book is on disk, in our own files."""
 
     def restore(self, checkpoint_path: str) -> None:
         """Does nothing: a resume makes a new, smaller experiment."""
+
+
+class Abandoned(Exception):
+    """What is under way is not waited for: the cluster is dead, or a stop is not answered."""
+
+
+class Watchman(_NotInSnapshots, Callback):
+    """Leaves Tune's loop when waiting has become pointless.
+
+    Args:
+        book: The study's bookkeeping.
+        watch: Of the cluster.
+        patience_s: How long runs have to end once the study is asked to stop.
+        clock: Seconds, growing.
+    """
+
+    def __init__(
+        self,
+        book: CellBook,
+        watch: ClusterWatch,
+        *,
+        patience_s: float = STOP_PATIENCE_S,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._book = book
+        self._watch = watch
+        self._patience_s = patience_s
+        self._clock = clock
+        self._stopped_at: float | None = None
+
+    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Called by Tune about ten times a second.
+
+        Raises:
+            Abandoned: The cluster is dead, or runs have not ended long after the study was asked to stop.
+        """
+        if self._watch.death is not None:
+            self._book.give_up(UnfitError(f"{self._watch.death}; what is recorded is safe, run the study again"))
+            raise Abandoned
+        if self._book.stopping is None:
+            return
+        if self._stopped_at is None:
+            self._stopped_at = self._clock()
+        elif self._clock() - self._stopped_at > self._patience_s:
+            raise Abandoned
 
 
 class CellScheduler(_NotInSnapshots, TrialScheduler):

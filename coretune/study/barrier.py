@@ -29,27 +29,37 @@ class SlotBarrier:
         self._patience_s = patience_s
         self._clock = clock
         self._up: set[str] = set()
+        self._vacated = 0
         self._since: float | None = clock()
 
-    def holds(self, running: int) -> bool:
+    def holds(self, running: int, ready: int) -> bool:
         """Returns whether runs have to wait.
+
+        No more runs than there are slots up need not wait: each has its own, and the others come up meanwhile.
 
         Args:
             running: How many runs hold a slot.
+            ready: How many runs could be started.
         """
         if self._since is None:
             return False
         if len(self._up) + running >= self._slots or self._clock() - self._since > self._patience_s:
             self._since = None
-        return self._since is not None
+        return self._since is not None and ready > len(self._up) + self._vacated
+
+    def started(self) -> None:
+        """Notes that a run takes a slot."""
+        self._vacated = max(0, self._vacated - 1)
 
     def up(self, trial_id: str) -> None:
         """Notes that an idle trial has its process."""
         self._up.add(trial_id)
 
     def ended(self, trial_id: str) -> None:
-        """Notes the end of an idle trial."""
-        self._up.discard(trial_id)
+        """Notes the end of an idle trial; its process is free for a run."""
+        if trial_id in self._up:
+            self._up.discard(trial_id)
+            self._vacated += 1
 
     def lost(self) -> None:
         """Notes that a slot lost its process."""

@@ -91,7 +91,16 @@ class CellBook:
     def startable(self) -> bool:
         """Whether `next_job` has a run to start now."""
         with self._lock:
-            return self.stopping is None and (self._queue.has_ready or any(map(self._proposes, self.cells)))
+            return self.ready > 0
+
+    @property
+    def ready(self) -> int:
+        """How many runs `next_job` could start now, at the least: a trial may have several."""
+        with self._lock:
+            if self.stopping is not None:
+                return 0
+            proposals = sum(cell.budget - len(cell.trials) for cell in self.cells if self._proposes(cell))
+            return self._queue.ready + proposals
 
     def next_job(self) -> Job | None:
         """Returns the next run to start, or None if there is none now.
@@ -219,6 +228,7 @@ class CellBook:
             return
         record = self._saved.record(spec.run_id)
         if record is not None and self._suffices(spec, record, consumer):
+            run.status = record.status
             self._inform(consumer, record)
             return
         run.job = self._job(spec, consumer)
@@ -248,7 +258,7 @@ class CellBook:
         )
 
     def _deliver(self, run: Run, record: Record) -> None:
-        run.state = "done"
+        run.state, run.status = "done", record.status
         if record.status == "completed" and any(consumer.role == "prepare" for consumer in run.consumers):
             self._events.add("info", f"{run.label}: done in {record.timings.get('total_s', 0.0):.0f} s")
         if record.status == "failed" and record.cause is not None:

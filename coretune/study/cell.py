@@ -78,8 +78,8 @@ class StudyCell:
         self._settings = study.loaded.study
         self._optuna: OptunaCell | None = None
         search = self._settings.search
-        if isinstance(search, SearchOptions):
-            method = resolved.cell.method
+        method = resolved.cell.method
+        if isinstance(search, SearchOptions) and method.space:  # without a space there is nothing to search
             self._optuna = OptunaCell(
                 self.key,
                 method.space,
@@ -94,7 +94,7 @@ class StudyCell:
 
     @property
     def budget(self) -> int:
-        """How many trials the search has; 0 for `search: none`."""
+        """How many trials the search has; 0 for `search: none`, and for a method with nothing to search."""
         return 0 if self._optuna is None else self._optuna.budget
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -11,6 +12,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from coretune.cluster.local import Cluster, check_address, cluster, import_ray
+from coretune.cluster.stdout import quiet_stdout
+from coretune.cluster.watch import ClusterWatch
+from coretune.data.roots import cache_root
 from coretune.errors import CoretuneError, StorageError
 from coretune.results.lock import DirectoryLock
 from coretune.results.manifest import manifest
@@ -21,6 +25,7 @@ from coretune.spec.load import LoadedStudy
 from coretune.spec.study import SearchOptions, Study
 from coretune.study.book import CellBook
 from coretune.study.chatter import chatter_to
+from coretune.study.data import check_data
 from coretune.study.directory import claim_directory
 from coretune.study.events import EventLog
 from coretune.study.interrupt import interruptible
@@ -39,7 +44,7 @@ class Outcome:
     Attributes:
         phase: `done`, `interrupted` (by a signal or the time limit; a resume goes on), or `failed`: nothing to resume
             but something failed.
-        failed_runs: Runs, trials or cells that failed.
+        failed_runs: Runs that failed.
         results: The results directory.
         reason: Why it was stopped, if it was.
     """
@@ -86,12 +91,15 @@ def run_study(
     store = ResultsStore(root, repair=True)
     with DirectoryLock(root) as lock, chatter_to(root / "log.txt", "optuna"):
         claim_directory(store, loaded)
-        versions = {path: plugin_version(path) for path in loaded.plugins}
-        store.put_json("manifest.json", manifest(loaded.study.name, resolved.fingerprints, plugins=versions))
         events = EventLog(root / "log.txt")
         if lock.took_over is not None:
             events.add("warning", lock.took_over)
         book = CellBook(resolved, store, events, retry_failed=retry_failed)
+        if not book.finished or store.json("manifest.json") is None:
+            versions = {path: plugin_version(path) for path in loaded.plugins}
+            store.put_json("manifest.json", manifest(loaded.study.name, resolved.fingerprints, plugins=versions))
+        if not book.finished:
+            check_data(resolved, cache_root())
         return _run(resolved, store, book, events, lock, slots, time_limit_s, address, observe)
 
 
@@ -117,7 +125,12 @@ def _run(
         try:
             if not book.finished:
                 import_ray(local=address is None)
-                with chatter_to(store.root / "log.txt", "ray"), writer, cluster(resources, address=address) as found:
+                with (
+                    chatter_to(store.root / "log.txt", "ray"),
+                    quiet_stdout(logging.getLogger("ray")),
+                    writer,
+                    cluster(resources, address=address) as found,
+                ):
                     events.add("info", f"{found.slots} slots on {found.cpus:g} CPUs and {found.gpus:g} GPUs")
                     _tune(study, store, book, progress, found)
             if (broken := writer.failure or book.broken) is not None:
@@ -129,7 +142,7 @@ def _run(
                     writer.write_state()
             raise
         outcome = _outcome(book, store.root)
-        _tidy(study, store)
+        _tidy(resolved.loaded, store)
         progress.phase = outcome.phase
         writer.write_tables()
         _say_warnings(store, events, said)
@@ -145,9 +158,10 @@ def _say_warnings(store: ResultsStore, events: EventLog, said: int) -> int:
 
 
 def _tune(study: Study, store: ResultsStore, book: CellBook, progress: Progress, found: Cluster) -> None:
+    import ray
     from ray import tune
 
-    from coretune.study.adapters import CellScheduler, CellSearch
+    from coretune.study.adapters import Abandoned, CellScheduler, CellSearch, Watchman
     from coretune.study.trainable import RunTrainable, WorkerOptions
 
     resources = study.resources
@@ -157,15 +171,20 @@ def _tune(study: Study, store: ResultsStore, book: CellBook, progress: Progress,
         resources=resources,
         report_every_s=0.0 if pruned else 1.0,
     )
-    search = CellSearch(book, progress, options, found.slots)
-    with tempfile.TemporaryDirectory(prefix="coretune-tune-") as folder:
+    slots = min(found.slots, max(1, progress.runs_left))  # a process that gets no run is seconds and memory for nothing
+    search = CellSearch(book, progress, options, slots)
+    with (
+        suppress(Abandoned),
+        ClusterWatch(ray) as watch,
+        tempfile.TemporaryDirectory(prefix="coretune-tune-") as folder,
+    ):
         tune.Tuner(
             tune.with_resources(RunTrainable, {"cpu": resources.cpus, "gpu": resources.gpus}),
             tune_config=tune.TuneConfig(
                 search_alg=search,
                 scheduler=CellScheduler(book, progress, search),
                 num_samples=-1,
-                max_concurrent_trials=found.slots,
+                max_concurrent_trials=slots,
                 reuse_actors=True,
                 trial_name_creator=_trial_name,
                 trial_dirname_creator=_trial_name,
@@ -174,18 +193,20 @@ def _tune(study: Study, store: ResultsStore, book: CellBook, progress: Progress,
                 name=study.name,
                 storage_path=folder,
                 verbose=0,
+                callbacks=[Watchman(book, watch)],
                 checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
             ),
         ).fit()
 
 
-def _tidy(study: Study, store: ResultsStore) -> None:
+def _tidy(loaded: LoadedStudy, store: ResultsStore) -> None:
     """Deletes the weights that the study does not want to keep, and states of settled runs that a kill left."""
     records = {record.run_id: record for record in store.records()}
     for run_id, record in records.items():
         if record.settled:
             store.drop_state(run_id)
-    for run_id in deletable_weights(study.keep, store.cells(), records):
+    asked = [cell.key for cell in loaded.cells]
+    for run_id in deletable_weights(loaded.study.keep, store.cells(), records, asked=asked):
         store.drop_weights(run_id)
 
 
@@ -208,9 +229,7 @@ def _deadline(book: CellBook, seconds: float | None) -> Iterator[None]:
 
 
 def _outcome(book: CellBook, root: Path) -> Outcome:
-    failed = sum(trial.state == "failed" for cell in book.cells for trial in cell.trials)
-    failed += sum(final.failed for cell in book.cells for final in cell.finals)
-    failed += sum(cell.failure is not None for cell in book.cells)
+    failed = sum(run.status == "failed" for run in book.runs.values())
     if not all(cell.settled for cell in book.cells):
         return Outcome("interrupted", failed, root, book.stopping or "Ray Tune ended early")
     return Outcome("failed" if any(cell.failure is not None for cell in book.cells) else "done", failed, root)

@@ -121,7 +121,7 @@ def make_plan(loaded: LoadedStudy, store: ResultsStore) -> Plan:
 def _cell(study: ResolvedStudy, cell: Cell, resolved: ResolvedCell | None, store: ResultsStore) -> PlannedCell:
     settings = study.loaded.study
     trials, repeats = 0, 1
-    if isinstance(settings.search, SearchOptions):
+    if isinstance(settings.search, SearchOptions) and cell.method.space:
         finite = settings.search.sampler == "grid"
         trials = len(grid(cell.method.space)) if finite else settings.search.trials
         repeats = settings.search.repeats

@@ -57,6 +57,13 @@ class Progress:
         self._done_before = sum(self._counts()[1:2])
         self.phase: str | None = None
 
+    @property
+    def runs_left(self) -> int:
+        """How many runs are neither done nor recorded."""
+        with self._book.lock:
+            total, done, _, _ = self._counts()
+        return total - done
+
     def started(self, run_id: str) -> None:
         """Notes that a run takes a slot."""
         run = self._book.runs[run_id]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from coretune.results.record import Cause, Record
+from coretune.results.record import Cause, Record, Status
 from coretune.results.times import now_iso
 from coretune.runs.job import Job
 from coretune.study.cell import StudyCell
@@ -44,6 +44,7 @@ class Run:
     """A run that somebody waits for.
 
     Attributes:
+        status: That of its record, once there is one that counts.
         last_metrics: The newest metrics that it reported.
         life: When and on what it is executed, once its process has said so.
         lost: How often the process that trained it was lost.
@@ -53,6 +54,7 @@ class Run:
     label: str
     consumers: list[Consumer] = field(default_factory=list)
     state: Literal["queued", "running", "done"] = "queued"
+    status: Status | None = None
     pruned: bool = False
     last_metrics: dict[str, float] = field(default_factory=dict)
     lost: int = 0
@@ -110,9 +112,9 @@ class RunQueue:
         return None
 
     @property
-    def has_ready(self) -> bool:
-        """Whether a run could be started now."""
-        return any(not run.unwanted and self._ready(run.job) for run in self._waiting)
+    def ready(self) -> int:
+        """How many runs could be started now."""
+        return sum(not run.unwanted and self._ready(run.job) for run in self._waiting)
 
     def __len__(self) -> int:
         return sum(not run.unwanted for run in self._waiting)

@@ -70,6 +70,9 @@ class StudyWriter:
                 if done > finals and time.monotonic() - written >= LEADERBOARD_EVERY_S:
                     self.write_tables()
                     written, finals = time.monotonic(), done
-        except UnfitError as error:
-            self.failure = error
-            self._book.stop(str(error))
+        except Exception as error:  # whatever it is: a study that is not written down any more must not go on unseen
+            unfit = (
+                error if isinstance(error, UnfitError) else UnfitError(f"state.json: {type(error).__name__}: {error}")
+            )
+            self.failure = unfit
+            self._book.stop(str(unfit))

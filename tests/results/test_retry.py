@@ -80,8 +80,10 @@ def test_while_something_is_unfinished_pretrainings_and_finals_stay(cells: list[
         assert "t" in deletable
 
 
-def test_needed_weights_stay() -> None:
-    assert deletable_weights("none", [cell()], RECORDS, needed=["f0"]) == {"t", "f1", "p"}
+def test_a_cell_that_is_not_begun_may_still_need_its_pretraining() -> None:
+    key = cell().key
+    assert deletable_weights("none", [cell()], RECORDS, asked=[key]) == {"t", "f0", "f1", "p"}
+    assert deletable_weights("none", [cell()], RECORDS, asked=[key, "another"]) == {"t"}
 
 
 def test_a_cell_is_finished_with_its_last_final_run() -> None:

@@ -203,10 +203,18 @@ def test_repeats_are_averaged(root: Path) -> None:
 
 
 def test_identical_configurations_are_trained_once(root: Path) -> None:
-    book = make_book(resolved("train.lr=0.03", "methods=[ce]", "search.trials=5"), root)
+    choice = "train.lr={choice: [0.03, 0.1], default: 0.03}"
+    book = make_book(resolved(choice, "methods=[ce]", "search.trials=9"), root)
     trained = drive(book, root)
-    assert len(trained) == 1 + 2
-    assert len(book.cells[0].trials) == 5
+    assert len(trained) == 2 + 2
+    assert len(book.cells[0].trials) == 9
+
+
+def test_with_nothing_to_search_no_trial_is_made(root: Path) -> None:
+    book = make_book(resolved("train.lr=0.03", "methods=[ce]", "search.trials=5"), root)
+    assert len(drive(book, root)) == 2
+    (cell,) = book.cells
+    assert cell.trials == [] and cell.choice is not None and cell.choice.rule == "defaults"
 
 
 def test_the_cell_that_is_furthest_behind_is_fed_first(root: Path) -> None:

@@ -168,3 +168,39 @@ def test_a_diverging_run_fails_and_the_others_go_on(tmp_path: Path) -> None:
     assert len(failed) == 1 and len(found) == 3
     assert failed[0]["cause"]["kind"] == "diverged" and failed[0]["cause"]["epoch"] >= 1
     assert "learning rate" in failed[0]["cause"]["message"] or "train.lr" in failed[0]["cause"]["message"]
+
+
+@pytest.mark.slow
+def test_pruned_runs_leave_no_state_and_say_when_they_ran(tmp_path: Path) -> None:
+    sets = ("search.pruner=median", "search.trials=9", "train.evaluate_every=1", "finals.seeds=1", "methods=[ce]")
+    arguments = [part for item in sets for part in ("--set", item)]
+    done = coretune("study", "run", str(write_study(tmp_path)), *arguments, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    results = tmp_path / "results" / "tiny"
+    found = [json.loads(path.read_text()) for path in results.glob("runs/*/record.json")]
+    pruned = [record for record in found if record["status"] == "pruned"]
+    assert pruned, "with nine trials of widely different learning rates some are given up"
+    assert not list(results.glob("runs/*/state"))
+    for record in pruned:
+        assert record["timings"]["total_s"] > 0 and record["environment"]["hostname"]
+        assert record["started"] < record["finished"]
+        assert "pruned" in (results / "runs" / record["run_id"] / "log.txt").read_text().splitlines()[-1]
+
+
+def raylets() -> list[psutil.Process]:
+    return [p for p in psutil.Process().children(recursive=True) if any("raylet/raylet" in part for part in command(p))]
+
+
+@pytest.mark.slow
+def test_a_dead_cluster_ends_the_study_and_loses_nothing(tmp_path: Path) -> None:
+    process = start(long_study(tmp_path), tmp_path)
+    results = tmp_path / "results" / "tiny"
+    wait_until(lambda: bool(list(results.glob("runs/*/metrics-*.jsonl"))))
+    trainers = workers()
+    (raylet,) = raylets()
+    raylet.kill()
+    out, err = process.communicate(timeout=150)
+    assert process.returncode == 3, err
+    assert "Ray" in err and "run the study again" in err and "Traceback" not in err
+    assert out == ""
+    assert not [p for p in trainers if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]

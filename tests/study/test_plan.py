@@ -52,6 +52,7 @@ def test_a_plan_counts_what_the_engine_would_make(root: Path) -> None:
     [
         (),
         ("search=none",),
+        ("methods=[ce]", "train.lr=0.03"),
         ("search.repeats=2",),
         ("methods=[ce]", "search.sampler=grid", "train.lr={choice: [0.1, 0.2, 0.3, 0.4]}"),
         ("backbones.plain.pretrain={method: moco_v2}",),

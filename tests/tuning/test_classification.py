@@ -80,7 +80,9 @@ def test_an_empty_part_cannot_be_judged() -> None:
         evaluate_classification(toy_parts(toy_spec("ce")).model, data.packed, data.split.test, context())
 
 
-@pytest.mark.parametrize(("metric", "direction"), [("top1", "max"), ("mean_per_class", "max"), ("cross_entropy", "min")])
+@pytest.mark.parametrize(
+    ("metric", "direction"), [("top1", "max"), ("mean_per_class", "max"), ("cross_entropy", "min")]
+)
 def test_the_best_epoch_is_told_by_the_runs_own_metric(digits: Dataset, metric: str, direction: str) -> None:
     spec = digits_spec(epochs=8, lr=0.3).replace(best_by=metric)
     parts = toy_parts(toy_spec(epochs=8, lr=0.3).replace(best_by=metric))

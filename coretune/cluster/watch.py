@@ -1,0 +1,66 @@
+"""Watches whether a cluster still lives: Tune waits for ever for results that a dead one will never bring."""
+
+from __future__ import annotations
+
+import threading
+import time
+from types import TracebackType
+from typing import Any
+
+EVERY_S = 3.0
+PATIENCE_S = 30.0
+
+
+class ClusterWatch:
+    """A thread that asks Ray for its nodes.
+
+    Args:
+        ray: The module, initialised.
+        every_s: Seconds between two questions.
+        patience_s: After so many seconds without an answer the cluster counts as dead.
+
+    Attributes:
+        death: Why the cluster counts as dead, or None.
+    """
+
+    def __init__(self, ray: Any, *, every_s: float = EVERY_S, patience_s: float = PATIENCE_S) -> None:
+        self.death: str | None = None
+        self._ray = ray
+        self._every_s = every_s
+        self._patience_s = patience_s
+        self._answered = time.monotonic()
+        self._ended = threading.Event()
+        self._threads = [
+            threading.Thread(target=target, name=f"coretune-{target.__name__.strip('_')}", daemon=True)
+            for target in (self._ask, self._wait)
+        ]
+
+    def __enter__(self) -> ClusterWatch:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        # Not joined: the question may be one that is never answered.
+        self._ended.set()
+
+    def _ask(self) -> None:
+        while not self._ended.wait(self._every_s):
+            try:
+                alive = any(node["Alive"] for node in self._ray.nodes())
+            except Exception as error:  # Ray raises what it likes when its head is gone
+                if not self._ended.is_set():
+                    self.death = f"Ray does not answer: {(str(error) or type(error).__name__).splitlines()[0]}"
+                return
+            if not alive:
+                self.death = (
+                    "no node of the Ray cluster is alive (its raylet was killed, or its machine is out of memory)"
+                )
+                return
+            self._answered = time.monotonic()
+
+    def _wait(self) -> None:
+        """Notices a question that is never answered."""
+        while self.death is None and not self._ended.wait(self._every_s):
+            if time.monotonic() - self._answered > self._patience_s:
+                self.death = f"Ray has not answered for {self._patience_s:.0f} s"

@@ -1,0 +1,32 @@
+"""Packs and divides a study's data before any process starts, so that a fault in them is found once, and at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from coretune.data.dataset import open_dataset
+from coretune.errors import UnfitError
+from coretune.spec.cells import final_seed
+from coretune.study.resolved import ResolvedStudy
+
+
+def check_data(study: ResolvedStudy, cache: Path) -> None:
+    """Opens every data set as the study's runs will.
+
+    Raises:
+        UnfitError: Images cannot be read, or are too few for the split; names the data set.
+        StorageError: A pack cannot be written.
+    """
+    seed = final_seed(study.loaded.study.seed, 0)
+    seen: set[str] = set()
+    for cell in study.cells:
+        runs = [study.run_spec(cell, {}, seed), *([cell.pretraining] if cell.pretraining is not None else [])]
+        dataset = cell.cell.dataset
+        for data in (run.data for run in runs):
+            if (key := data.model_dump_json(exclude={"augment"})) in seen:
+                continue
+            seen.add(key)
+            try:
+                open_dataset(study.loaded.catalog, data, dataset.path, cache)
+            except UnfitError as error:
+                raise type(error)(f"data set {dataset.label}: {error}") from error
