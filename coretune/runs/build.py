@@ -134,6 +134,29 @@ def open_job_data(job: Job, catalog: Catalog) -> Dataset:
     return open_dataset(catalog, job.spec.data, job.data_path, cache_root())
 
 
+class OpenData:
+    """Keeps the last data sets open, for a process that executes one run after another.
+
+    Opening one looks at each of its files, to see whether they are still those that the run was planned with.
+
+    Args:
+        kept: How many.
+    """
+
+    def __init__(self, kept: int = 4) -> None:
+        self._kept = kept
+        self._known: dict[tuple[str, str | None, tuple[str, ...]], Dataset] = {}
+
+    def __call__(self, job: Job, catalog: Catalog) -> Dataset:
+        """Returns the data set of a run, as `open_job_data` does."""
+        key = (job.spec.data.model_dump_json(exclude={"augment"}), job.data_path, job.plugins)
+        found = self._known.pop(key, None) or open_job_data(job, catalog)
+        self._known[key] = found
+        while len(self._known) > self._kept:
+            del self._known[next(iter(self._known))]
+        return found
+
+
 def initial_weights(job: Job, store: ResultsStore) -> Path | None:
     """Returns the file of a run's initial weights, or None for random ones.
 

@@ -9,7 +9,7 @@ import os
 import platform
 import time
 import traceback
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,6 +65,7 @@ class Execution(Iterator[Tick | EpochReport]):
         store: Where its folder lies.
         catalog: What its names mean.
         context: Where and how it runs.
+        open_data: Opens a run's data set; `OpenData` keeps it for the next run.
 
     Attributes:
         record: The record, once the iteration has stopped.
@@ -73,12 +74,20 @@ class Execution(Iterator[Tick | EpochReport]):
         StorageError: The results directory cannot be written.
     """
 
-    def __init__(self, job: Job, store: ResultsStore, catalog: Catalog, context: Context) -> None:
+    def __init__(
+        self,
+        job: Job,
+        store: ResultsStore,
+        catalog: Catalog,
+        context: Context,
+        open_data: Callable[[Job, Catalog], Dataset] = open_job_data,
+    ) -> None:
         self.job = job
         self.record: Record | None = None
         self._store = store
         self._catalog = catalog
         self._context = context
+        self._open_data = open_data
         self._training: Training | None = None
         self._notes: list[str] = []
         self._started = now_iso()
@@ -155,7 +164,7 @@ class Execution(Iterator[Tick | EpochReport]):
             self._note("trained again: it was recorded, but its weights, which are needed now, were not kept")
             return False
         for spec in missing:
-            dataset = open_job_data(self.job, self._catalog)
+            dataset = self._open_data(self.job, self._catalog)
             try:
                 model = load_model(self.job, spec.weights, dataset, self._store, self._catalog, self._context)
             except StorageError as error:
@@ -167,7 +176,7 @@ class Execution(Iterator[Tick | EpochReport]):
         return True
 
     def _train(self) -> Generator[Tick | EpochReport, None, None]:
-        dataset = open_job_data(self.job, self._catalog)
+        dataset = self._open_data(self.job, self._catalog)
         parts, training = self._begin(dataset)
         self._training = training
         # The file begins with the epochs that this training goes on from, so that none stands in it twice.

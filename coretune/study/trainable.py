@@ -17,6 +17,7 @@ from coretune.spec.catalog import load_catalog
 from coretune.spec.study import Resources
 
 if TYPE_CHECKING:
+    from coretune.runs.build import OpenData
     from coretune.runs.execute import Execution
 
 
@@ -45,18 +46,21 @@ class RunTrainable(tune.Trainable):
     _options: WorkerOptions
     _execution: Execution | None
     _pause: float
+    _open_data: OpenData
 
     def setup(self, config: dict[str, Any]) -> None:
         """Starts the first run."""
         import torch
 
-        import coretune.runs.execute  # noqa: F401  # seconds of imports, before the first run and not in it
+        import coretune.runs.build
+        import coretune.runs.execute  # seconds of imports, before the first run and not in it
 
         options: WorkerOptions = config["options"]
         torch.set_num_threads(options.resources.worker_threads)
         torch.use_deterministic_algorithms(options.resources.deterministic, warn_only=True)
         # Nothing here reads memory before it is written, and filling all of it costs several per cent.
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+        self._open_data = coretune.runs.build.OpenData()
         self._start(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -90,7 +94,7 @@ class RunTrainable(tune.Trainable):
     def _start(self, config: dict[str, Any]) -> None:
         self._options = config["options"]
         self._pause = SHORTEST_PAUSE_S
-        self._execution = None if config["job"] is None else start(config["job"], self._options)
+        self._execution = None if config["job"] is None else start(config["job"], self._options, self._open_data)
 
     def _stop(self) -> None:
         execution = self._execution
@@ -104,9 +108,10 @@ class RunTrainable(tune.Trainable):
         execution.close()
 
 
-def start(job: Job, options: WorkerOptions) -> Execution:
+def start(job: Job, options: WorkerOptions, open_data: OpenData | None = None) -> Execution:
     """Returns the execution of a job in this process."""
-    from coretune.runs.build import context_of
+    from coretune.runs.build import OpenData, context_of
     from coretune.runs.execute import Execution
 
-    return Execution(job, ResultsStore(options.results), load_catalog(job.plugins), context_of(options.resources))
+    catalog, context = load_catalog(job.plugins), context_of(options.resources)
+    return Execution(job, ResultsStore(options.results), catalog, context, open_data or OpenData())

@@ -499,3 +499,33 @@ def test_a_corrupt_state_is_set_aside_and_its_run_trained_from_the_start(tmp_pat
     assert aside.name in done.stderr and "damaged" in done.stderr
     (record,) = ResultsStore(results).records()
     assert record.status == "completed" and any(aside.name in note for note in record.notes)
+
+
+# Data that cannot be used
+
+
+@pytest.fixture
+def photos() -> Path:
+    """A study of a folder of images: three of each of two classes."""
+    from PIL import Image
+
+    for label in ("cat", "dog"):
+        folder = Path("images") / label
+        folder.mkdir(parents=True)
+        for number in range(8):
+            Image.new("RGB", (12, 12), (20 * number, 90, 30)).save(folder / f"{number}.png")
+    Path("s.yaml").write_text(FOLDER.replace("./nowhere}", "./images, image_size: 12}") + "preset: smoke\n")
+    return Path("images")
+
+
+def test_a_broken_image_is_named_before_anything_is_started(cli: Any, photos: Path) -> None:
+    (photos / "cat" / "3.png").write_bytes(b"\x89PNG\r\n\x1a\n\x00\x00")
+    said = cli("study", "run", "s.yaml")
+    assert said.code == 3 and "Traceback" not in said.err
+    assert "data set photos: 1 of 16 images cannot be read" in said.err and "3.png" in said.err
+    assert not list(Path("results").rglob("record.json")), "no run has failed for it"
+
+
+def test_more_labels_than_images_are_refused_before_anything_is_started(cli: Any, photos: Path) -> None:
+    refused(cli("study", "run", "s.yaml", "--set", "data.labels_per_class=50"), 3, "data set photos: ", "50")
+    assert not list(Path("results").rglob("record.json"))

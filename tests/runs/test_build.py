@@ -14,8 +14,10 @@ from coretune.data.fingerprint import hash_file
 from coretune.errors import RequestError, UnfitError
 from coretune.nets.weights import save_weights
 from coretune.results.store import ResultsStore
-from coretune.runs.build import build_model, build_parts, open_job_data
-from coretune.spec.components import Ref
+from coretune.runs import build
+from coretune.runs.build import OpenData, build_model, build_parts, open_job_data
+from coretune.runs.job import Job
+from coretune.spec.components import Catalog, Ref
 from coretune.tuning.loop import Parts
 
 torch.set_num_threads(1)
@@ -119,3 +121,23 @@ def test_another_version_of_a_component_is_refused(digits: Dataset, part: str) -
     changed = spec.replace(method=other) if part == "method" else spec.replace(backbone={"arch": other})
     with pytest.raises(RequestError, match="version 99 is asked for, version 1 is here"):
         build_model(digits_job(changed), digits, catalog(), context())
+
+
+def test_a_process_opens_a_data_set_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[int | None] = []
+
+    def opening(job: Job, known: Catalog) -> Dataset:
+        opened.append(job.spec.data.labels_per_class)
+        return open_job_data(job, known)
+
+    monkeypatch.setattr(build, "open_job_data", opening)
+    jobs = [digits_job(digits_spec().replace(data=digits_spec().data.replace(labels_per_class=n))) for n in (2, 3, 4)]
+    data = OpenData(kept=2)
+    first = data(jobs[0], catalog())
+    assert data(jobs[0], catalog()) is first and len(first.split.labelled) == 20
+    assert len(data(jobs[1], catalog()).split.labelled) == 30
+    assert data(jobs[0], catalog()) is first
+    data(jobs[2], catalog())
+    assert data(jobs[0], catalog()) is first, "the one that was used last stays"
+    data(jobs[1], catalog())
+    assert opened == [2, 3, 4, 3]
