@@ -1,0 +1,81 @@
+"""Mixup of a batch with a random permutation of itself: images or features, and their labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from coretune.tuning.arguments import (
+    bad_argument,
+    check_between,
+    check_number,
+    check_tensor,
+    computing_dtype,
+    full_precision,
+)
+from coretune.tuning.mixup import draw_beta
+
+
+@dataclass(frozen=True)
+class Mixtures:
+    """A batch of n mixtures.
+
+    Attributes:
+        values: (n, ...), of the dtype of the input.
+        targets: (n, C) probabilities, float32 (float64 for float64 values).
+        partner: (n,) int64: whom i is mixed with.
+        mix: () float64 on the CPU, the weight λ of i itself, one for the batch.
+    """
+
+    values: Tensor
+    targets: Tensor
+    partner: Tensor
+    mix: Tensor
+
+
+def batch_mixup(
+    values: Tensor, labels: Tensor, num_classes: int, *, alpha: float, generator: torch.Generator | None = None
+) -> Mixtures:
+    """Mixes each sample with another of the same batch (arXiv 1710.09412, section 2).
+
+        x̃_i = λ x_i + (1 − λ) x_π(i)        ỹ_i = λ y_i + (1 − λ) y_π(i)        λ ~ Beta(α, α)
+
+    One λ and one random permutation π for the whole batch, as the paper's listing and both released codes have it; π
+    may leave a sample where it is, and a batch of 1 is unchanged. Half-precision values are mixed in float32 and
+    rounded once, also under autocast. λ, then π, are drawn on the CPU; on a GPU nothing waits for the device.
+
+    Args:
+        values: (n, ...).
+        labels: (n,) integers in [0, C).
+        num_classes: C.
+        alpha: α > 0.
+        generator: On the CPU; None for torch's global one.
+
+    Raises:
+        ValueError: An argument has a wrong shape, dtype, device or value.
+    """
+    _check(values, labels, num_classes, alpha)
+    size, device = values.shape[0], values.device
+    mix = draw_beta(alpha, (), generator)
+    partner = torch.randperm(size, generator=generator).to(device, non_blocking=True)
+    with full_precision(device):
+        exact = values.to(computing_dtype(values))
+        share = mix.to(exact.dtype).to(device, non_blocking=True)
+        # In this order, since the result takes its memory format from the first.
+        mixed = torch.lerp(exact, exact.index_select(0, partner), 1 - share).to(values.dtype)
+    labels = labels.long()
+    classes = torch.stack([labels, labels.index_select(0, partner)], dim=1)
+    weights = torch.stack([share, 1 - share]).expand(size, 2)
+    targets = share.new_zeros(size, num_classes).scatter_add_(1, classes, weights)
+    return Mixtures(mixed, targets, partner, mix)
+
+
+def _check(values: Tensor, labels: Tensor, num_classes: int, alpha: float) -> None:
+    check_tensor("values", values, "floating", ("n", *values.shape[1:]), values)
+    check_tensor("labels", labels, "integer", (values.shape[0],), values)
+    if isinstance(num_classes, bool) or not isinstance(num_classes, int) or num_classes < 1:
+        raise bad_argument("num_classes", repr(num_classes), "an integer >= 1")
+    check_between("labels", labels, 0, num_classes - 1)
+    check_number("alpha", alpha, 0.0, open_low=True)
