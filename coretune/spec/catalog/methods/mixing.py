@@ -2,6 +2,47 @@
 
 from __future__ import annotations
 
-from coretune.spec.components import Component
+from pydantic import Field
 
-COMPONENTS: list[Component] = []
+from coretune.spec.components import Component
+from coretune.spec.frozen import Frozen
+from coretune.spec.space import Space
+
+
+class InputMixupParameters(Frozen):
+    """Mixup of images (arXiv 1710.09412, section 2)."""
+
+    alpha: float = Field(1.0, gt=0, description="Mixup α: the mixing weight is drawn from Beta(α, α).")
+
+
+class ManifoldMixupParameters(Frozen):
+    """Mixup of features (arXiv 1806.05236, section 2)."""
+
+    alpha: float = Field(2.0, gt=0, description="Mixup α: the mixing weight is drawn from Beta(α, α).")
+    originals: bool = Field(
+        False, description="Whether the loss is the mean over originals and mixtures, in place of the mixtures alone."
+    )
+
+
+COMPONENTS: list[Component] = [
+    Component(
+        kind="method",
+        name="input_mixup",
+        version=1,
+        target="coretune.tuning.methods.input_mixup:InputMixup",
+        summary="CE-tuning on mixed images with mixed labels",
+        source="Zhang, Cisse, Dauphin, Lopez-Paz, ICLR 2018, arXiv 1710.09412",
+        parameters=InputMixupParameters,
+        space={"alpha": Space("log_uniform", 0.1, 4.0)},
+    ),
+    Component(
+        kind="method",
+        name="manifold_mixup",
+        version=1,
+        target="coretune.tuning.methods.manifold_mixup:ManifoldMixup",
+        summary="CE-tuning on mixed features with mixed labels",
+        source="Verma, Lamb, Beckham, Najafi, Mitliagkas, Lopez-Paz, Bengio, ICML 2019, arXiv 1806.05236",
+        parameters=ManifoldMixupParameters,
+        space={"alpha": Space("log_uniform", 0.1, 4.0)},
+    ),
+]
