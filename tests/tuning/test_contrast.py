@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from coretune.spec.components import NoParameters
 from coretune.spec.run import TrainSpec
+from coretune.spec.seeds import derive_seed
 from coretune.tuning.batching import chunk_sizes
 from coretune.tuning.contrast import contrast_loss
 from coretune.tuning.loop import Parts
@@ -184,6 +185,29 @@ def test_mixed_images_are_encoded_in_place_of_the_images(contrast_batch: int) ->
         assert torch.equal(step.views[0], views), "the method still sees the images as they were"
         shares.append(float(share))
     assert len(set(shares)) == len(shares)
+
+
+class Drawing(Mixer):
+    views = 2
+
+    def loss(self, step: Step) -> LossTerms:
+        self.drawn = torch.rand(2, generator=step.generator).tolist()
+        return super().loss(step)
+
+
+def test_the_loss_draws_on_where_mixing_stopped_and_sees_the_other_views() -> None:
+    parts, drawing, batch = toy_parts(toy_spec("ce"), dtype=torch.float64), Drawing(), double_batch(6, views=2)
+    contrast_loss(parts.model, batch, drawing, TrainSpec(batch=6, contrast_batch=6), MOMENT, context())
+    fresh = torch.Generator().manual_seed(derive_seed(MOMENT.seed, "method", MOMENT.epoch, MOMENT.step, 0))
+    torch.rand((), generator=fresh, dtype=torch.float64)
+    assert drawing.drawn == torch.rand(2, generator=fresh).tolist()
+    assert all(torch.equal(*pair) for pair in zip(drawing.steps[0].views, batch.views, strict=True))
+
+
+def test_without_mixing_there_are_no_soft_labels() -> None:
+    parts, spy = toy_parts(toy_spec("ce"), dtype=torch.float64), Spy()
+    contrast_loss(parts.model, double_batch(8), spy, TrainSpec(batch=8, contrast_batch=4), MOMENT, context())
+    assert [step.targets for step in spy.steps] == [None, None]
 
 
 class Resting(Spy):
