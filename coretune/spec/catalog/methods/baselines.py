@@ -61,7 +61,11 @@ COMPONENTS: list[Component] = [
         summary="LP-FT: first the classifier alone, then everything",
         source="Kumar, Raghunathan, Jones, Ma, Liang, ICLR 2022, arXiv 2202.10054",
         parameters=LpFtParameters,
-        space={"probe": Space("uniform", 0.1, 0.9)},
+        # Batch norm that rests diverges at learning rates that suit the batch's statistics, so the search may choose.
+        space={
+            "probe": Space("uniform", 0.1, 0.9),
+            "batch_norm": Space("choice", options=("pretrained", "batch")),
+        },
     ),
     Component(
         kind="method",
