@@ -13,7 +13,7 @@ from coretune.tuning.method import LossTerms, Method, Step
 
 
 class InputMixup(Method):
-    """Cross-entropy on mixed images with mixed labels (Zhang, Cisse, Dauphin and Lopez-Paz, ICLR 2018, 1710.09412).
+    """Cross-entropy on mixed images with mixed labels (Zhang et al., ICLR 2018, arXiv 1710.09412, section 2).
 
         x̃_i = λ x_i + (1 − λ) x_π(i)        L = −1/n Σ_i Σ_c ỹ_ic log softmax(W f(x̃_i) + b)_c
 
