@@ -22,6 +22,16 @@ class SclParameters(Frozen):
     )
 
 
+class CoinParameters(SclParameters):
+    """COIN (arXiv 2208.00238): supervised contrast alone, then beside cross-entropy."""
+
+    eta: float = Field(0.1, ge=0, description="Contrast weight η of L_ce + η L_con in the second stage.")
+    temperature: float = Field(0.3, gt=0, description="Temperature τ of the contrastive softmax, in both stages.")
+    first_stage: float = Field(
+        0.7, ge=0, lt=1, description="Fraction of the training with the contrast alone; the classifier rests in it."
+    )
+
+
 COMPONENTS: list[Component] = [
     Component(
         kind="method",
@@ -32,5 +42,19 @@ COMPONENTS: list[Component] = [
         source="Gunel, Du, Conneau, Stoyanov, ICLR 2021, arXiv 2011.01403",
         parameters=SclParameters,
         space={"eta": Space("log_uniform", 1e-3, 10.0), "temperature": Space("log_uniform", 0.03, 0.5)},
+    ),
+    Component(
+        kind="method",
+        name="coin",
+        version=1,
+        target="coretune.tuning.methods.coin:ContrastiveInitialization",
+        summary="COIN: supervised contrast alone, then beside cross-entropy",
+        source="Pan, Guo, Deng, Yang, Chen, Chen, Neural Networks 2023, arXiv 2208.00238",
+        parameters=CoinParameters,
+        space={
+            "eta": Space("log_uniform", 1e-3, 10.0),
+            "temperature": Space("log_uniform", 0.03, 0.5),
+            "first_stage": Space("uniform", 0.05, 0.9),
+        },
     ),
 ]
