@@ -32,6 +32,20 @@ class CoinParameters(SclParameters):
     )
 
 
+class MixAndMatchParameters(Frozen):
+    """Mix-and-match tuning (arXiv 1712.00661), adapted to classification."""
+
+    margin: float = Field(
+        2.1,
+        gt=0,
+        le=4,
+        description="Margin of the triplet loss in squared distance of unit vectors, which is at most 4.",
+    )
+    first_stage: float = Field(
+        0.16, ge=0, lt=1, description="Fraction of the training with the triplet loss alone; then cross-entropy alone."
+    )
+
+
 COMPONENTS: list[Component] = [
     Component(
         kind="method",
@@ -42,6 +56,16 @@ COMPONENTS: list[Component] = [
         source="Gunel, Du, Conneau, Stoyanov, ICLR 2021, arXiv 2011.01403",
         parameters=SclParameters,
         space={"eta": Space("log_uniform", 1e-3, 10.0), "temperature": Space("log_uniform", 0.03, 0.5)},
+    ),
+    Component(
+        kind="method",
+        name="m_and_m",
+        version=1,
+        target="coretune.tuning.methods.m_and_m:MixAndMatch",
+        summary="M&M tuning, adapted to classification: triplet loss alone, then cross-entropy alone",
+        source="Zhan, Liu, Luo, Tang, Loy, AAAI 2018, arXiv 1712.00661; the adaptation is ours",
+        parameters=MixAndMatchParameters,
+        space={"margin": Space("uniform", 0.1, 4.0), "first_stage": Space("uniform", 0.05, 0.7)},
     ),
     Component(
         kind="method",
