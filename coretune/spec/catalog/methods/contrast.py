@@ -32,6 +32,19 @@ class CoinParameters(SclParameters):
     )
 
 
+class BiTuningParameters(Frozen):
+    """Bi-tuning (arXiv 2011.06182)."""
+
+    eta: float = Field(1.0, ge=0, description="Weight η of both contrastive losses; the paper has 1.")
+    temperature: float = Field(0.07, gt=0, description="Temperature τ of both contrastive softmaxes.")
+    momentum: float = Field(0.999, ge=0, lt=1, description="Momentum m of the key encoder and its projection head.")
+    queue: int = Field(40, ge=1, description="Number K of keys kept of each class.")
+    projection_dim: int = Field(128, ge=2, description="Width of the projection head's output (unit vectors).")
+    projection_hidden: int | None = Field(
+        None, ge=1, description="Width of the projection head's hidden layer; null takes the feature width."
+    )
+
+
 class MixAndMatchParameters(Frozen):
     """Mix-and-match tuning (arXiv 1712.00661), adapted to classification."""
 
@@ -56,6 +69,20 @@ COMPONENTS: list[Component] = [
         source="Gunel, Du, Conneau, Stoyanov, ICLR 2021, arXiv 2011.01403",
         parameters=SclParameters,
         space={"eta": Space("log_uniform", 1e-3, 10.0), "temperature": Space("log_uniform", 0.03, 0.5)},
+    ),
+    Component(
+        kind="method",
+        name="bi_tuning",
+        version=1,
+        target="coretune.tuning.methods.bi_tuning:BiTuning",
+        summary="Bi-tuning: cross-entropy and two contrasts with keys of a momentum encoder, by class",
+        source="Zhong, Ma, Wang, Kou, Long, ECML PKDD 2023, arXiv 2011.06182",
+        parameters=BiTuningParameters,
+        space={
+            "eta": Space("log_uniform", 1e-2, 10.0),
+            "temperature": Space("log_uniform", 0.03, 0.5),
+            "momentum": Space("choice", options=(0.9, 0.99, 0.999)),
+        },
     ),
     Component(
         kind="method",
