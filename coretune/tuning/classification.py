@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from coretune.data.augment import to_float
 from coretune.data.dataset import Dataset
 from coretune.data.pack import Packed
 from coretune.nets.model import Model
@@ -18,7 +17,7 @@ from coretune.spec.run import RunSpec
 from coretune.tuning.context import Context
 from coretune.tuning.metrics import ClassificationMetrics
 from coretune.tuning.sampled import SampledTask
-from coretune.tuning.sampling import gather_images, to_device
+from coretune.tuning.sampling import plain_images, to_device
 
 
 class ClassificationTask(SampledTask):
@@ -68,8 +67,8 @@ def evaluate_classification(
     """
     metrics = ClassificationMetrics(len(packed.classes), context.device)
     labels = to_device(torch.from_numpy(packed.labels[indices]), context.device)
-    for start in range(0, len(indices), context.evaluation_batch):
-        chosen = slice(start, start + context.evaluation_batch)
-        images = to_float(gather_images(packed, indices[chosen], context.device))
-        metrics.update(model(images.contiguous(memory_format=context.memory_format)), labels[chosen])
+    seen = 0
+    for images in plain_images(packed, indices, context):
+        metrics.update(model(images), labels[seen : seen + len(images)])
+        seen += len(images)
     return metrics.compute()

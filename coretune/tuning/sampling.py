@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from coretune.data.augment import COLUMNS, augment
+from coretune.data.augment import COLUMNS, augment, to_float
 from coretune.data.draws import order, uniforms
 from coretune.data.pack import Packed
 from coretune.spec.run import AugmentSpec
@@ -71,6 +71,19 @@ class Sampler:
     def _draws(self, view: int, epoch: int, chosen: NDArray[np.int64], device: torch.device) -> Tensor:
         table = uniforms(self.seed, f"augment{view}", epoch, len(self.packed.labels), COLUMNS)
         return to_device(torch.from_numpy(table[chosen]), device)
+
+
+def plain_images(packed: Packed, indices: NDArray[np.int64], context: Context) -> Iterator[Tensor]:
+    """Yields images as an evaluation sees them, without augmentation: (m, 3, H, W) in [0, 1], in the order of indices.
+
+    Args:
+        packed: The images.
+        indices: (n,) which of them.
+        context: Device, memory format and batch size m.
+    """
+    for start in range(0, len(indices), context.evaluation_batch):
+        images = gather_images(packed, indices[start : start + context.evaluation_batch], context.device)
+        yield to_float(images).contiguous(memory_format=context.memory_format)
 
 
 def gather_images(packed: Packed, chosen: NDArray[np.int64], device: torch.device) -> Tensor:
