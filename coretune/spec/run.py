@@ -144,7 +144,7 @@ class EvalSpec(Frozen):
     """The description of one evaluation of a trained model."""
 
     evaluation: Ref
-    split: Literal["validation", "test"] = "test"
+    split: Literal["validation", "test", "labelled"] = "test"
     weights: Literal["last", "best"] = "last"
     limit: int | None = Field(None, ge=1, description="Evaluate a sample of so many images, drawn by the seed.")
     seed: int = 0
