@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+from torch import Tensor
+
 from coretune.data.dataset import Dataset
 from coretune.errors import RequestError
 from coretune.nets.model import Model
@@ -14,6 +16,7 @@ from coretune.runs.job import Job
 from coretune.spec.components import Catalog
 from coretune.tuning.context import Context
 from coretune.tuning.loop import Best, Parts
+from coretune.tuning.method import Method
 
 METHOD = "method."
 """What the keys of a method's own modules, e.g. a projection head, begin with; no evaluation needs them."""
@@ -54,15 +57,48 @@ def load_model(
         StorageError: The weights are gone or damaged.
         RequestError: They know other classes than the data, or belong to another architecture.
     """
+    return _load(job, weights, dataset, store, catalog, context)[0]
+
+
+def load_trained(
+    job: Job, dataset: Dataset, store: ResultsStore, catalog: Catalog, context: Context
+) -> tuple[Model, Method]:
+    """Returns a recorded run's trained model of the last epoch together with its method, e.g. for its projection head.
+
+    Args:
+        job: The run.
+        dataset: The data that it is for.
+        store: Where its weights lie.
+        catalog: What its names mean.
+        context: Device and memory format.
+
+    Raises:
+        StorageError: The weights are gone or damaged.
+        RequestError: They know other classes than the data, or belong to another architecture or method.
+    """
+    model, method, rest = _load(job, "last", dataset, store, catalog, context)
+    own = {key.removeprefix(METHOD): value for key, value in rest.items()}
+    classifier = {key: value for key, value in method.state_dict().items() if key.startswith("classifier.")}
+    try:
+        method.load_state_dict(own | classifier)
+    except RuntimeError as error:
+        raise RequestError(f"run {job.spec.run_id}: its weights are of another method: {error}") from error
+    return model, method
+
+
+def _load(
+    job: Job, weights: str, dataset: Dataset, store: ResultsStore, catalog: Catalog, context: Context
+) -> tuple[Model, Method, dict[str, Tensor]]:
+    """Returns the trained model, the method with its classifier alone trained, and the method's other weights."""
     path = store.weights_path(job.spec.run_id, weights)
     state, metadata = load_weights(path)
     _check_classes(job.spec.run_id, json.loads(metadata.get("classes", "null")), dataset.packed.classes)
-    model, _ = build_model(job, dataset, catalog, context)
+    model, method = build_model(job, dataset, catalog, context)
     try:
         model.load_state_dict({key: value for key, value in state.items() if not key.startswith(METHOD)})
     except RuntimeError as error:
         raise RequestError(f"{path}: is of another architecture: {error}") from error
-    return model
+    return model, method, {key: value for key, value in state.items() if key.startswith(METHOD)}
 
 
 def _check_classes(run_id: str, trained: list[str] | None, classes: tuple[str, ...]) -> None:
