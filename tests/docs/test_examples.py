@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from support.training import catalog, context, digits_job, digits_spec
 
 import coretune as ct
 from coretune.results.store import ResultsStore
@@ -73,6 +75,26 @@ def test_the_losses_work_in_another_loop(blocks: Blocks) -> None:
     exec(compile(body, "core-tuning.md", "exec"), names)
     assert torch.isfinite(names["loss"])
     assert names["features"].grad is not None
+
+
+def test_the_diagnostics_work(blocks: Blocks, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.set_num_threads(1)
+    job, store = (
+        digits_job(digits_spec("core_tuning", epochs=1), evaluations=(), keep_weights=True),
+        ResultsStore(tmp_path),
+    )
+    list(Execution(job, store, catalog(), context()))
+    recorded, evaluated, plain = (body for page, body in blocks("python") if page == "diagnostics.md")
+    given = {"job": job, "store": store, "catalog": catalog(), "context": context()}
+    names: dict[str, Any] = dict(given)
+    exec(compile(recorded, "diagnostics.md", "exec"), names)
+    assert (tmp_path / "features.png").is_file()
+    assert "held_out.projector.uniformity" in names["numbers"]
+    exec(compile(evaluated, "diagnostics.md", "exec"), dict(given))
+    assert float(capsys.readouterr().out) == pytest.approx(names["numbers"]["train.backbone.scatter_ratio"], rel=1e-6)
+    exec(compile(plain, "diagnostics.md", "exec"), names)
+    assert names["metrics"].keys() == {n.rpartition(".")[2] for n in names["numbers"]} - {"nc4_train_means"}
+    assert sum(names["shares"].shares.values()) == pytest.approx(1.0)
 
 
 def test_the_public_names_exist(blocks: Blocks) -> None:

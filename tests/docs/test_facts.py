@@ -6,12 +6,15 @@ import re
 from pathlib import Path
 from typing import get_args
 
+import torch
+
 from coretune.data.roots import CACHE_VARIABLE, DATA_VARIABLE
 from coretune.results.record import CauseKind, Record
 from coretune.results.retry import Keep
 from coretune.results.store import ResultsStore
 from coretune.spec.catalog.methods.core_tuning import CoreTuningParameters
 from coretune.spec.run import RunSpec
+from coretune.tuning.diagnostics import diagnose_features
 
 
 def test_every_field_of_a_record_is_explained(root: Path) -> None:
@@ -37,6 +40,15 @@ def test_every_option_of_core_tuning_is_explained(root: Path) -> None:
     symbols = {"eta": "η", "temperature": r"\tau", "alpha": r"\alpha", "gamma": r"\gamma", "projection_hidden": "ReLU"}
     missing = [name for name in CoreTuningParameters.model_fields if symbols.get(name, f"`{name}") not in text]
     assert missing == []
+
+
+def test_every_number_of_the_diagnosis_is_explained(root: Path) -> None:
+    labels = torch.arange(8) % 2
+    features = torch.randn(8, 3, generator=torch.Generator().manual_seed(0))
+    names = diagnose_features(features, labels, weight=torch.eye(3), logits=features).metrics()
+    rows = re.findall(r"^\| (`.*?) \|", (root / "docs" / "diagnostics.md").read_text(), re.MULTILINE)
+    explained = set(re.findall(r"`(\w+)`", " ".join(rows)))
+    assert explained == {*names, "nc4_train_means"}
 
 
 def test_the_environment_variables_are_listed(root: Path) -> None:

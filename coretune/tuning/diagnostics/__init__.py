@@ -2,7 +2,7 @@
 
 from coretune.tuning.diagnostics.class_means import ClassMeans, class_means
 from coretune.tuning.diagnostics.collapse import NeuralCollapse, centre_disagreement, neural_collapse
-from coretune.tuning.diagnostics.diagnose import Diagnosis, diagnose, diagnose_features, diagnose_pool
+from coretune.tuning.diagnostics.diagnosis import Diagnosis, diagnose, diagnose_features, diagnose_pool
 from coretune.tuning.diagnostics.geometry import Scatter, effective_rank, scatter
 from coretune.tuning.diagnostics.gradients import GradientShares, gradient_shares
 from coretune.tuning.diagnostics.hypersphere import alignment, class_alignment, uniformity

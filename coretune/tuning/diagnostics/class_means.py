@@ -39,7 +39,7 @@ class ClassMeans:
 
     def deviations(self, features: Tensor) -> Tensor:
         """Returns (n, d) h_i − μ_c(i) in float64, of the features that the means are of."""
-        return features.double() - self.means[self.member]
+        return features.detach().double() - self.means[self.member]
 
     def mean_over_classes(self, values: Tensor) -> Tensor:
         """Returns the mean over the classes of each class's mean of per-sample values: (n, ...) → (...)."""

@@ -6,7 +6,7 @@ from coretune.data.pack import Packed
 from coretune.nets.model import Model
 from coretune.spec.catalog.evaluations import GeometryParameters
 from coretune.tuning.context import Context
-from coretune.tuning.diagnostics.diagnose import diagnose_pool
+from coretune.tuning.diagnostics.diagnosis import diagnose_pool
 from coretune.tuning.diagnostics.pool import Indices, balanced_pools, pool_features
 
 

@@ -49,10 +49,11 @@ def contrast_split(z: Tensor, labels: Tensor, *, temperature: float = 0.07) -> C
     What holds for a pool of n samples is weaker. κ(z, z') = exp(z·z'/τ)/N_τ is a density on the sphere (von
     Mises–Fisher), and log N_τ + log(n − 1) − contrast the leave-one-out cross-entropy of its kernel density estimate:
     in expectation an upper bound on H(Z), so that a low contrast does not prove a high H(Z). tightness + log N_τ is,
-    by Jensen's inequality and in expectation, an upper bound on H(Z|Y), loose for classes of several clusters. Both
-    terms see the features as smoothed by a kernel of width about √τ. Compare models at the same n, τ, classes and
-    width; absolute values say little, and features within fewer than d − 1 dimensions have H(Z) = −∞, which no such
-    estimate shows.
+    by Jensen's inequality and in expectation, an upper bound on H(Z|Y), loose for classes of several clusters. Only
+    of the difference is there a bound on the useful side: in a large pool log(n − 1) − L is at most I(Z; Y) = H(Z) −
+    H(Z|Y) (Donsker and Varadhan, as in InfoNCE, arXiv 1807.03748), however low the two entropies are. All see the
+    features as smoothed by a kernel of width about √τ. Compare models at the same n, τ, classes and width; absolute
+    values say little, and features within fewer than d − 1 dimensions have H(Z) = −∞, which no such estimate shows.
 
     Memory is linear in n. Computed in float64. Invariant to rotation.
 

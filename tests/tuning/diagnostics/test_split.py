@@ -105,7 +105,7 @@ def test_without_a_positive_it_is_0_as_the_loss_is() -> None:
 
 
 @pytest.mark.parametrize("width", [0.1, 0.6, math.pi])
-def test_both_terms_bound_entropies_from_above(width: float) -> None:
+def test_the_terms_bound_the_entropies_and_the_loss_the_information(width: float) -> None:
     """On the circle, of classes uniform on arcs of half-width w about 0 and π: H(Z|Y) = log 2w, H(Z) = log 4w or 2π."""
     n, tau = 1500, 0.02
     generator = torch.Generator().manual_seed(0)
@@ -118,6 +118,7 @@ def test_both_terms_bound_entropies_from_above(width: float) -> None:
     estimate = kernel + math.log(n - 1) - found.contrast
     assert estimate > entropy - 0.02
     assert found.tightness + kernel > conditional
+    assert math.log(n - 1) - found.loss <= entropy - conditional + 2 / n
     if width == math.pi:  # nothing to smooth: the estimate is the entropy, the bound on H(Z|Y) is loose
         assert estimate == pytest.approx(entropy, abs=0.02)
         assert found.tightness + kernel > conditional + 10

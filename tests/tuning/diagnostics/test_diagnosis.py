@@ -42,6 +42,8 @@ def test_the_numbers_are_those_of_the_functions() -> None:
     weight = torch.randn(4, 5, generator=generator)
     logits = features @ weight.T
     found = diagnose_features(features, labels, weight=weight, logits=logits, temperature=0.2)
+    attached = features.clone().requires_grad_()
+    assert diagnose_features(attached, labels, weight=weight, logits=attached @ weight.T, temperature=0.2) == found
     unit = F.normalize(features.double(), dim=1)
     assert found.scatter == scatter(features, labels)
     assert found.collapse == neural_collapse(features, labels, weight=weight, logits=logits)
