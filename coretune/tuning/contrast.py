@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import nullcontext
 from itertools import accumulate
 
 import torch
@@ -37,8 +39,12 @@ def contrast_loss(
         torch.Generator().manual_seed(derive_seed(moment.seed, "method", moment.epoch, moment.step, number))
         for number in range(len(sizes))
     ]
+    rests = method.frozen(moment.progress)
     images, targets = _mixed(method, batch.views[0], sizes, labels, generators)
-    features = _divide(_encode(model, images, sizes, method, train, moment, context), sizes)
+    groups = sizes if train.bn_group is None else chunk_sizes(batch.labels.shape[0], train.bn_group)
+    encode = _resting(model) if rests else model.features
+    with torch.no_grad() if rests else nullcontext(), evaluation_mode(model.encoder) if rests else nullcontext():
+        features = _divide(encode_in_groups(model.features, images, groups, context.micro_batch), sizes)
     views = zip(*(_divide(view, sizes) for view in batch.views), strict=True)
     parts = [
         method.loss(
@@ -46,7 +52,7 @@ def contrast_loss(
                 features=own_features,
                 labels=own_labels,
                 views=own_views,
-                encode=model.features,
+                encode=encode,
                 generator=generator,
                 epoch=moment.epoch,
                 progress=moment.progress,
@@ -68,23 +74,19 @@ def _mixed(
     mixed = [part for part in found if part is not None]
     if not mixed:
         return images, [None] * len(sizes)
+    if len(mixed) < len(found):
+        raise RuntimeError(f"{type(method).__name__}.mix mixed {len(mixed)} of {len(found)} contrast batches")
     return torch.cat([part[0] for part in mixed]), [part[1] for part in mixed]
 
 
-def _encode(
-    model: Model,
-    images: Tensor,
-    sizes: list[int],
-    method: Method,
-    train: TrainSpec,
-    moment: Moment,
-    context: Context,
-) -> Tensor:
-    groups = sizes if train.bn_group is None else chunk_sizes(images.shape[0], train.bn_group)
-    if method.frozen(moment.progress):
+def _resting(model: Model) -> Callable[[Tensor], Tensor]:
+    """Returns the model's `features` with the backbone in evaluation mode and without a gradient."""
+
+    def encode(images: Tensor) -> Tensor:
         with torch.no_grad(), evaluation_mode(model.encoder):
-            return encode_in_groups(model.features, images, groups, context.micro_batch)
-    return encode_in_groups(model.features, images, groups, context.micro_batch)
+            return model.features(images)
+
+    return encode
 
 
 def _divide(values: Tensor, sizes: list[int]) -> list[Tensor]:

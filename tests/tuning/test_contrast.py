@@ -224,7 +224,21 @@ def test_a_resting_backbone_has_no_gradient_and_keeps_its_statistics(micro_batch
     contrast_loss(parts.model, batch, resting, recipe, MOMENT, at)
     (step,) = resting.steps
     assert not step.features.requires_grad
+    again = step.encode(batch.views[0])
+    assert not again.requires_grad
+    torch.testing.assert_close(again, step.features.detach())
     assert all(torch.equal(a, b) for a, b in zip(parts.model.buffers(), before, strict=True))
     assert parts.model.encoder.training, "its mode is put back"
     contrast_loss(parts.model, batch, resting, recipe, Moment(seed=7, epoch=1, step=2, progress=0.6), at)
     assert resting.steps[1].features.requires_grad
+
+
+class HalfMixer(Mixer):
+    def mix(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> Any:
+        return None if int(labels[0]) == 0 else super().mix(images, labels, generator)
+
+
+def test_a_method_that_mixes_half_of_a_batch_is_told_so() -> None:
+    parts, batch = toy_parts(toy_spec("ce"), dtype=torch.float64), double_batch(8)
+    with pytest.raises(RuntimeError, match=r"HalfMixer.mix mixed 1 of 2 contrast batches"):
+        contrast_loss(parts.model, batch, HalfMixer(), TrainSpec(batch=8, contrast_batch=4), MOMENT, context())

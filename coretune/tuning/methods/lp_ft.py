@@ -26,10 +26,10 @@ class LpFt(CrossEntropy):
     rate, half of it by default, and a warm-up falls to the classifier. Fine-tuning begins without momentum for the
     backbone, and with what the classifier has gathered.
 
-    As in the authors' runs (`use_net_val_mode`), batch norm keeps the pre-trained statistics in the second part, since
-    the classifier was fitted to features that were computed with them; its scales and shifts are trained. That bears
-    smaller learning rates only (the authors report 3e-7 where plain fine-tuning had 1e-3, on DomainNet).
-    `batch_norm: batch` uses and updates the batch's statistics, as every other method does.
+    In the second part batch norm uses and updates the batch's statistics, as with every other method.
+    `batch_norm: pretrained` keeps the pre-trained ones, as the authors' runs do (`use_net_val_mode`), since the
+    classifier was fitted to features that were computed with them; scales and shifts are trained. That bears smaller
+    learning rates only (the authors report 3e-7 where plain fine-tuning had 1e-3, on DomainNet).
 
     Args:
         params: Length of the first part, batch norm in the second.

@@ -75,7 +75,7 @@ def test_batch_norm_keeps_the_pre_trained_statistics_or_takes_the_batches() -> N
 def test_fine_tuning_is_that_of_features_with_the_kept_statistics() -> None:
     """One step after the switch against autograd through the model in evaluation mode."""
     recipe = {"epochs": 2, "batch": 20, "contrast_batch": 20, "momentum": 0.0, "weight_decay": 0.0}
-    parts = toy_parts(toy_spec("lp_ft", **recipe))
+    parts = toy_parts(toy_spec("lp_ft", params={"batch_norm": "pretrained"}, **recipe))
     training = train(parts, context(tick_s=0))
     next(training)
     batch = next(iter(parts.task.batches(1, 0, context())))

@@ -17,8 +17,8 @@ class LpFtParameters(Frozen):
     probe: float = Field(
         0.5, gt=0, lt=1, description="Fraction of the training in which the classifier is trained alone."
     )
-    batch_norm: Literal["pretrained", "batch"] = Field(
-        "pretrained",
+    batch_norm: Literal["batch", "pretrained"] = Field(
+        "batch",
         description="Statistics of batch norm while everything is trained: the pre-trained ones, for good, or the "
         "batch's.",
     )
@@ -64,7 +64,7 @@ COMPONENTS: list[Component] = [
         # Batch norm that rests diverges at learning rates that suit the batch's statistics, so the search may choose.
         space={
             "probe": Space("uniform", 0.1, 0.9),
-            "batch_norm": Space("choice", options=("pretrained", "batch")),
+            "batch_norm": Space("choice", options=("batch", "pretrained")),
         },
     ),
     Component(
