@@ -13,6 +13,7 @@ from coretune.tuning.arguments import full_precision
 from coretune.tuning.copies import EncoderCopy, follow, frozen_copy
 from coretune.tuning.heads import ProjectionHead
 from coretune.tuning.method import LossTerms, Method, Step
+from coretune.tuning.queues import enqueue
 
 QUEUE_SEED = 20030
 
@@ -77,7 +78,7 @@ class MoCo(Method):
             logits = torch.cat([positives, negatives], dim=1) / self.params.temperature
             total = F.cross_entropy(logits, torch.zeros_like(logits[:, 0], dtype=torch.int64))
         if self.training:
-            self._enqueue(keys)
+            enqueue(self.pointer, (self.queue, keys))
         return LossTerms(total=total, terms={"contrastive": total.detach()})
 
     @torch.no_grad()
@@ -93,11 +94,3 @@ class MoCo(Method):
             raise RuntimeError("MoCo.loss before MoCo.prepare(encoder): there is no key encoder yet")
         keys: Tensor = self.key_projector(self.key_encoder(images, encode))
         return keys
-
-    @torch.no_grad()
-    def _enqueue(self, keys: Tensor) -> None:
-        size, count = self.queue.shape[0], keys.shape[0]
-        kept = min(size, count)
-        place = (self.pointer + torch.arange(count - kept, count, device=keys.device)) % size
-        self.queue.index_copy_(0, place, keys[count - kept :].to(self.queue.dtype))
-        self.pointer.add_(count).remainder_(size)

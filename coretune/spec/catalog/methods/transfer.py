@@ -2,6 +2,30 @@
 
 from __future__ import annotations
 
-from coretune.spec.components import Component
+from pydantic import Field
 
-COMPONENTS: list[Component] = []
+from coretune.spec.components import Component
+from coretune.spec.frozen import Frozen
+
+
+class DRTuneParameters(Frozen):
+    """DR-Tune (arXiv 2308.12058)."""
+
+    queue: int = Field(2048, ge=1, description="Number K of past samples whose pre-trained features are kept.")
+    rotation_every: int = Field(
+        10, ge=1, description="Optimiser steps from one rotation of these features to the next."
+    )
+
+
+COMPONENTS: list[Component] = [
+    Component(
+        kind="method",
+        name="dr_tune",
+        version=1,
+        target="coretune.tuning.methods.dr_tune:DRTune",
+        summary="DR-Tune: cross-entropy also on a queue of calibrated features of the pre-trained encoder",
+        source="Zhou, Chen, Huang, ICCV 2023, arXiv 2308.12058, section 3",
+        parameters=DRTuneParameters,
+        train={"head_lr": 33.0},
+    ),
+]
