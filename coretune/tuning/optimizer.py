@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from coretune.nets.scale_shift import ScaleShift
 from coretune.spec.run import TrainSpec
 
 NORMS = (
@@ -17,7 +18,9 @@ NORMS = (
     nn.GroupNorm,
     nn.RMSNorm,
     nn.modules.instancenorm._InstanceNorm,
+    ScaleShift,
 )
+"""Modules whose scales and shifts are spared weight decay where `decay_norm_and_bias` is off."""
 FUSED_ON = ("cpu", "cuda")
 """Devices with an update in one kernel. On the CPU it takes a seventh of the time of torch's default."""
 

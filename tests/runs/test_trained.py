@@ -1,4 +1,4 @@
-"""A trained model comes back with its method's own weights."""
+"""Whatever a method does to the backbone and beside it, a trained model comes back whole and is judged the same."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from support.training import catalog, context, digits_job, digits_spec
+from support.training import accuracy_evaluation, assert_same_tensors, catalog, context, digits_job, digits_spec
 
 from coretune.errors import RequestError
 from coretune.nets.weights import load_weights, save_weights
 from coretune.results.store import ResultsStore
 from coretune.runs.build import build_parts, open_job_data
-from coretune.runs.trained import load_trained, save_model
+from coretune.runs.evaluate import evaluate
+from coretune.runs.execute import Execution
+from coretune.runs.trained import load_model, load_trained, save_model
 
 torch.set_num_threads(1)
 
@@ -42,3 +44,20 @@ def test_weights_of_another_method_are_refused(tmp_path: Path) -> None:
     save_weights({key: value for key, value in state.items() if "projector" not in key}, path, metadata)
     with pytest.raises(RequestError, match=r"its weights are of another method: (.|\n)*projector"):
         load_trained(job, dataset, store, catalog(), context())
+
+
+@pytest.mark.parametrize("method", catalog().names("method"))
+@pytest.mark.parametrize("weights", ["last", "best"])
+def test_a_trained_model_is_read_back_and_judged_the_same(method: str, weights: str, tmp_path: Path) -> None:
+    store = ResultsStore(tmp_path)
+    spec = digits_spec(method, **catalog().get("method", method).train)
+    wanted = accuracy_evaluation(weights=weights)
+    job = digits_job(spec, evaluations=(wanted,), keep_weights=True)
+    list(Execution(job, store, catalog(), context()))
+    first = store.evaluation(spec.run_id, wanted.eval_id(spec.run_id))
+    assert first is not None
+    again = evaluate(job, wanted, store, catalog(), context())
+    assert again.metrics == first.metrics
+    model = load_model(job, weights, open_job_data(job, catalog()), store, catalog(), context())
+    kept, _ = load_weights(store.weights_path(spec.run_id, weights))
+    assert_same_tensors(model.state_dict(), {k: v for k, v in kept.items() if not k.startswith("method.")})

@@ -184,7 +184,7 @@ def test_it_learns_what_is_easy_to_tell_apart(name: str) -> None:
     assert training.history[-1].metrics["top1"] >= 90, name
 
 
-LEARNING_RATES: dict[str, float] = {}
+LEARNING_RATES: dict[str, float] = {"ssf": 0.02}
 """Methods that need another learning rate than 0.05 on the toy, e.g. since they train with AdamW."""
 
 

@@ -17,6 +17,14 @@ class DRTuneParameters(Frozen):
     )
 
 
+class SSFParameters(Frozen):
+    """SSF (arXiv 2210.08823)."""
+
+    init_std: float = Field(
+        0.02, ge=0, le=1, description="Standard deviation of the initial scales around 1 and shifts around 0."
+    )
+
+
 COMPONENTS: list[Component] = [
     Component(
         kind="method",
@@ -27,5 +35,15 @@ COMPONENTS: list[Component] = [
         source="Zhou, Chen, Huang, ICCV 2023, arXiv 2308.12058, section 3",
         parameters=DRTuneParameters,
         train={"head_lr": 33.0},
+    ),
+    Component(
+        kind="method",
+        name="ssf",
+        version=1,
+        target="coretune.tuning.methods.ssf:SSF",
+        summary="SSF: scales and shifts after the layers of a resting backbone, merged into it afterwards",
+        source="Lian, Zhou, Feng, Wang, NeurIPS 2022, arXiv 2210.08823",
+        parameters=SSFParameters,
+        train={"optimizer": "adamw", "lr": 1e-3, "weight_decay": 0.05, "decay_norm_and_bias": False},
     ),
 ]
