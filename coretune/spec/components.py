@@ -47,6 +47,8 @@ class Component:
         parameters: Its parameters, with default, range and meaning of each.
         space: Default search ranges, by parameter name.
         train: Values of the training recipe that this component changes, e.g. `{"weight_decay": 0.0}`.
+        refused: Why nothing can use it, and what to use instead, in one line; empty for all that can be used. A name
+            that people look for gets a better answer so than that it is unknown.
     """
 
     kind: Kind
@@ -58,6 +60,7 @@ class Component:
     parameters: type[Frozen] = NoParameters
     space: Mapping[str, Space] = field(default_factory=lambda: MappingProxyType({}))
     train: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    refused: str = ""
 
     def load(self) -> Any:
         """Imports and returns the object behind the declaration.
@@ -143,11 +146,13 @@ class Catalog:
         """Returns a component.
 
         Raises:
-            RequestError: No such name; the message has the nearest one.
+            RequestError: No such name, the message has the nearest one; or it is refused, the message says why.
         """
         known = self.components.get(kind, {})
         if name not in known:
             raise RequestError(unknown_name(kind, name, list(known)))
+        if known[name].refused:
+            raise RequestError(f"{kind} {name}: {known[name].refused}")
         return known[name]
 
     def dataset(self, name: str) -> DatasetComponent:
@@ -162,8 +167,8 @@ class Catalog:
         return component
 
     def names(self, kind: Kind) -> list[str]:
-        """Returns the sorted names of a kind."""
-        return sorted(self.components.get(kind, {}))
+        """Returns the sorted names of a kind that can be used: those that `get` returns."""
+        return sorted(name for name, component in self.components.get(kind, {}).items() if not component.refused)
 
     def ref(self, kind: Kind, name: str, params: Mapping[str, Any] | None = None) -> Ref:
         """Returns the canonical reference to a component: validated, defaults left out.

@@ -128,10 +128,24 @@ def declare(**changes: object) -> Component:
         ({"version": 0}, "needs a version"),
         ({"target": "a.b"}, "not module:object"),
         ({"kind": "dataset"}, "DatasetComponent"),
+        ({"refused": "needs what no net has"}, "what is refused has a reason of one line, and no target"),
+        ({"refused": "needs\nmuch", "target": ""}, "what is refused has a reason of one line, and no target"),
     ],
 )
 def test_faults(changes: dict[str, object], message: str) -> None:
     assert any(message in fault for fault in faults(declare(**changes)))
+
+
+def test_what_is_refused_needs_no_target() -> None:
+    assert faults(declare(refused="needs what no net has", target="")) == []
+
+
+def test_every_refusal_names_something_that_is_there() -> None:
+    catalog = load_catalog()
+    for component in SHIPPED:
+        if component.refused:
+            assert component.name not in catalog.names(component.kind)
+            assert any(name in component.refused for name in catalog.names(component.kind)), component.refused
 
 
 class _Entry:

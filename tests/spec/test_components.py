@@ -40,6 +40,21 @@ def test_a_reference_is_checked() -> None:
         catalog.get("backbone", "x")
 
 
+def test_what_is_refused_says_why_and_is_not_listed() -> None:
+    refused = Component(
+        kind="method", name="old", version=1, target="", summary="", refused="needs x; use mine instead"
+    )
+    catalog = merge([component(), refused])
+    assert catalog.names("method") == ["mine"]
+    for ask in (
+        lambda: catalog.get("method", "old"),
+        lambda: catalog.ref("method", "old"),
+        lambda: catalog.parameters("method", Ref(name="old", version=1)),
+    ):
+        with pytest.raises(RequestError, match=r"^method old: needs x; use mine instead$"):
+            ask()
+
+
 def test_another_version_is_not_what_a_reference_means() -> None:
     with pytest.raises(RequestError, match="version 1 is asked for, version 2 is here"):
         merge([component(version=2)]).parameters("method", Ref(name="mine", version=1))

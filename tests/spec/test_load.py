@@ -82,6 +82,16 @@ def test_a_list_of_labels_means_a_mapping() -> None:
     assert resolve(GOOD.replace("methods:\n  ce:\n", "x:\n").split("x:")[0] + "methods: [ce, core_tuning]\n").cells
 
 
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [("  co_tuning:", "s.yaml:11: methods.co_tuning"), ("  x: {method: co_tuning}", "s.yaml:11: methods.x.method")],
+)
+def test_co_tuning_is_refused_with_its_reason(text: str, place: str) -> None:
+    problem = problem_of(GOOD.replace("  ce:", text))
+    assert problem.startswith(f"{place}: method co_tuning: it is trained to predict source classes too")
+    assert "dr_tune" in problem and StudyError.exit_code == 2
+
+
 # --- overrides -------------------------------------------------------------------------------------------------
 
 

@@ -36,7 +36,10 @@ def _faults(component: Component) -> Iterator[str]:
         yield str(error)
     if component.version == UNVERSIONED:
         yield "needs a version, to be raised when its mathematics changes"
-    if not component.target.rpartition(":")[0] or not component.target.rpartition(":")[2]:
+    if component.refused:
+        if "\n" in component.refused or component.target:
+            yield "what is refused has a reason of one line, and no target"
+    elif not component.target.rpartition(":")[0] or not component.target.rpartition(":")[2]:
         yield f"the target {component.target!r} is not module:object"
     fields = component.parameters.model_fields
     for name in sorted(set(fields) & RESERVED.get(component.kind, frozenset())):

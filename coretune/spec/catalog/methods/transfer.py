@@ -46,4 +46,14 @@ COMPONENTS: list[Component] = [
         parameters=SSFParameters,
         train={"optimizer": "adamw", "lr": 1e-3, "weight_decay": 0.05, "decay_norm_and_bias": False},
     ),
+    Component(
+        kind="method",
+        name="co_tuning",
+        version=1,
+        target="",
+        summary="Co-Tuning: refused, since it needs the classifier of a supervised pre-training",
+        source="You, Kou, Long, Wang, NeurIPS 2020",
+        refused="it is trained to predict source classes too, by the classifier of a supervised pre-training, and a "
+        "self-supervised backbone has none; dr_tune keeps pre-trained features in play without it",
+    ),
 ]
