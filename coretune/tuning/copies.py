@@ -32,6 +32,7 @@ class EncoderCopy(nn.Module):
         # In a tuple, since an attribute would make the trained encoder a part of this module too.
         self._encoder = (encoder,)
         self._resting = resting
+        self.train()
 
     def train(self, mode: bool = True) -> Self:
         """Sets the mode, of a copy that does not rest."""

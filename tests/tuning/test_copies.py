@@ -53,6 +53,49 @@ def test_the_encoder_keeps_its_statistics_and_modes(resting: bool) -> None:
     assert copied.training is not resting
 
 
+def test_a_resting_copy_rests_from_the_start() -> None:
+    net = model()
+    copied = EncoderCopy(net.encoder, resting=True)
+    before = [buffer.clone() for buffer in copied.buffers()]
+    copied(images(), net.features)
+    assert not copied.training
+    assert all(torch.equal(a, b) for a, b in zip(copied.buffers(), before, strict=True))
+    assert EncoderCopy(net.encoder).training
+
+
+@pytest.mark.parametrize("resting", [False, True])
+@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last], ids=["nchw", "nhwc"])
+def test_a_compiled_encoder_and_its_copy_stay_apart(
+    resting: bool, half: bool, memory_format: torch.memory_format
+) -> None:
+    """Steps of training give the same features, statistics and weights as without torch.compile."""
+    found = []
+    for compiled in (False, True):
+        net = model()
+        copied = EncoderCopy(net.encoder, resting=resting).train()
+        for module in (net, copied):
+            module.to(memory_format=memory_format)
+        if compiled:
+            net.encoder.compile(backend="eager")
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+        seen = []
+        for _ in range(3):
+            inputs = images().contiguous(memory_format=memory_format)
+            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=half):
+                trained, other = net.features(inputs), copied(inputs, net.features)
+                loss = (trained - other.float() - 1).square().mean()
+            optimizer.zero_grad()
+            loss.backward()
+            assert all(parameter.grad is not None for parameter in net.encoder.parameters())
+            optimizer.step()
+            copied.follow(net.encoder, 0.5)
+            seen += [trained.detach().clone(), other]
+        found.append([*seen, *net.state_dict().values(), *copied.state_dict().values()])
+    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
+    assert not torch.equal(found[0][0], found[0][2])
+
+
 def test_a_copy_follows() -> None:
     net = model()
     copied = EncoderCopy(net.encoder)
