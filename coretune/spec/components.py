@@ -47,6 +47,8 @@ class Component:
         parameters: Its parameters, with default, range and meaning of each.
         space: Default search ranges, by parameter name.
         train: Values of the training recipe that this component changes, e.g. `{"weight_decay": 0.0}`.
+        train_space: Search ranges of recipe values that take the place of the study's, where the study searches these
+            values: a learning rate for SGD is none for AdamW.
         refused: Why nothing can use it, and what to use instead, in one line; empty for all that can be used. A name
             that people look for gets a better answer so than that it is unknown.
     """
@@ -60,6 +62,7 @@ class Component:
     parameters: type[Frozen] = NoParameters
     space: Mapping[str, Space] = field(default_factory=lambda: MappingProxyType({}))
     train: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    train_space: Mapping[str, Space] = field(default_factory=lambda: MappingProxyType({}))
     refused: str = ""
 
     def load(self) -> Any:

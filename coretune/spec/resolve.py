@@ -146,9 +146,9 @@ class _Resolver:
         fixed, spaces = self.split(at, own, component.parameters, names, also=("method", "train"))
         declared = {key: space for key, space in component.space.items() if key not in own}
         common = {
-            key: space
+            key: component.train_space.get(key, space)
             for key, space in self.train_spaces.items()
-            if key not in component.train and key not in own_train
+            if key not in own_train and (key in component.train_space or key not in component.train)
         }
         merged = {**self.train, **component.train, **method_train}
         searched = _under("method", declared | spaces) | _under("train", common | method_spaces)

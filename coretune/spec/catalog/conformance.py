@@ -46,12 +46,16 @@ def _faults(component: Component) -> Iterator[str]:
         yield f"the parameter {name} has a name that the study file uses itself"
     if component.kind == "dataset" and not isinstance(component, DatasetComponent):
         yield "must be declared as a DatasetComponent"
-    for name, space in component.space.items():
-        if name not in fields:
-            yield f"its space names {name!r}, which is no parameter{nearest(name, fields)}"
-            continue
-        for value in space.probes():
-            yield from _values(component.parameters, {name: value}, "its space: ", only=name)
+    for title, model, spaces in (
+        ("space", component.parameters, component.space),
+        ("train_space", TrainSpec, component.train_space),
+    ):
+        for name, space in spaces.items():
+            if name not in model.model_fields:
+                yield f"its {title} names {name!r}, which is no parameter{nearest(name, model.model_fields)}"
+                continue
+            for value in space.probes():
+                yield from _values(model, {name: value}, f"its {title}: ", only=name)
     yield from _values(TrainSpec, component.train, "its train: ")
     if isinstance(component, DatasetComponent):
         yield from _values(AugmentSpec, component.augment, "its augment: ")

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from coretune.spec.components import Component
 from coretune.spec.frozen import Frozen
+from coretune.spec.space import Space
 
 
 class DRTuneParameters(Frozen):
@@ -45,6 +46,7 @@ COMPONENTS: list[Component] = [
         source="Lian, Zhou, Feng, Wang, NeurIPS 2022, arXiv 2210.08823",
         parameters=SSFParameters,
         train={"optimizer": "adamw", "lr": 1e-3, "weight_decay": 0.05, "decay_norm_and_bias": False},
+        train_space={"lr": Space("log_uniform", 1e-4, 1e-1)},
     ),
     Component(
         kind="method",
