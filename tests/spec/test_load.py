@@ -96,7 +96,7 @@ def test_a_method_s_own_range_of_the_recipe_takes_the_place_of_the_study_s() -> 
     text = GOOD.replace("  ce:", "  ssf:")
     ssf = resolve(text).cells[0].method
     assert ssf.space["train.lr"].describe() == "log_uniform [0.0001, 0.1]"
-    assert (ssf.defaults["train.lr"], ssf.train["optimizer"]) == (1e-3, "adamw")
+    assert (ssf.defaults["train.lr"], ssf.train["optimizer"]) == (5e-3, "adamw")
     assert "train.lr" not in resolve(text, "train.lr=0.1").cells[0].method.space
     fixed = resolve(text, "methods.ssf.train.lr=0.02").cells[0].method
     assert "train.lr" not in fixed.space and fixed.train["lr"] == 0.02

@@ -28,17 +28,19 @@ class DRTune(Method):
     joins the queue, and the oldest rows leave it, once its loss is computed. No gradient goes through ẑ. While the
     queue fills, K is the number of rows that it has.
 
-    The mean over n + K rows leaves a batch n / (n + K) of the weight, and so the backbone that part of CE-tuning's
-    gradient: the authors' learning rate of the classifier is 33 times that of the backbone (0.33 and 0.01, at n = 64
-    and K = 2048), and so is it here (`head_lr`).
+    The mean over n + K rows leaves a batch n / (n + K) of the weight, and the backbone that part of CE-tuning's
+    gradient: 1/33 at n = 64 and K = 2048. The authors' learning rates are 0.33 for the classifier and 0.01 for the
+    backbone, which hardly moves then. The default here is 0.33 for both, so that the backbone's step is that of
+    CE-tuning at 0.01; `train: {lr: 0.01, head_lr: 33}` is the authors'.
 
     The rotation follows from the queue after every `rotation_every`-th optimiser step, counted over the whole
     training, and is used until the next; at first it is the identity.
 
     The released code (weeknan/DR-Tune) differs: before the first step it fills the queue by a pass over the images,
     with pre-trained features in place of the fine-tuned ones too; it rotates in every tenth iteration of an epoch
-    only, and leaves out the rotation in the nine others; its classifier starts from N(0, 0.01²); a class or a
-    direction that the queue does not have is left to chance (NaN of an empty mean, the basis of a null space).
+    only, and leaves out the rotation in the nine others; where the rows leave the rotation open, it takes what the
+    decomposition happens to return; all features of a class with a single row are moved by one and the same number
+    (a dimension is lost there); its classifier starts from N(0, 0.01²).
 
     Args:
         params: Size of the queue, steps between rotations.

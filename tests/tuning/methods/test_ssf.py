@@ -39,10 +39,11 @@ def test_the_loss_is_cross_entropy() -> None:
     method = SSF(SSFParameters(), features=4, classes=3)
     features, labels = torch.randn(5, 4, requires_grad=True), torch.tensor([0, 2, 1, 1, 0])
     loss = method.loss(Step(features, labels, (), None, torch.Generator(), epoch=0, progress=0.0))
-    expected = sum(
-        torch.logsumexp(row, 0) - row[label] for row, label in zip(method.classifier(features), labels, strict=True)
-    )
-    assert loss.total.item() == pytest.approx(float(expected) / 5, abs=1e-6)
+    logits = method.classifier(features).detach()
+    expected = sum((torch.logsumexp(row, 0) - row[label]).item() for row, label in zip(logits, labels, strict=True))
+    assert loss.total.item() == pytest.approx(expected / 5, abs=1e-6)
+    loss.total.backward()
+    assert features.grad is not None and bool(features.grad.any())
 
 
 def test_only_the_classifier_s_weight_decays() -> None:

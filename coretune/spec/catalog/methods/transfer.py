@@ -35,7 +35,8 @@ COMPONENTS: list[Component] = [
         summary="DR-Tune: cross-entropy also on a queue of calibrated features of the pre-trained encoder",
         source="Zhou, Chen, Huang, ICCV 2023, arXiv 2308.12058, section 3",
         parameters=DRTuneParameters,
-        train={"head_lr": 33.0},
+        train={"lr": 0.33},
+        train_space={"lr": Space("log_uniform", 0.01, 1.0)},
     ),
     Component(
         kind="method",
@@ -45,7 +46,7 @@ COMPONENTS: list[Component] = [
         summary="SSF: scales and shifts after the layers of a resting backbone, merged into it afterwards",
         source="Lian, Zhou, Feng, Wang, NeurIPS 2022, arXiv 2210.08823",
         parameters=SSFParameters,
-        train={"optimizer": "adamw", "lr": 1e-3, "weight_decay": 0.05, "decay_norm_and_bias": False},
+        train={"optimizer": "adamw", "lr": 5e-3, "weight_decay": 0.05, "decay_norm_and_bias": False},
         train_space={"lr": Space("log_uniform", 1e-4, 1e-1)},
     ),
     Component(
