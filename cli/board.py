@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -49,9 +49,9 @@ def board_columns(leaderboard: Leaderboard, axes: dict[str, Axis | None], width:
     backbones = {row.backbone for row in leaderboard.rows}
     columns: list[Column[Row] | None] = [
         Column("#", lambda row: "" if row.rank is None else str(row.rank), 0, "right"),
-        Column("data set", lambda row: row.dataset, least=6) if len(axes) > 1 else None,
-        Column("method", lambda row: Text(row.method, style="bold" if row.rank == 1 else ""), least=6),
-        Column("backbone", lambda row: row.backbone, DECORATION if len(backbones) == 1 else 0, least=6),
+        Column("data set", lambda row: row.dataset, least=16) if len(axes) > 1 else None,
+        Column("method", lambda row: Text(row.method, style="bold" if row.rank == 1 else ""), least=14),
+        Column("backbone", lambda row: row.backbone, DECORATION if len(backbones) == 1 else 0, least=10),
         Column("n", lambda row: str(row.n), 1, "right"),
         Column("mean ± s.e.", lambda row: spread(row, digits), 0, "right"),
         Column("95 % interval", lambda row: interval_bar(row, axes.get(row.dataset), length), 6, fixed=length),
@@ -162,9 +162,14 @@ def _objective(leaderboard: Leaderboard) -> str:
 
 
 def _by_rank(rows: Sequence[Row]) -> list[Row]:
-    """Returns the rows with the best first within each data set; those without a score last."""
-    order = _datasets(rows)
-    return sorted(rows, key=lambda row: (order.index(row.dataset), row.rank is None, row.rank or 0))
+    """Returns the rows with the best first within data set and backbone; those without a score last."""
+    order = list(dict.fromkeys((row.dataset, row.backbone) for row in sorted(rows, key=_place(rows))))
+    return sorted(rows, key=lambda row: (order.index((row.dataset, row.backbone)), row.rank is None, row.rank or 0))
+
+
+def _place(rows: Sequence[Row]) -> Callable[[Row], int]:
+    datasets = _datasets(rows)
+    return lambda row: datasets.index(row.dataset)
 
 
 def _datasets(rows: Sequence[Row]) -> list[str]:

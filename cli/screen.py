@@ -195,7 +195,7 @@ def cell_columns(state: StudyState, width: int) -> list[Column[CellState]]:
     return [
         *kept,
         Column("state", lambda cell: state_text(cell.state), fixed=9),
-        Column("", lambda cell: bar(cell.trials.done, cell.trials.total, 12), 9, fixed=12),
+        Column("", lambda cell: bar(cell.trials.settled, cell.trials.total, 12), 9, fixed=12),
         Column("trials", lambda cell: f"{cell.trials.done}/{cell.trials.total}", justify="right"),
         Column("running", lambda cell: count(cell.trials.running + cell.finals.running), 7, "right"),
         Column("pruned", lambda cell: count(cell.trials.pruned), 8, "right"),

@@ -112,6 +112,7 @@ def cell_view(cell: CellFile, width: int) -> RenderableType:
     parts: list[RenderableType] = [Text(cell.key, style="bold"), fitted(columns, cell.trials, width)]
     if cell.choice is not None:
         parts.append(Text.assemble(("chosen  ", "dim"), f"trial {cell.choice.trial}, {cell.choice.rule}"))
+        parts.append(Text.assemble(("        ", "dim"), _params(cell.choice.params)))
     if cell.finals:
         parts.append(Text.assemble(("finals  ", "dim"), " ".join(final.run_id for final in cell.finals)))
     return Group(*parts, Text(""))

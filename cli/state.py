@@ -25,6 +25,11 @@ class Counts:
     failed: int = 0
     recorded_before: int = 0
 
+    @property
+    def settled(self) -> int:
+        """How many have come to an end, whichever."""
+        return self.done + self.pruned + self.failed
+
 
 @dataclass(frozen=True)
 class CellState:

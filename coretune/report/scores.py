@@ -79,6 +79,8 @@ class Scores:
         Args:
             trials: How many trials its search has, if known.
         """
+        if self.cell.failure is not None:
+            return f"failed: {self.cell.failure}"
         if self.cell.choice is None:
             return _search_status(Counter(trial.state for trial in self.cell.trials), trials)
         text = f"{len(self.scored)} of {self.expected} final runs"

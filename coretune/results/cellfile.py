@@ -54,5 +54,6 @@ class CellFile(Frozen):
     space: dict[str, dict[str, Any]] = Field({}, description="Search spaces by path, as a study file writes them.")
     trials: tuple[TrialEntry, ...] = ()
     choice: Choice | None = None
+    failure: str | None = Field(None, description="Why the cell cannot be finished, e.g. its pre-training failed.")
     finals: tuple[FinalEntry, ...] = ()
     evaluation: dict[str, Any] = Field({}, description="The EvalSpec of the final runs.")

@@ -74,11 +74,11 @@ def set_aside(path: Path, mark: str = CORRUPT) -> Path:
 def explain(error: OSError, path: Path) -> str:
     """Returns one line that says what went wrong with a path and what would help."""
     remedies = {
-        errno.ENOSPC: "the disk is full: free space, or choose another place with --out",
-        errno.EDQUOT: "the disk quota is used up: free space, or choose another place with --out",
-        errno.EROFS: "the file system is read-only: choose another place with --out",
-        errno.EACCES: "no permission: choose another place with --out",
-        errno.EPERM: "no permission: choose another place with --out",
+        errno.ENOSPC: "the disk is full: free space, or choose another place (--out, --output)",
+        errno.EDQUOT: "the disk quota is used up: free space, or choose another place (--out, --output)",
+        errno.EROFS: "the file system is read-only: choose another place (--out, --output)",
+        errno.EACCES: "no permission: choose another place (--out, --output)",
+        errno.EPERM: "no permission: choose another place (--out, --output)",
         errno.ENOTDIR: "a part of the path is a file, not a folder",
     }
     return f"{path}: {remedies.get(error.errno or 0, error.strerror or str(error))}"

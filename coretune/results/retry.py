@@ -30,7 +30,12 @@ def should_train(record: Record | None, *, retry_failed: bool) -> bool:
 
 
 def deletable_weights(
-    keep: Keep, cells: Iterable[CellFile], records: Mapping[str, Record], *, asked: Collection[str] = ()
+    keep: Keep,
+    cells: Iterable[CellFile],
+    records: Mapping[str, Record],
+    *,
+    asked: Collection[str] = (),
+    evaluated: Collection[str] = (),
 ) -> frozenset[str]:
     """Returns the ids of the runs whose weights may be deleted.
 
@@ -43,11 +48,12 @@ def deletable_weights(
         cells: All cells of the results directory.
         records: All its records, by run id.
         asked: Keys of the cells that the study asks for, begun or not.
+        evaluated: Runs with an evaluation: final runs, perhaps of a configuration that was chosen earlier.
     """
     if keep == "all":
         return frozenset()
     known = list(cells)
-    finals = {final.run_id for cell in known for final in cell.finals}
+    finals = {final.run_id for cell in known for final in cell.finals}.union(evaluated)
     pretrainings = {run_id for run_id, record in records.items() if record.spec.get("task") == "pretraining"}
     begun = {cell.key for cell in known}
     unfinished = not begun.issuperset(asked) or not known or not all(is_finished(cell, records) for cell in known)

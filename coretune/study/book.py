@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from coretune.runs.execute import Life
 
 LOST_LIMIT = 3
+SAID = 300
+"""Characters of a failure's message that an event repeats; the record has all of it."""
 
 
 class CellBook:
@@ -262,7 +264,7 @@ class CellBook:
         if record.status == "completed" and any(consumer.role == "prepare" for consumer in run.consumers):
             self._events.add("info", f"{run.label}: done in {record.timings.get('total_s', 0.0):.0f} s")
         if record.status == "failed" and record.cause is not None:
-            self._events.add("error", f"{run.label}: {record.cause.kind}: {record.cause.message.splitlines()[0]}")
+            self._events.add("error", f"{run.label}: {record.cause.kind}: {record.cause.message[:SAID]}")
         for note in record.notes:
             if CORRUPT in note:
                 self._events.add("warning", f"{run.label}: {note}")

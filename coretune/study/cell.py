@@ -191,6 +191,7 @@ class StudyCell:
             space={path: space.to_dict() for path, space in cell.method.space.items()},
             trials=(*(self._entry(trial) for trial in self.trials), *self._beyond),
             choice=self.choice,
+            failure=self.failure,
             finals=tuple(FinalEntry(index=f.index, seed=f.spec.seed, run_id=f.spec.run_id) for f in self.finals),
             evaluation=self.evaluation().model_dump(mode="json", exclude_defaults=True),
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -17,6 +18,23 @@ from coretune.study.journal import is_journal
 
 STUDY = "study.yaml"
 _ODD_BREAKS = frozenset("\r\x85\u2028\u2029")
+
+
+MARKS = (STUDY, "manifest.json", "state.json", "driver.lock", "log.txt", "runs", "cells")
+"""What a results directory has at least one of, unless it is empty."""
+
+
+def refuse_foreign(root: Path) -> None:
+    """Refuses a place that is no results directory and not empty, before anything is written there.
+
+    Raises:
+        RequestError: It is a file, or a folder of something else.
+    """
+    if root.is_dir():
+        if any(root.iterdir()) and not any((root / mark).exists() for mark in MARKS):
+            raise RequestError(f"{root} is not empty and holds no results of coretune; choose another directory")
+    elif root.exists():
+        raise RequestError(f"{root} is a file, not a directory; choose another place")
 
 
 def claim_directory(store: ResultsStore, loaded: LoadedStudy) -> None:

@@ -26,7 +26,7 @@ from coretune.spec.study import SearchOptions, Study
 from coretune.study.book import CellBook
 from coretune.study.chatter import chatter_to
 from coretune.study.data import check_data
-from coretune.study.directory import claim_directory
+from coretune.study.directory import claim_directory, refuse_foreign
 from coretune.study.events import EventLog
 from coretune.study.interrupt import interruptible
 from coretune.study.progress import Progress
@@ -88,6 +88,7 @@ def run_study(
     address = check_address(address)
     resolved = resolve(loaded, only)
     root = out if out is not None else Path("results") / loaded.study.name
+    refuse_foreign(root)
     store = ResultsStore(root, repair=True)
     with DirectoryLock(root) as lock, chatter_to(root / "log.txt", "optuna"):
         claim_directory(store, loaded)
@@ -124,6 +125,7 @@ def _run(
         writer.write_state()
         try:
             if not book.finished:
+                events.add("info", "starting Ray" if address is None else f"attaching to Ray at {address}")
                 import_ray(local=address is None)
                 with (
                     chatter_to(store.root / "log.txt", "ray"),
@@ -131,7 +133,8 @@ def _run(
                     writer,
                     cluster(resources, address=address) as found,
                 ):
-                    events.add("info", f"{found.slots} slots on {found.cpus:g} CPUs and {found.gpus:g} GPUs")
+                    slots_text = "1 slot" if found.slots == 1 else f"{found.slots} slots"
+                    events.add("info", f"{slots_text} on {found.cpus:g} CPUs and {found.gpus:g} GPUs")
                     _tune(study, store, book, progress, found)
             if (broken := writer.failure or book.broken) is not None:
                 raise broken
@@ -206,7 +209,8 @@ def _tidy(loaded: LoadedStudy, store: ResultsStore) -> None:
         if record.settled:
             store.drop_state(run_id)
     asked = [cell.key for cell in loaded.cells]
-    for run_id in deletable_weights(loaded.study.keep, store.cells(), records, asked=asked):
+    evaluated = [run_id for run_id in records if any(store.evaluations(run_id))]
+    for run_id in deletable_weights(loaded.study.keep, store.cells(), records, asked=asked, evaluated=evaluated):
         store.drop_weights(run_id)
 
 

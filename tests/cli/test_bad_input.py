@@ -226,7 +226,7 @@ def test_a_directory_that_another_process_writes(cli: Any, results: Path) -> Non
 def test_a_file_in_the_directorys_place(cli: Any) -> None:
     write_study(Path(), STUDY)
     Path("taken").write_text("mine")
-    refused(cli("study", "run", "tiny.yaml", "--out", "taken"), 3, "taken")
+    refused(cli("study", "run", "tiny.yaml", "--out", "taken"), 2, "taken is a file")
     refused(cli("study", "run", "tiny.yaml", "--out", "taken/below"), 3, "taken")
     assert Path("taken").read_text() == "mine"
 
@@ -275,7 +275,7 @@ def test_a_full_disk(cli: Any, mount: Mount, tmp_path: Path) -> None:
     results = finish(tmp_path)
     filler = fill(results.parent)
     before = contents(results)
-    refused(cli("study", "run", "tiny.yaml"), 3, "the disk is full: free space, or choose another place with --out")
+    refused(cli("study", "run", "tiny.yaml"), 3, "the disk is full: free space, or choose another place (--out, --output)")
     assert contents(results) == before
     assert cli("leaderboard", "show", str(results)).code == 0
     filler.unlink()

@@ -285,3 +285,11 @@ def test_any_state_of_a_study_has_a_sound_leaderboard(make_builder, table) -> No
             assert one.ci_low is not None and one.ci_high is not None and one.mean is not None
             assert one.ci_low <= one.mean <= one.ci_high
     assert leaderboard.complete == all(not isinstance(score, str) for scores in table for score in scores)
+
+
+def test_a_cell_that_failed_before_its_search_says_why(builder) -> None:
+    builder.study()
+    builder.cell("digits", "ce", CE)
+    cell = builder.cell("digits", "core_tuning", None)
+    builder.store.put_cell(cell.replace(failure="its pre-training abc failed"))
+    assert row(build(builder.store), "digits", "core_tuning").status == "failed: its pre-training abc failed"

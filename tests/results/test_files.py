@@ -50,7 +50,7 @@ def test_a_full_disk_is_said_in_one_line_and_leaves_the_old_content(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(StorageError, match=r"file: the disk is full: free space, or choose another place with --out$"):
+    with pytest.raises(StorageError, match=r"file: the disk is full: free space, or choose another place \(--out, --output\)$"):
         put_atomic(path, b"new")
     assert path.read_bytes() == b"old"
     assert len(list(tmp_path.iterdir())) == 1
@@ -69,7 +69,7 @@ def test_a_read_only_file_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(Path, "open", refuse)
     for write in (lambda: put_atomic(tmp_path / "a", b""), lambda: append_line(tmp_path / "a", "")):
-        with pytest.raises(StorageError, match="read-only: choose another place with --out"):
+        with pytest.raises(StorageError, match="read-only: choose another place"):
             write()
 
 

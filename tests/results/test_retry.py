@@ -80,6 +80,11 @@ def test_while_something_is_unfinished_pretrainings_and_finals_stay(cells: list[
         assert "t" in deletable
 
 
+def test_the_final_runs_of_an_earlier_choice_are_kept_with_finals() -> None:
+    assert deletable_weights("finals", [cell()], RECORDS, evaluated=["t"]) == set()
+    assert deletable_weights("none", [cell()], RECORDS, evaluated=["t"]) == {"t", "f0", "f1", "p"}
+
+
 def test_a_cell_that_is_not_begun_may_still_need_its_pretraining() -> None:
     key = cell().key
     assert deletable_weights("none", [cell()], RECORDS, asked=[key]) == {"t", "f0", "f1", "p"}

@@ -14,7 +14,7 @@ from coretune.errors import RequestError
 from coretune.results.store import ResultsStore
 from coretune.spec.load import LoadedStudy, load_study, resolve_study
 from coretune.spec.yamlfile import parse_yaml, resolve_scalar
-from coretune.study.directory import _Dumper, claim_directory, resolved_yaml
+from coretune.study.directory import _Dumper, claim_directory, refuse_foreign, resolved_yaml
 
 MEANINGFUL = [
     "1e-4",
@@ -181,3 +181,23 @@ def test_whole_files_stay(root: Path) -> None:
 
 def test_a_study_of_the_book_can_be_claimed(root: Path) -> None:
     assert claim(root, resolved().loaded) == []
+
+
+def test_a_place_of_something_else_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    images = tmp_path / "images"
+    (images / "cat").mkdir(parents=True)
+    with pytest.raises(RequestError, match="is not empty and holds no results of coretune"):
+        refuse_foreign(images)
+    assert [path.name for path in images.iterdir()] == ["cat"]
+    file = tmp_path / "file"
+    file.touch()
+    with pytest.raises(RequestError, match="is a file, not a directory"):
+        refuse_foreign(file)
+
+
+@pytest.mark.parametrize("mark", ["study.yaml", "runs", "driver.lock"])
+def test_a_new_an_empty_and_a_results_directory_are_taken(tmp_path: Path, mark: str) -> None:
+    refuse_foreign(tmp_path / "new")
+    refuse_foreign(tmp_path)
+    (tmp_path / mark).touch()
+    refuse_foreign(tmp_path)
