@@ -32,13 +32,15 @@ def plan(
     """Say what a study would do: cells, trials, runs, what is recorded already. Trains nothing."""
     from coretune.results.store import ResultsStore
     from coretune.study.plan import make_plan
+    from coretune_cli.reading import data_notes
     from coretune_cli.running import open_study
 
     loaded, folder = open_study(study, sets or [])
     cells = chosen_cells(loaded.cells, parse_only(only))
     store = ResultsStore(out or folder or RESULTS / loaded.study.name)
     chosen = replace(loaded, cells=cells)
-    made = make_plan(chosen, store)
+    with data_notes():
+        made = make_plan(chosen, store)
     value = made.to_dict()
     if cost:
         from coretune.study.cost import study_cost

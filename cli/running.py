@@ -129,17 +129,19 @@ def execute(request: Request, *, as_json: bool) -> int:
     note(f"study {request.loaded.study.name}: {cells}, results in {request.out}", style="dim")
     from coretune.study.engine import run_study
     from coretune_cli.live import observe
+    from coretune_cli.reading import data_notes
 
-    outcome = run_study(
-        request.loaded,
-        out=request.out,
-        slots=request.slots,
-        time_limit_s=request.time_limit_s,
-        only=request.only,
-        retry_failed=request.retry_failed,
-        address=request.address,
-        observe=observe,
-    )
+    with data_notes():
+        outcome = run_study(
+            request.loaded,
+            out=request.out,
+            slots=request.slots,
+            time_limit_s=request.time_limit_s,
+            only=request.only,
+            retry_failed=request.retry_failed,
+            address=request.address,
+            observe=observe,
+        )
     report(outcome, as_json=as_json)
     return exit_code(outcome)
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import logging
 import os
+import threading
 import time
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from pathlib import Path
 
 from coretune.data.roots import cache_root
@@ -20,6 +22,15 @@ from coretune.spec.frozen import digest
 SETTLED_NS = 2_000_000_000
 """A file younger than this may change again without a new time stamp: its hash is not kept."""
 
+CHUNK = 1 << 18
+"""Bytes that are read between two looks at whether the hash is still wanted."""
+
+MANY_FILES, MANY_BYTES = 1_000, 10**9
+"""Reading more than this takes long enough to be said: the log gets a line."""
+
+_log = logging.getLogger("coretune.data")
+_log.addHandler(logging.NullHandler())
+
 Stamp = tuple[int, int, str]
 """Size in bytes, time of the last change in nanoseconds, SHA-256 of the content."""
 
@@ -27,7 +38,8 @@ Stamp = tuple[int, int, str]
 def fingerprint(source: Source, cache: Path | None = None) -> str:
     """Returns the SHA-256 (64 hexadecimal digits) over the sorted (relative name, content hash) of a source's files.
 
-    Content hashes are remembered by (path, size, time of change), so that the second call reads no content.
+    Content hashes are remembered by (path, size, time of change), so that the second call reads no content; those
+    that are known when the call is interrupted, too. Before much is read, a line in the log `coretune.data` says so.
 
     Args:
         source: The data.
@@ -39,46 +51,77 @@ def fingerprint(source: Source, cache: Path | None = None) -> str:
     files = source.files()
     memory = _memory_path(files, cache or cache_root())
     known = _read_memory(memory)
-    stamps = _stamps([path for _, path in files], known)
     now = time.time_ns()
-    fresh = {path: stamp for path, stamp in stamps.items() if now - stamp[1] > SETTLED_NS}
-    if fresh != known:
-        # The memory only saves time: on a read-only disk the next call hashes again.
-        with contextlib.suppress(StorageError):
-            put_atomic(memory, json.dumps(fresh, separators=(",", ":")).encode())
+    stamps, unread = _looked_up([path for _, path in files], known)
+    try:
+        _read(unread, stamps)
+    finally:
+        fresh = {path: stamp for path, stamp in stamps.items() if now - stamp[1] > SETTLED_NS}
+        if fresh != known:
+            # The memory only saves time: on a read-only disk the next call hashes again.
+            with contextlib.suppress(StorageError):
+                put_atomic(memory, json.dumps(fresh, separators=(",", ":")).encode())
     total = hashlib.sha256()
     for name, path in sorted(files):
         total.update(os.fsencode(name) + b"\0" + stamps[str(path)][2].encode() + b"\n")
     return total.hexdigest()
 
 
-def hash_file(path: Path) -> str:
+def hash_file(path: Path, stop: threading.Event | None = None) -> str:
     """Returns the SHA-256 of a file's content, 64 hexadecimal digits.
+
+    Args:
+        path: The file.
+        stop: Ends the reading between two chunks once it is set.
 
     Raises:
         UnfitError: It cannot be read.
+        CancelledError: `stop` was set.
     """
+    found = hashlib.sha256()
+    chunk = memoryview(bytearray(CHUNK))
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        with path.open("rb", buffering=0) as file:
+            while size := file.readinto(chunk):
+                if stop is not None and stop.is_set():
+                    raise CancelledError
+                found.update(chunk[:size])
     except OSError as error:
         raise _unreadable(path, error) from error
+    return found.hexdigest()
 
 
-def _stamps(paths: list[Path], known: Mapping[str, Stamp]) -> dict[str, Stamp]:
-    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
-        pending = {}
-        stamps: dict[str, Stamp] = {}
-        for path in paths:
-            size, changed = _size_and_time(path)
-            old = known.get(str(path))
-            if old is not None and old[:2] == (size, changed):
-                stamps[str(path)] = old
-            else:
-                pending[str(path)] = (size, changed, pool.submit(hash_file, path))
-        for name, (size, changed, hashed) in pending.items():
-            stamps[name] = (size, changed, hashed.result())
-    return stamps
+def _looked_up(paths: list[Path], known: Mapping[str, Stamp]) -> tuple[dict[str, Stamp], dict[Path, tuple[int, int]]]:
+    """Returns the stamps of the files that have not changed, and size and time of those that have to be read."""
+    stamps: dict[str, Stamp] = {}
+    unread: dict[Path, tuple[int, int]] = {}
+    for path in paths:
+        size, changed = _size_and_time(path)
+        old = known.get(str(path))
+        if old is not None and old[:2] == (size, changed):
+            stamps[str(path)] = old
+        else:
+            unread[path] = (size, changed)
+    return stamps, unread
+
+
+def _read(unread: Mapping[Path, tuple[int, int]], stamps: dict[str, Stamp]) -> None:
+    """Adds the stamps of files by hashing them with a few threads, which an interruption stops as well."""
+    amount = sum(size for size, _ in unread.values())
+    if len(unread) > MANY_FILES or amount > MANY_BYTES:
+        folder = os.path.commonpath([path.parent for path in unread])
+        _log.info(
+            "reading %s files (%.1f GB) below %s, to know them by content", f"{len(unread):,}", amount / 1e9, folder
+        )
+    stop = threading.Event()
+    pool = ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1))
+    try:
+        hashes = pool.map(lambda path: hash_file(path, stop), unread)
+        for (path, (size, changed)), found in zip(unread.items(), hashes, strict=True):
+            stamps[str(path)] = (size, changed, found)
+    finally:
+        stop.set()
+        pool.shutdown(cancel_futures=True)
 
 
 def _size_and_time(path: Path) -> tuple[int, int]:

@@ -1,14 +1,19 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
+import signal
+import threading
+import time
+from concurrent.futures import CancelledError
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from coretune.data import fingerprint as module
-from coretune.data.fingerprint import fingerprint
+from coretune.data.fingerprint import fingerprint, hash_file
 from coretune.data.sources.folder import Folder
 from coretune.errors import UnfitError
 from coretune.spec.catalog.datasets import FolderParameters
@@ -30,7 +35,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The files whose contents were read."""
     seen: list[Path] = []
     original = module.hash_file
-    monkeypatch.setattr(module, "hash_file", lambda path: (seen.append(path), original(path))[1])
+    monkeypatch.setattr(module, "hash_file", lambda path, *stop: (seen.append(path), original(path, *stop))[1])
     return seen
 
 
@@ -125,3 +130,73 @@ def test_names_that_are_not_unicode(photos: Path) -> None:
     assert len(source.names) == 9
     assert np.bincount(source.labels).tolist() == [5, 4]
     assert len(fingerprint(source)) == 64
+
+
+def make_sparse(root: Path, size: int) -> Path:
+    """Makes two classes of two files each that read as `size` zeros and take no room on the disk."""
+    for name in ("cat/0.png", "cat/1.png", "dog/0.png", "dog/1.png"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+        os.truncate(root / name, size)
+    return root
+
+
+def test_an_interruption_ends_the_reading_of_large_files(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    source = opened(make_sparse(tmp_path / "large", 64 * 10**9))
+    began: list[float] = []
+
+    def interrupt() -> None:
+        time.sleep(0.5)
+        began.append(time.monotonic())
+        os.kill(os.getpid(), signal.SIGINT)
+
+    caplog.set_level(logging.INFO, "coretune.data")
+    driver = threading.Thread(target=interrupt)
+    driver.start()
+    with pytest.raises(KeyboardInterrupt):
+        fingerprint(source)
+    assert time.monotonic() - began[0] < 5  # hashing one of them takes a minute
+    driver.join()
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("ThreadPoolExecutor")]
+    assert caplog.messages == [f"reading 4 files (256.0 GB) below {tmp_path / 'large'}, to know them by content"]
+
+
+def test_what_was_read_before_an_interruption_is_remembered(
+    photos: Path, cache: Path, reads: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    age(photos)
+    counted = module.hash_file
+
+    def interrupted(path: Path, *stop: threading.Event) -> str:
+        if path.name == "3.png" and path.parent.name == "dog":
+            raise KeyboardInterrupt
+        return counted(path, *stop)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(module, "hash_file", interrupted)
+        fingerprint(opened(photos), cache)
+    assert len(reads) == 7
+    fingerprint(opened(photos), cache)
+    assert len(reads) == 8
+
+
+def test_few_and_small_files_are_read_without_a_word(photos: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "coretune.data")
+    fingerprint(opened(photos))
+    assert not caplog.messages
+
+
+def test_many_files_are_said(photos: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MANY_FILES", 7)
+    caplog.set_level(logging.INFO, "coretune.data")
+    fingerprint(opened(photos))
+    assert caplog.messages == [f"reading 8 files (0.0 GB) below {photos}, to know them by content"]
+
+
+def test_a_hash_that_nobody_wants_any_more_ends(photos: Path) -> None:
+    stop = threading.Event()
+    image = photos / "cat" / "0.png"
+    assert hash_file(image, stop) == hashlib.sha256(image.read_bytes()).hexdigest()
+    stop.set()
+    with pytest.raises(CancelledError):
+        hash_file(image, stop)
