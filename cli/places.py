@@ -16,7 +16,8 @@ from coretune.errors import RequestError, StorageError
 from coretune_cli.state import StudyState, parse_state
 
 RESULTS = Path("results")
-MARKS = ("state.json", "study.yaml", "runs")
+MARKS = ("study.yaml", "state.json", "cells")
+RUNS = "runs"
 _RUN_ID = re.compile(r"[0-9a-f]{4,64}")
 
 
@@ -30,33 +31,32 @@ class RunPlace:
     @property
     def folder(self) -> Path:
         """The run's folder."""
-        return self.results / "runs" / self.run_id
+        return self.results / RUNS / self.run_id
 
 
 def is_results(folder: Path) -> bool:
-    """Returns whether a folder looks like the results of a study."""
+    """Returns whether a folder looks like the results of a study; one with runs alone is `coretune.tune`'s."""
     return folder.is_dir() and any((folder / mark).exists() for mark in MARKS)
 
 
 def all_results(base: Path = RESULTS) -> list[Path]:
-    """Returns the results directories below a folder, newest first."""
-    try:
-        found = [folder for folder in base.iterdir() if is_results(folder)] if base.is_dir() else []
-    except OSError as error:
-        raise StorageError(f"{base}: cannot be listed: {error.strerror}") from error
-    return sorted(found, key=lambda folder: (-_changed(folder), folder.name))
+    """Returns the results directories of studies below a folder, newest first."""
+    return [folder for folder in _folders(base) if is_results(folder)]
 
 
 def newest_results(base: Path = RESULTS) -> Path:
-    """Returns the results directory that was written last.
+    """Returns the results directory of a study that was written last.
 
     Raises:
         RequestError: There is none.
     """
     found = all_results(base)
     if not found:
+        others = [folder for folder in _folders(base) if _holds_runs(folder)]
+        what = f" ({others[0]} holds single runs, no study)" if others else ""
         raise RequestError(
-            f"no results below ./{base}: give a results directory, or make one with `coretune study run quickstart`"
+            f"no results below ./{base}{what}: give a results directory, or make one with "
+            "`coretune study run quickstart`"
         )
     return found[0]
 
@@ -72,11 +72,18 @@ def find_results(words: str | None) -> tuple[Path, bool]:
     """
     if words is None:
         return newest_results(), True
-    for folder in (Path(words), RESULTS / words):
+    places = (Path(words), RESULTS / words)
+    for folder in places:
         if is_results(folder):
             return folder, False
+    for folder in places:
+        if _holds_runs(folder):
+            raise RequestError(
+                f"{folder} holds single runs, no study (no {' or '.join(MARKS[:2])} in it); see one with: "
+                f"coretune study show {_newest_run(folder)} --out {folder}"
+            )
     if Path(words).is_dir():
-        raise RequestError(f"{words} holds no results of a study (no state.json, study.yaml or runs/ in it)")
+        raise RequestError(f"{words} holds no results of a study (no {' or '.join(MARKS[:2])} in it)")
     known = [folder.name for folder in all_results()]
     near = get_close_matches(Path(words).name, known, n=1, cutoff=0.5)
     hint = f"did you mean {RESULTS / near[0]}?" if near else f"below ./{RESULTS}: {', '.join(known) or 'nothing'}"
@@ -88,18 +95,18 @@ def find_run(words: str, results: Path | None = None) -> RunPlace:
 
     Args:
         words: What was given.
-        results: Where to look; default: every directory below ./results, newest first.
+        results: Where to look; default: every directory with runs below ./results, newest first.
 
     Raises:
         RequestError: No such run, or more than one.
     """
     path = Path(words)
-    if path.is_dir() and path.absolute().parent.name == "runs":
+    if path.is_dir() and path.absolute().parent.name == RUNS:
         return RunPlace(path.absolute().parent.parent, path.absolute().name)
     if not _RUN_ID.fullmatch(words):
         raise RequestError(f"{words!r} is neither a results directory nor a run id (at least 4 hexadecimal digits)")
-    places = [results] if results is not None else all_results()
-    found = [RunPlace(place, folder.name) for place in places for folder in sorted((place / "runs").glob(f"{words}*"))]
+    places = [results] if results is not None else [folder for folder in _folders(RESULTS) if _holds_runs(folder)]
+    found = [RunPlace(place, folder.name) for place in places for folder in sorted((place / RUNS).glob(f"{words}*"))]
     found = [place for place in found if place.folder.is_dir() and _RUN_ID.fullmatch(place.run_id)]
     ids = sorted({place.run_id for place in found})
     if not found:
@@ -143,6 +150,25 @@ def read_state(folder: Path) -> StudyState:
         StorageError: It cannot be read.
     """
     return parse_state(read_state_json(folder))
+
+
+def _folders(base: Path) -> list[Path]:
+    """Returns the folders in a folder, newest first; none if it is not there."""
+    try:
+        found = [folder for folder in base.iterdir() if folder.is_dir()] if base.is_dir() else []
+    except OSError as error:
+        raise StorageError(f"{base}: cannot be listed: {error.strerror}") from error
+    return sorted(found, key=lambda folder: (-_changed(folder), folder.name))
+
+
+def _holds_runs(folder: Path) -> bool:
+    return (folder / RUNS).is_dir()
+
+
+def _newest_run(folder: Path) -> str:
+    """Returns the id of the run in a folder that was written last, or the word that stands for one."""
+    ids = [run.name for run in sorted((folder / RUNS).iterdir(), key=_changed) if _RUN_ID.fullmatch(run.name)]
+    return ids[-1] if ids else "RUN_ID"
 
 
 def _changed(folder: Path) -> float:

@@ -17,7 +17,7 @@ from coretune_cli.formats import duration, moment_text, score
 from coretune_cli.logs import tail
 from coretune_cli.output import console, note, show_json
 from coretune_cli.output import show as print_view
-from coretune_cli.places import RunPlace, find_results, find_run
+from coretune_cli.places import RESULTS, RUNS, RunPlace, find_results, find_run
 from coretune_cli.screen import state_text
 
 if TYPE_CHECKING:
@@ -58,7 +58,8 @@ def _results(what: str | None, out: Path | None) -> Path | None:
     try:
         return find_results(what)[0]
     except RequestError:
-        if Path(what).is_dir() and Path(what).absolute().parent.name != "runs":
+        a_run = Path(what).absolute().parent.name == RUNS
+        if not a_run and any(place.is_dir() for place in (Path(what), RESULTS / what)):
             raise
         return None
 

@@ -12,6 +12,7 @@ import torch
 from coretune.data.fingerprint import fingerprint, hash_file
 from coretune.data.source import open_source
 from coretune.errors import RequestError, RunError
+from coretune.results.lock import DirectoryLock
 from coretune.results.manifest import manifest
 from coretune.results.record import Evaluation, Record
 from coretune.results.store import ResultsStore
@@ -71,24 +72,41 @@ def tune(
         train: The recipe; keys of `train` in a study file.
         seed: Seed of the training and of the labelled subset.
         device: Torch device; by default the first GPU, or else the CPU.
-        out: The results directory.
+        out: The results directory; not that of a study. This process writes it alone meanwhile.
         plugins: Plug-in files.
         on_event: Called with every `Tick` and `EpochReport`.
         **parameters: The method's parameters, e.g. `eta=1.0`.
 
     Raises:
         StudyError: A name or a value is wrong.
+        RequestError: `out` holds the results of a study.
         UnfitError: The data or the checkpoint are absent.
+        LockedError: Another process writes `out`.
+        StorageError: `out` cannot be written.
         RunError: The training failed; the message says why.
     """
     loaded = _as_study(dataset, method, backbone, checkpoint, pretrain, path, data, train, plugins, parameters)
-    (cell,) = loaded.cells
-    catalog = loaded.catalog
+    chosen = loaded.cells[0].dataset
     context = Context(device=torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu")))
+    found = fingerprint(open_source(loaded.catalog, chosen.ref, chosen.path))
     store = ResultsStore(out, repair=True)
-    found = fingerprint(open_source(catalog, cell.dataset.ref, cell.dataset.path))
+    with DirectoryLock(store.root):
+        _refuse_a_study(store.root)
+        store.put_json("manifest.json", manifest("tune", {chosen.label: found}))
+        return _run(loaded, found, seed, store, context, on_event)
 
-    store.put_json("manifest.json", manifest("tune", {cell.dataset.label: found}))
+
+def _run(
+    loaded: LoadedStudy,
+    found: str,
+    seed: int,
+    store: ResultsStore,
+    context: Context,
+    on_event: Callable[[Tick | EpochReport], None] | None,
+) -> TuneResult:
+    """Executes what the model starts from, and the model. The caller holds the directory's lock."""
+    (cell,) = loaded.cells
+    catalog, path, checkpoint = loaded.catalog, cell.dataset.path, cell.backbone.checkpoint
 
     def execute(job: Job) -> Record:
         execution = Execution(job, store, catalog, context)
@@ -105,13 +123,21 @@ def tune(
     spec = cell.spec(
         catalog, {}, fingerprint=found, weights=weights, seed=seed, subset_seed=derive_seed(seed, "subset")
     )
-    record = execute(
-        Job(spec, cell.dataset.path, cell.backbone.checkpoint, keep_weights=True, evaluations=(test,), plugins=plugins)
-    )
+    record = execute(Job(spec, path, checkpoint, keep_weights=True, evaluations=(test,), plugins=loaded.plugins))
     evaluation = store.evaluation(spec.run_id, test.eval_id(spec.run_id))
     if evaluation is None:
         raise RunError(f"run {spec.run_id}: its evaluation is missing in {store.run_folder(spec.run_id)}")
     return TuneResult(record, evaluation, store.weights_path(spec.run_id))
+
+
+def _refuse_a_study(root: Path) -> None:
+    """Keeps single runs out of a study's results: its manifest, leaderboard and clean-up speak of its own runs.
+
+    Raises:
+        RequestError: The directory holds a study.
+    """
+    if (root / "study.yaml").exists():
+        raise RequestError(f"{root} holds the results of a study (study.yaml): give another directory with out=")
 
 
 def _as_study(

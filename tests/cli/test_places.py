@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,36 @@ def test_wrong_directories(here: Path) -> None:
         find_results("odl")
     with pytest.raises(RequestError, match="holds no results"):
         find_results("results/notes")
+
+
+@pytest.fixture
+def singles(here: Path) -> Path:
+    """Runs of `coretune.tune`, written last of all."""
+    folder = here / "results" / "tune"
+    for run_id in ("a" * 16, "b" * 16):
+        (folder / "runs" / run_id).mkdir(parents=True)
+    os.utime(folder / "runs" / ("a" * 16), (2_000_000_000, 2_000_000_000))
+    (folder / "manifest.json").write_text('{"study": "tune"}')
+    os.utime(folder, (2_000_000_000, 2_000_000_000))
+    return folder
+
+
+def test_single_runs_are_no_study(singles: Path) -> None:
+    assert newest_results() == Path("results/new")
+    assert [folder.name for folder in all_results()] == ["new", "old"]
+    for words in ("tune", "results/tune"):
+        with pytest.raises(
+            RequestError, match=r"results/tune holds single runs, no study .*study show a{16} --out results/tune$"
+        ):
+            find_results(words)
+    assert find_run("aaaa").results == find_run("aaaa", Path("results/tune")).results == Path("results/tune")
+
+
+def test_single_runs_alone(singles: Path) -> None:
+    for name in ("new", "old"):
+        shutil.rmtree(singles.parent / name)
+    with pytest.raises(RequestError, match=r"no results below \./results \(results/tune holds single runs, no study\)"):
+        find_results(None)
 
 
 def test_find_run(here: Path) -> None:

@@ -55,6 +55,19 @@ def test_status_as_json(cli: Any, folder: Path, quick: dict[str, Any]) -> None:
     assert said.err == ""
 
 
+@pytest.mark.parametrize(
+    "command", [("study", "status"), ("study", "show"), ("study", "watch"), ("leaderboard", "show")]
+)
+@pytest.mark.parametrize("words", ["results/tune", "tune"])
+def test_single_runs_are_pointed_at(cli: Any, tmp_path: Path, command: tuple[str, str], words: str) -> None:
+    """Never by advice that does not work, like `study resume`."""
+    (tmp_path / "results" / "tune" / "runs" / ("a" * 16)).mkdir(parents=True)
+    said = cli(*command, words)
+    assert said.code == 2 and said.out == ""
+    assert f"coretune study show {'a' * 16} --out results/tune" in said.err and "resume" not in said.err
+    assert cli("study", "show", "a" * 16, "--out", "results/tune").code == 0
+
+
 def test_status_of_a_broken_state(cli: Any, folder: Path) -> None:
     (folder / "state.json").write_text('{"phase": ')
     said = cli("study", "status")

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 import coretune as ct
-from coretune.errors import RequestError, StudyError
+from coretune.errors import LockedError, RequestError, StudyError
+from coretune.results.lock import NAME, DirectoryLock
 
 SMALL = {
     "backbone": "small_resnet",
@@ -50,3 +52,25 @@ def test_wrong_names_and_values_are_refused(tmp_path: Path, arguments: dict[str,
 def test_a_search_space_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="no search"):
         ct.tune("digits", out=tmp_path, eta={"uniform": [0, 1]}, **SMALL)
+
+
+def test_a_directory_that_another_process_writes_is_left_alone(tmp_path: Path) -> None:
+    with DirectoryLock(tmp_path), pytest.raises(LockedError, match="is being written by process"):
+        ct.tune("digits", out=tmp_path, device="cpu", **SMALL)
+    assert sorted(path.name for path in tmp_path.iterdir() if not path.name.startswith(".")) == []
+
+
+def test_the_directory_is_held_while_it_trains_and_free_afterwards(tmp_path: Path) -> None:
+    held: list[bool] = []
+    ct.tune("digits", out=tmp_path, device="cpu", on_event=lambda _: held.append((tmp_path / NAME).exists()), **SMALL)
+    assert held and all(held)
+    assert not (tmp_path / NAME).exists()
+
+
+def test_a_study_keeps_its_directory_to_itself(tmp_path: Path) -> None:
+    (tmp_path / "study.yaml").write_text("name: mine\n")
+    (tmp_path / "manifest.json").write_text(json.dumps({"study": "mine"}))
+    with pytest.raises(RequestError, match=r"holds the results of a study .* out="):
+        ct.tune("digits", out=tmp_path, device="cpu", **SMALL)
+    assert json.loads((tmp_path / "manifest.json").read_text()) == {"study": "mine"}
+    assert not (tmp_path / "runs").exists()
