@@ -7,10 +7,12 @@ silence.
 from __future__ import annotations
 
 import logging
+import os
+import select
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Protocol
 
 from rich.console import Console
@@ -25,6 +27,8 @@ Snapshot = Callable[[], dict[str, Any]]
 SCREEN_S = 0.25
 LINES_S = 0.5
 PROGRESS_S = 10.0
+GIVE_BACK = "\x1b[0m\x1b[?25h\n"
+"""Plain style, the cursor, and a line of its own for what is said next."""
 
 _log = logging.getLogger("coretune.screen")
 _log.addHandler(logging.NullHandler())
@@ -186,8 +190,12 @@ class Watcher:
 def views_of(out: Console) -> list[View]:
     """Returns the ways to show a study on a stream, best first: a screen needs a terminal that can move its cursor."""
     lines = LinesView(lambda line: out.print(line, soft_wrap=True))
-    terminal = out.file.isatty() and not out.is_dumb_terminal
-    return [ScreenView(out), lines] if terminal else [lines]
+    return [ScreenView(out), lines] if has_screen(out) else [lines]
+
+
+def has_screen(out: Console) -> bool:
+    """Returns whether a stream is a terminal that can move its cursor."""
+    return out.file.isatty() and not out.is_dumb_terminal
 
 
 @contextmanager
@@ -204,3 +212,20 @@ def observe(snapshot: Snapshot) -> Iterator[None]:
     finally:
         watcher.stop()
         sys.stderr.flush()
+
+
+def last_line(text: str) -> Callable[[], None]:
+    """Returns what gives the terminal back and says one last line, in the moment before the process is ended.
+
+    It may be called in a signal handler, while the screen is drawn: streams have locks, which the interrupted code may
+    hold, and a terminal may be stopped (Ctrl-S). So it writes past the stream, and only if that takes text right now.
+    """
+    given_back = GIVE_BACK if has_screen(console(stderr=True)) else ""
+
+    def say() -> None:
+        with suppress(OSError, ValueError):
+            descriptor = sys.stderr.fileno()
+            if select.select([], [descriptor], [], 0)[1]:
+                os.write(descriptor, f"{given_back}{text}\n".encode(errors="replace"))
+
+    return say

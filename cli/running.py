@@ -128,7 +128,7 @@ def execute(request: Request, *, as_json: bool) -> int:
     cells = plural(len(request.loaded.cells), "cell")
     note(f"study {request.loaded.study.name}: {cells}, results in {request.out}", style="dim")
     from coretune.study.engine import run_study
-    from coretune_cli.live import observe
+    from coretune_cli.live import last_line, observe
     from coretune_cli.reading import data_notes
 
     with data_notes():
@@ -141,6 +141,7 @@ def execute(request: Request, *, as_json: bool) -> int:
             retry_failed=request.retry_failed,
             address=request.address,
             observe=observe,
+            on_abort=last_line(f"stopped at once; go on with: coretune study resume {request.out}"),
         )
     report(outcome, as_json=as_json)
     return exit_code(outcome)

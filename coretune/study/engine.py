@@ -65,6 +65,7 @@ def run_study(
     retry_failed: bool = False,
     address: str | None = None,
     observe: Observe | None = None,
+    on_abort: Callable[[], None] | None = None,
 ) -> Outcome:
     """Runs a study, or goes on with it: what is recorded is not trained again.
 
@@ -77,6 +78,7 @@ def run_study(
         retry_failed: Also train again what failed for a reason of its own.
         address: A Ray cluster to attach to.
         observe: Entered around the run with a function that describes the study at any time, from any thread.
+        on_abort: Called before a second Ctrl-C ends this process at once, in the signal handler: it must not wait.
 
     Raises:
         RequestError: The study asks for what is not there, the address is Ray Client's, or the directory belongs to
@@ -101,7 +103,7 @@ def run_study(
             store.put_json("manifest.json", manifest(loaded.study.name, resolved.fingerprints, plugins=versions))
         if not book.finished:
             check_data(resolved, cache_root())
-        return _run(resolved, store, book, events, lock, slots, time_limit_s, address, observe)
+        return _run(resolved, store, book, events, lock, slots, time_limit_s, address, observe, on_abort)
 
 
 def _run(
@@ -114,13 +116,14 @@ def _run(
     time_limit_s: float | None,
     address: str | None,
     observe: Observe | None,
+    on_abort: Callable[[], None] | None,
 ) -> Outcome:
     study = resolved.loaded.study
     resources = study.resources if slots is None else study.resources.replace(slots=slots)
     progress = Progress(book, events, results=str(store.root), slots=resources.slots or 0)
     writer = StudyWriter(store, book, progress, lock)
     observing = observe(progress.snapshot) if observe is not None else nullcontext()
-    with observing, interruptible(book.stop), _deadline(book, time_limit_s):
+    with observing, interruptible(book.stop, on_abort=on_abort), _deadline(book, time_limit_s):
         said = _say_warnings(store, events, 0)
         writer.write_state()
         try:

@@ -13,22 +13,33 @@ EXIT_CODE = 130
 
 
 @contextmanager
-def interruptible(stop: Callable[[str], None]) -> Iterator[None]:
-    """Calls `stop("interrupted")` on the first SIGINT or SIGTERM; a second SIGINT ends the process at once.
+def interruptible(stop: Callable[[str], None], *, on_abort: Callable[[], None] | None = None) -> Iterator[None]:
+    """Calls `stop("interrupted")` on the first SIGINT or SIGTERM; a SIGINT after that ends the process at once.
 
+    A SIGTERM after that changes nothing: batch systems send more than one to a process that is to end cleanly.
     Outside of the main thread, where Python delivers no signals, it does nothing.
+
+    Args:
+        stop: Asks for a clean end; gets the reason.
+        on_abort: Called just before the process is ended at once. It runs in the signal handler, while threads go on:
+            it must not wait, not even for a lock.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    seen = 0
+    stopping = False
 
     def handle(number: int, frame: FrameType | None) -> None:
-        nonlocal seen
-        seen += 1
-        if seen > 1:
-            os._exit(EXIT_CODE)
-        stop("interrupted")
+        nonlocal stopping
+        if not stopping:
+            stopping = True
+            stop("interrupted")
+        elif number == signal.SIGINT:
+            try:
+                if on_abort is not None:
+                    on_abort()
+            finally:
+                os._exit(EXIT_CODE)
 
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

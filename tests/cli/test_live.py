@@ -186,6 +186,18 @@ print("RESULT")
 """
 
 
+def read_terminal(process: subprocess.Popen[bytes], primary: int) -> bytes:
+    """Returns what a process writes to a terminal until it ends."""
+    seen = b""
+    while process.poll() is None or select.select([primary], [], [], 0)[0]:
+        if select.select([primary], [], [], 0.1)[0]:
+            try:
+                seen += os.read(primary, 65536)
+            except OSError:
+                break
+    return seen
+
+
 def test_on_a_real_terminal_results_stay_clean() -> None:
     """stderr is a terminal, stdout a pipe: the pipe holds the results and nothing else."""
     primary, secondary = pty.openpty()
@@ -197,13 +209,7 @@ def test_on_a_real_terminal_results_stay_clean() -> None:
         env=environment,
     )
     os.close(secondary)
-    seen = b""
-    while process.poll() is None or select.select([primary], [], [], 0)[0]:
-        if select.select([primary], [], [], 0.1)[0]:
-            try:
-                seen += os.read(primary, 65536)
-            except OSError:
-                break
+    seen = read_terminal(process, primary)
     assert process.stdout is not None
     out = process.stdout.read()
     process.stdout.close()
@@ -211,3 +217,56 @@ def test_on_a_real_terminal_results_stay_clean() -> None:
     assert process.wait() == 0
     assert out == b"RESULT\n"
     assert b"core_tuning" in seen and b"stray" in seen and b"RESULT" not in seen
+
+
+ABORTED = """
+import os, signal, sys, time
+sys.path.insert(0, {folder!r})
+from conftest import quick_state
+from coretune.study.interrupt import interruptible
+from coretune_cli.live import last_line, observe
+def kill():
+    os.kill(os.getpid(), signal.SIGINT)
+with observe(quick_state), interruptible(lambda reason: None, on_abort=last_line("go on with: resume")):
+    time.sleep(0.8)
+    {before}
+    kill()
+    kill()
+    time.sleep(60)
+"""
+
+
+def aborted(stderr: int, term: str, before: str = "pass") -> subprocess.Popen[bytes]:
+    """Starts a program that shows a study and is interrupted twice."""
+    program = ABORTED.format(folder=str(Path(__file__).parent), before=before)
+    environment = {**os.environ, "TERM": term, "COLUMNS": "80", "LINES": "24"}
+    return subprocess.Popen([sys.executable, "-c", program], stderr=stderr, env=environment)
+
+
+@pytest.mark.parametrize("term", ["xterm-256color", "dumb"])
+def test_ctrl_c_twice_gives_the_terminal_back_and_says_how_to_go_on(term: str) -> None:
+    primary, secondary = pty.openpty()
+    process = aborted(secondary, term)
+    os.close(secondary)
+    seen = read_terminal(process, primary)
+    os.close(primary)
+    assert process.wait() == 130
+    assert b"core_tuning" in seen and b"go on with: resume" in seen
+    assert seen.count(b"\x1b[?25l") == seen.count(b"\x1b[?25h") == (1 if term != "dumb" else 0)
+    if term != "dumb":
+        assert seen.rindex(b"\x1b[?25h") < seen.rindex(b"go on with: resume")
+
+
+def test_a_stuck_reader_does_not_hold_up_ctrl_c() -> None:
+    """stderr is a pipe that is full and that nobody reads."""
+    reader, writer = os.pipe()
+    full = "os.set_blocking(2, False)\n    try:\n        while os.write(2, b'x' * 4096): pass\n"
+    full += "    except BlockingIOError: os.set_blocking(2, True)"
+    process = aborted(writer, "xterm", before=full)
+    os.close(writer)
+    try:
+        assert process.wait(timeout=20) == 130
+    finally:
+        process.kill()
+        process.wait()
+        os.close(reader)

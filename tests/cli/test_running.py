@@ -74,7 +74,7 @@ def test_run_passes_everything_on(cli: Any, engine: Engine) -> None:
     assert said.code == 0
     (call,) = engine.calls
     assert call["loaded"].study.train["epochs"] == 5 and call["loaded"].study.seed == 3
-    assert {key: call[key] for key in call if key not in ("loaded", "observe")} == {
+    assert {key: call[key] for key in call if key not in ("loaded", "observe", "on_abort")} == {
         "out": Path("here"),
         "slots": 2,
         "time_limit_s": 5400.0,
@@ -176,4 +176,4 @@ def test_the_stand_in_is_asked_as_the_engine_is() -> None:
     source = Path(__file__).resolve().parents[2] / "coretune" / "study" / "engine.py"
     functions = {node.name: node for node in ast.parse(source.read_text()).body if isinstance(node, ast.FunctionDef)}
     names = {argument.arg for argument in functions["run_study"].args.kwonlyargs}
-    assert {"out", "slots", "time_limit_s", "only", "retry_failed", "address", "observe"} <= names
+    assert {"out", "slots", "time_limit_s", "only", "retry_failed", "address", "observe", "on_abort"} <= names

@@ -15,7 +15,11 @@ PROGRAM = """
 import time
 from coretune.study.interrupt import interruptible
 
-with interruptible(lambda reason: print("stop", reason, flush=True)):
+def abort():
+    print("abort", flush=True)
+    raise OSError("the terminal is gone")
+
+with interruptible(lambda reason: print("stop", reason, flush=True), on_abort=abort):
     print("ready", flush=True)
     time.sleep(60)
 """
@@ -35,7 +39,26 @@ def test_the_first_signal_stops_and_the_second_ends_the_process(first: signal.Si
         assert line(process.stdout) == "stop interrupted"
         assert process.poll() is None
         process.send_signal(signal.SIGINT)
+        assert line(process.stdout) == "abort"
         assert process.wait(timeout=5) == EXIT_CODE == 130
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_sigterm_does_not_cut_the_clean_end_short(first: signal.Signals) -> None:
+    process = subprocess.Popen([sys.executable, "-c", PROGRAM], stdout=subprocess.PIPE, text=True)
+    try:
+        assert line(process.stdout) == "ready"
+        process.send_signal(first)
+        assert line(process.stdout) == "stop interrupted"
+        process.send_signal(signal.SIGTERM)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(timeout=0.5)
+        process.send_signal(signal.SIGINT)
+        assert line(process.stdout) == "abort"
+        assert process.wait(timeout=5) == EXIT_CODE
     finally:
         process.kill()
         process.communicate()
