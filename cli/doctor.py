@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Literal
 
@@ -61,16 +62,11 @@ def doctor(out: OutOption = None, as_json: JsonOption = False) -> int:
 
 def looks(results: Path) -> list[tuple[str, Callable[[], list[Check]]]]:
     """Returns all that is looked at, in order: a name for who waits, and how."""
-    from coretune.data.roots import cache_root
-
     return [
-        ("packages", check_packages),
+        ("packages", lambda: check_imports(check_packages())),
         ("torch", check_torch),
         ("processor and memory", check_resources),
-        (
-            "folders",
-            lambda: [*check_folder("results", results), *check_folder("cache", cache_root()), *check_home(Path.home())],
-        ),
+        ("folders", lambda: check_folders(results)),
     ]
 
 
@@ -157,6 +153,44 @@ def check_version(name: str, required: str) -> Check:
     return Check(name, "fail", f"{version}; {required} is needed", f'pip install "{name}{required}"')
 
 
+def check_imports(checks: list[Check]) -> list[Check]:
+    """Imports what a study needs, and returns the checks with those failed that cannot be imported.
+
+    The metadata tell that a package is installed, not that it works: torchvision may be built for another torch.
+    """
+    return [
+        check_import(check, IMPORTS[check.name]) if check.state == "ok" and check.name in IMPORTS else check
+        for check in checks
+    ]
+
+
+def check_import(check: Check, load: Callable[[], object]) -> Check:
+    """Imports a package; returns its check if that works, a failed one if not."""
+    try:
+        load()
+    except Exception as error:  # a package that is not whole may raise anything while it is imported
+        said = (str(error).strip() or type(error).__name__).splitlines()[0]
+        with_torch = "torch torchvision" if check.name == "torchvision" else check.name
+        remedy = f"reinstall it: pip install --force-reinstall {with_torch}"
+        return Check(check.name, "fail", f"{check.found}, but it cannot be imported: {said}", remedy)
+    return check
+
+
+def _import_ray() -> None:
+    from coretune.cluster.local import import_ray
+
+    import_ray()
+    import_module("ray.tune")
+
+
+IMPORTS: dict[str, Callable[[], object]] = {
+    "torchvision": lambda: import_module("torchvision"),
+    "ray": _import_ray,
+    "optuna": lambda: import_module("optuna"),
+}
+"""How a study imports the packages that are tried; torch has a check of its own."""
+
+
 def check_torch() -> list[Check]:
     """Imports torch and asks it for its devices."""
     try:
@@ -231,19 +265,49 @@ def check_open_files() -> list[Check]:
     return [Check("open files", state, f"{soft:,}", "ulimit -n 65536 before the command: Ray opens many sockets")]
 
 
-def check_folder(name: str, folder: Path) -> list[Check]:
-    """Tries to write where results or caches go, and looks at the space."""
-    variable = "choose another place with --out" if name == "results" else "set CORETUNE_CACHE to another place"
+def check_folders(results: Path) -> list[Check]:
+    """Looks at every folder that a study writes to."""
+    from coretune.cluster.local import temporary_folder
+    from coretune.data.roots import CACHE_VARIABLE, cache_root
+
+    return [
+        check_folder("results", results, "choose another place with --out", "weights may not fit"),
+        check_folder("cache", cache_root(), f"set {CACHE_VARIABLE} to another place", "packs may not fit"),
+        *check_home(Path.home()),
+        check_temporary(temporary_folder()),
+    ]
+
+
+def check_folder(name: str, folder: Path, remedy: str, lack: str, *, roomy: float = 5 * GIB) -> Check:
+    """Tries to write where a study writes, and looks at the space.
+
+    Args:
+        name: What is written there.
+        folder: Where.
+        remedy: How to have it elsewhere.
+        lack: What it means if less than `roomy` bytes are free.
+        roomy: So much is enough.
+    """
     problem = machine.write_problem(folder)
     if problem is not None:
-        return [Check(name, "fail", f"cannot be written: {problem}", variable)]
+        return Check(name, "fail", f"cannot be written: {problem}", remedy)
     free = shutil.disk_usage(machine.existing(folder)).free
     found = f"{folder}, {size(free)} free"
     if free < 0.5 * GIB:
-        return [Check(name, "fail", found, f"free space, or {variable}")]
-    if free < 5 * GIB:
-        return [Check(name, "warn", found, f"weights and packs may not fit: free space, or {variable}")]
-    return [Check(name, "ok", found)]
+        return Check(name, "fail", found, f"free space, or {remedy}")
+    if free < roomy:
+        return Check(name, "warn", found, f"{lack}: free space, or {remedy}")
+    return Check(name, "ok", found)
+
+
+def check_temporary(folder: Path) -> Check:
+    """Judges the folder where a local Ray cluster keeps its sockets, logs and spilled objects."""
+    from coretune.cluster.local import socket_excess
+
+    name, remedy = "temporary", "set RAY_TMPDIR to another place, e.g. /tmp"
+    if excess := socket_excess(folder):
+        return Check(name, "fail", f"{folder} is {excess} bytes too long for the paths of Ray's sockets", remedy)
+    return check_folder(name, folder, remedy, "Ray's logs and objects may not fit", roomy=GIB)
 
 
 def check_home(home: Path) -> list[Check]:

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from coretune.errors import RequestError, UnfitError
@@ -29,6 +30,9 @@ ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
 }
+
+SOCKET = "session_2026-11-24_12-00-00_000000_4194304/sockets/plasma_store"
+"""The longest path that a local cluster makes a socket at, below its temporary folder."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +111,18 @@ def import_ray(*, local: bool = True) -> Any:
     import ray
 
     return ray
+
+
+def temporary_folder() -> Path:
+    """Returns where a local cluster keeps sockets, logs and spilled objects: Ray's own rule, without importing Ray."""
+    place = os.environ.get("TMPDIR", "/tmp") if sys.platform.startswith("linux") else "/tmp"
+    return Path(os.environ.get("RAY_TMPDIR", place)) / "ray"
+
+
+def socket_excess(folder: Path) -> int:
+    """Returns by how many bytes a temporary folder's path is too long for the system's sockets; 0 if it is not."""
+    longest = 107 if sys.platform.startswith("linux") else 103
+    return max(0, len(os.fsencode(folder / SOCKET)) - longest)
 
 
 def _local_arguments(resources: Resources) -> dict[str, object]:

@@ -27,6 +27,7 @@ def torch(monkeypatch: pytest.MonkeyPatch) -> Any:
         get_device_properties=lambda index: SimpleNamespace(name=names[index]),
     )
     monkeypatch.setitem(sys.modules, "torch", module)
+    monkeypatch.setattr(doctor, "IMPORTS", {})  # torchvision would be half imported
     return module
 
 
@@ -76,16 +77,51 @@ def test_judgements(check: Check, state: str) -> None:
 
 
 def test_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert doctor.check_folder("results", tmp_path / "new")[0].state in ("ok", "warn")
     (tmp_path / "file").write_text("")
-    (unfit,) = doctor.check_folder("cache", tmp_path / "file" / "x")
-    assert unfit.state == "fail" and "CORETUNE_CACHE" in unfit.remedy
+    monkeypatch.setenv("CORETUNE_CACHE", str(tmp_path / "file" / "x"))
+    results, cache, home, _ = doctor.check_folders(tmp_path / "new")
+    assert results.state in ("ok", "warn") and home.state in ("ok", "warn")
+    assert cache.state == "fail" and cache.remedy == "set CORETUNE_CACHE to another place"
     for free, state in ((0.1, "fail"), (2.0, "warn"), (50.0, "ok")):
         usage = SimpleNamespace(free=int(free * GIB))
         monkeypatch.setattr("shutil.disk_usage", lambda path, usage=usage: usage)
-        assert doctor.check_folder("results", tmp_path)[0].state == state
+        check = doctor.check_folder("results", tmp_path, "go elsewhere", "it may not fit")
+        assert check.state == state and ("go elsewhere" in check.remedy) == (state != "ok")
+        temporary = doctor.check_temporary(tmp_path.relative_to(tmp_path))
+        assert temporary.state == ("fail" if free < 0.5 else "ok")
     assert doctor.check_shared_memory(tmp_path / "absent") == []
     assert doctor.check_home(tmp_path / "file")[0].state == "warn"
+
+
+@pytest.mark.parametrize("variable", ["TMPDIR", "RAY_TMPDIR"])
+def test_rays_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+    monkeypatch.delenv("RAY_TMPDIR", raising=False)
+    (tmp_path / "file").write_text("")
+    monkeypatch.chdir(tmp_path)
+    for place, says in (("file", "cannot be written: "), (f"/tmp/{'x' * 60}", "26 bytes too long")):
+        monkeypatch.setenv(variable, place)
+        check = doctor.check_folders(tmp_path)[-1]
+        assert check.state == "fail" and says in check.found and "RAY_TMPDIR" in check.remedy
+
+
+@pytest.mark.parametrize("name", ["ray", "torchvision", "optuna"])
+def test_what_cannot_be_imported_is_unfit(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Installed in the right version, as its metadata say."""
+    others = [Check("torch", "ok", "2.13"), Check("absent", "fail", "not installed")]
+    monkeypatch.setitem(sys.modules, name, None)
+    (broken, *same) = doctor.check_imports([Check(name, "ok", "9.9"), *others])
+    assert (broken.name, broken.state, same) == (name, "fail", others)
+    assert broken.found.startswith("9.9, but it cannot be imported: ") and "pip install" in broken.remedy
+
+
+def test_an_import_may_raise_anything() -> None:
+    def load() -> None:
+        raise RuntimeError("operator torchvision::nms does not exist\nmore")
+
+    check = doctor.check_import(Check("torchvision", "ok", "0.28"), load)
+    assert check.found.endswith(": operator torchvision::nms does not exist")
+    assert check.remedy.endswith("torch torchvision")
+    assert doctor.check_import(check, lambda: None) is check
 
 
 @pytest.mark.parametrize(("soft", "state"), [(100, "fail"), (1024, "warn"), (65536, "ok")])
@@ -98,7 +134,7 @@ def test_the_command(cli: Any, torch: Any) -> None:
     said = cli("doctor", "--json")
     value = json.loads(said.out)
     assert said.code == (0 if value["fit"] else 3)
-    assert {"Python", "cores", "memory", "results", "cache", "home", "cuda:1"} <= {
+    assert {"Python", "cores", "memory", "results", "cache", "home", "temporary", "cuda:1"} <= {
         check["name"] for check in value["checks"]
     }
 
