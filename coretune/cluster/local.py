@@ -41,7 +41,7 @@ class Cluster:
 
     Attributes:
         slots: Runs at a time.
-        cpus: CPUs in all.
+        cpus: CPUs in all; of a local cluster those of this machine, which slots may have to share.
         gpus: GPUs in all.
         local: Whether it was started by this command.
     """
@@ -62,16 +62,14 @@ def cluster(resources: Resources, *, address: str | None = None) -> Iterator[Clu
 
     Raises:
         RequestError: The address is one that Tune cannot use.
-        UnfitError: The cluster cannot be reached, or is too small for one run.
+        UnfitError: The cluster cannot be reached, or it or this machine is too small for one run.
     """
     address = check_address(address)
     local = address in (None, "local")
+    arguments = _local_arguments(resources) if local else {"address": address}
     ray = import_ray(local=local)
     try:
-        if local:
-            ray.init(**_local_arguments(resources))
-        else:
-            ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
+        ray.init(**arguments, log_to_driver=False, logging_level=logging.WARNING)
     except (ConnectionError, RuntimeError, ValueError, TimeoutError, OSError) as error:
         where = "a local Ray cluster does not start" if local else f"no Ray cluster answers at {address}"
         raise UnfitError(f"{where}: {(str(error).strip() or type(error).__name__).splitlines()[0]}") from error
@@ -126,15 +124,22 @@ def socket_excess(folder: Path) -> int:
 
 
 def _local_arguments(resources: Resources) -> dict[str, object]:
-    cpus = usable_cpus()
-    if resources.slots is not None:
-        cpus = max(cpus, math.ceil(resources.slots * resources.cpus))
+    """Returns how a local cluster is started: with this machine's CPUs, or more if so many slots are asked for.
+
+    Raises:
+        UnfitError: One run needs more CPUs than this process may use.
+    """
+    usable = usable_cpus()
+    if resources.cpus > usable:
+        raise UnfitError(
+            f"one run needs {resources.cpus:g} CPUs (resources.cpus), this process may use {usable}; "
+            "lower it, or attach to a larger cluster with --address"
+        )
+    asked = math.ceil(resources.slots * resources.cpus) if resources.slots is not None else 0
     return {
         "address": "local",
-        "num_cpus": max(cpus, math.ceil(resources.cpus)),
+        "num_cpus": max(usable, asked),
         "include_dashboard": False,
-        "log_to_driver": False,
-        "logging_level": logging.WARNING,
         "object_store_memory": 200 * 1024 * 1024,
         "_node_ip_address": "127.0.0.1",
     }
@@ -166,4 +171,4 @@ def _measure(total: dict[str, float], resources: Resources, local: bool) -> Clus
             f"one run needs {resources.cpus:g} CPUs and {resources.gpus:g} GPUs, "
             f"the cluster has {cpus:g} and {gpus:g}; change resources.cpus or resources.gpus"
         )
-    return Cluster(min(fits, resources.slots or fits), cpus, gpus, local)
+    return Cluster(min(fits, resources.slots or fits), min(cpus, usable_cpus()) if local else cpus, gpus, local)

@@ -158,8 +158,13 @@ class Objective(Frozen):
 class Resources(Frozen):
     """What runs get. Nothing here changes a result beyond rounding, so nothing here is part of a run's identity."""
 
-    slots: int | None = Field(None, ge=1, description="Runs at a time; null: as many as the machine or cluster holds.")
-    cpus: float = Field(1, gt=0, description="CPUs per worker.")
+    slots: int | None = Field(
+        None,
+        ge=1,
+        description="Runs at a time; null: as many as the machine or cluster holds. More than fit on this machine "
+        "share its CPUs.",
+    )
+    cpus: float = Field(1, gt=0, description="CPUs per worker; not more than the machine has.")
     gpus: float = Field(0, ge=0, description="GPUs per worker; fractions share one.")
     workers: int = Field(1, ge=1, description="Workers per run.")
     threads: int | None = Field(None, ge=1, description="Torch threads per worker; null: as many as its CPUs.")

@@ -63,6 +63,7 @@ def test_ray_client_is_refused_before_ray_is_touched(monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize("address", [None, "local", ""])
 def test_a_local_cluster_lives_as_long_as_the_context(monkeypatch: pytest.MonkeyPatch, address: str | None) -> None:
     ray = fake(monkeypatch, CPU=4.0)
+    monkeypatch.setattr(local, "usable_cpus", lambda: 4)
     with pytest.raises(KeyError), cluster(Resources(), address=address) as found:
         assert ray.running and found == Cluster(slots=4, cpus=4.0, gpus=0.0, local=True)
         raise KeyError
@@ -91,16 +92,34 @@ def test_attaching(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(
     ("resources", "cpus"),
-    [({}, 2), ({"slots": 4}, 4), ({"slots": 3, "cpus": 1.5}, 5), ({"cpus": 6}, 6), ({"slots": 1, "cpus": 0.5}, 2)],
+    [({}, 2), ({"slots": 4}, 4), ({"slots": 3, "cpus": 1.5}, 5), ({"cpus": 2}, 2), ({"slots": 1, "cpus": 0.5}, 2)],
 )
-def test_the_local_cluster_is_as_large_as_what_is_asked_for(
+def test_the_local_cluster_is_large_enough_for_the_slots_that_are_asked_for(
     monkeypatch: pytest.MonkeyPatch, resources: dict[str, Any], cpus: int
 ) -> None:
     monkeypatch.setattr(local, "usable_cpus", lambda: 2)
     ray = fake(monkeypatch, CPU=float(cpus))
     with cluster(Resources(**resources)) as found:
         assert found.slots >= 1
+        assert found.cpus == 2, "CPUs that are not there are not claimed"
     assert ray.calls[0]["num_cpus"] == cpus
+
+
+@pytest.mark.parametrize("slots", [None, 1, 4])
+def test_a_run_that_needs_more_cpus_than_there_are_is_refused_before_ray_is_touched(
+    monkeypatch: pytest.MonkeyPatch, slots: int | None
+) -> None:
+    monkeypatch.setattr(local, "usable_cpus", lambda: 2)
+    ray = fake(monkeypatch, CPU=64.0)
+    with (
+        pytest.raises(UnfitError, match=r"one run needs 64 CPUs \(resources.cpus\), this process may use 2;") as error,
+        cluster(Resources(cpus=64, slots=slots)),
+    ):
+        pass
+    assert error.value.exit_code == 3 and len(str(error.value).splitlines()) == 1
+    assert not ray.calls
+    with cluster(Resources(cpus=64, slots=slots), address="10.0.0.1:6379") as found:
+        assert found == Cluster(slots=1, cpus=64.0, gpus=0.0, local=False)
 
 
 @pytest.mark.parametrize(
@@ -118,6 +137,7 @@ def test_the_local_cluster_is_as_large_as_what_is_asked_for(
 )
 def test_slots(monkeypatch: pytest.MonkeyPatch, resources: dict[str, Any], total: dict[str, float], slots: int) -> None:
     fake(monkeypatch, **total)
+    monkeypatch.setattr(local, "usable_cpus", lambda: 8)
     with cluster(Resources(**resources)) as found:
         assert found.slots == slots
 
@@ -135,6 +155,7 @@ def test_a_cluster_too_small_for_one_run(
     monkeypatch: pytest.MonkeyPatch, resources: dict[str, Any], total: dict[str, float]
 ) -> None:
     ray = fake(monkeypatch, **total)
+    monkeypatch.setattr(local, "usable_cpus", lambda: 8)
     with (
         pytest.raises(UnfitError, match=r"one run needs .*; change resources") as error,
         cluster(Resources(**resources)),
