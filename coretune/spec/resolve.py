@@ -39,7 +39,8 @@ def resolve_cells(
         catalog: What its names mean.
         problems: Collects what is wrong.
         folder: What relative paths in the file are relative to.
-        complete: Whether the catalog is whole; where a plug-in could not be loaded, an unknown name may be its.
+        complete: Whether the catalog is whole; where a plug-in could not be loaded, an unknown name may be its, and the
+            problem says so.
     """
     resolver = _Resolver(study, catalog, problems, folder, complete)
     for section in ("datasets", "backbones", "methods"):
@@ -170,8 +171,8 @@ class _Resolver:
         try:
             return self.catalog.get(kind, name)
         except RequestError as error:
-            if self.complete:
-                self.problems.add((*at, key) if given else at, str(error))
+            doubt = "" if self.complete else " (unless the plug-in that could not be loaded declares it)"
+            self.problems.add((*at, key) if given else at, str(error) + doubt)
             return None
 
     def text(self, at: Path_, raw: Mapping[str, Any], key: str) -> str | None:

@@ -340,23 +340,30 @@ def test_a_plugin_is_found_beside_the_study(tmp_path: Path) -> None:
         load_study(study)
 
 
-def test_a_broken_plugin_has_its_line_and_its_names_are_not_blamed(tmp_path: Path) -> None:
+def test_a_broken_plugin_has_its_line_and_hides_no_other_problem(tmp_path: Path) -> None:
+    """Names that are unknown without it are told, with the doubt: they may be its own, or wrong as well."""
     (tmp_path / "mine.py").write_text(PLUGIN)
     (tmp_path / "bad.py").write_text("1 / 0")
     study = tmp_path / "s.yaml"
-    text = (
-        GOOD.replace("  ce:\n", "  mine: {beta: 2}\n  other: {}\n")
-        + "plugins:\n- ./mine.py\n- ./bad.py\n- ./no.py\nseed: x\n"
-    )
-    study.write_text(text)
+    methods = GOOD.replace("  ce:\n", "  mine: {beta: 2}\n  other: {}\n  again: {method: core_tunning}\n")
+    study.write_text(methods + "plugins:\n- ./mine.py\n- ./bad.py\n- ./no.py\nseed: x\n")
     with pytest.raises(StudyError) as caught:
         load_study(study)
-    assert [(problem.key, problem.line) for problem in caught.value.problems] == [
-        ("plugins.1", 19),
-        ("plugins.2", 20),
-        ("seed", 21),
+    found = {problem.key: problem for problem in caught.value.problems}
+    assert [(key, problem.line) for key, problem in found.items()] == [
+        ("methods.other", 12),
+        ("methods.again.method", 13),
+        ("plugins.1", 20),
+        ("plugins.2", 21),
+        ("seed", 22),
     ]
-    assert "ZeroDivisionError" in str(caught.value)
+    assert "ZeroDivisionError" in found["plugins.1"].message
+    doubt = "(unless the plug-in that could not be loaded declares it)"
+    assert found["methods.other"].message.endswith(doubt) and "core_tuning" in found["methods.again.method"].message
+    study.write_text(methods + "plugins:\n- ./mine.py\n")
+    with pytest.raises(StudyError, match="unknown method 'other'") as caught:
+        load_study(study)
+    assert doubt not in str(caught.value)
 
 
 # --- fuzz ------------------------------------------------------------------------------------------------------
