@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 some run failed, 2 the request is wrong, 3 the environment
 from __future__ import annotations
 
 import os
+import re
 import sys
 import traceback
 from collections.abc import Sequence
@@ -22,6 +23,8 @@ from coretune_cli.output import discard
 INTERRUPTED = 130
 UNFIT = 3
 DEBUG = "--debug"
+WRITERS = ("typer", "rich", "coretune_cli")
+"""Packages that write to the streams: a pipe that breaks elsewhere is an error."""
 
 app = typer.Typer(
     name="coretune",
@@ -65,10 +68,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return code
     except KeyboardInterrupt:
         return INTERRUPTED
-    except BrokenPipeError:
-        discard(sys.stdout)
-        return 0
     except Exception as error:
+        if _reader_left(error):
+            discard(sys.stdout)
+            return 0
         if debug:
             traceback.print_exc()
         message, code = explain(error)
@@ -83,7 +86,12 @@ def run(words: Sequence[str]) -> int:
         # A terminal that cannot write τ or ━ gets a question mark, not a traceback.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
-    result = get_command(app).main(args=list(words), prog_name="coretune", standalone_mode=False)
+    try:
+        result = get_command(app).main(args=list(words), prog_name="coretune", standalone_mode=False)
+    except SystemExit as end:
+        if isinstance(end.__context__, BrokenPipeError):  # Typer and Rich exit with 1 then, whoever broke the pipe
+            raise end.__context__ from None
+        raise
     return result if isinstance(result, int) else 0
 
 
@@ -111,6 +119,14 @@ def explain(error: Exception) -> tuple[str, int]:
     return f"coretune: internal error, {where}\nPlease report it with what {DEBUG} shows.", 1
 
 
+def _reader_left(error: Exception) -> bool:
+    """Returns whether an error means that nobody reads our output any more (`| head`)."""
+    if not isinstance(error, BrokenPipeError):
+        return False
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    return str(frame.f_globals.get("__name__")).partition(".")[0] in (*WRITERS, __name__)
+
+
 def _usage_message(error: Exception) -> str:
     """Returns what Typer says of a wrong command line, and where the right ones are described."""
     said = str(getattr(error, "format_message")()).strip()  # noqa: B009 - Typer's errors share no public class
@@ -118,8 +134,23 @@ def _usage_message(error: Exception) -> str:
     if not said:
         return ""
     command = context.command_path if context is not None else "coretune"
-    said = " ".join(said.split())
+    said = _wrong_value(error) or " ".join(said.split())
     return f"coretune: {said[:1].lower()}{said[1:]}\nTry `{command} --help`."
+
+
+def _wrong_value(error: Exception) -> str:
+    """Returns what is wrong with an option's value, in the words of study files; empty if it is something else."""
+    param, details = getattr(error, "param", None), getattr(error.__cause__, "errors", None)
+    if param is None or details is None:
+        return ""
+    from coretune.spec.wording import Spot, describe
+
+    name = max(param.opts, key=len) if param.opts[0].startswith("-") else param.human_readable_name
+    text = describe(details(), Spot((), None, None))
+    choice = re.fullmatch(r"('.*') is not one of (.*)\.", text)
+    return (
+        f"{name}: {text}" if choice is None else f"{name}: is one of {choice[2].replace(chr(39), '')}, got {choice[1]}"
+    )
 
 
 if __name__ == "__main__":
