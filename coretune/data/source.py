@@ -74,7 +74,7 @@ def open_source(catalog: Catalog, ref: Ref, path: str | None) -> Source:
     component = catalog.dataset(ref.name)
     folder = _locate(ref.name, path)
     if folder is None and component.needs_path:
-        raise UnfitError(f"data set {ref.name}: no path is given and ${DATA_VARIABLE}/{ref.name} does not exist")
+        raise UnfitError(f"no path of {ref.name} is given, and ${DATA_VARIABLE}/{ref.name} does not exist")
     source: Source = component.load()(folder, catalog.parameters("dataset", ref))
     return source
 

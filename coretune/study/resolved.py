@@ -121,13 +121,18 @@ def resolve(loaded: LoadedStudy, only: Mapping[str, str] | None = None) -> Resol
     """Looks at the data of a study and names its runs.
 
     Raises:
-        UnfitError: Data are absent; says where they should be.
+        UnfitError: Data are absent; says which and where they should be.
         RequestError: `only` matches nothing, or the study is none that `check_executable` lets pass.
     """
     check_executable(loaded)
     cells = only_matching(loaded, only or {})
     datasets = {cell.dataset.label: cell.dataset for cell in cells}
-    found = {label: look_at_data(loaded, dataset) for label, dataset in datasets.items()}
+    found: dict[str, str] = {}
+    for label, dataset in datasets.items():
+        try:
+            found[label] = look_at_data(loaded, dataset)
+        except UnfitError as error:
+            raise UnfitError(f"data set {label}: {error}") from error
     return ResolvedStudy(loaded, tuple(resolve_cell(cell, found[cell.dataset.label]) for cell in cells), found)
 
 

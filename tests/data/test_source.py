@@ -52,9 +52,7 @@ def test_the_data_root_is_searched_for_the_name(
 
 
 def test_no_path_where_one_is_needed(catalog: Catalog) -> None:
-    with pytest.raises(
-        UnfitError, match=r"data set folder: no path is given and \$CORETUNE_DATA/folder does not exist"
-    ):
+    with pytest.raises(UnfitError, match=r"^no path of folder is given, and \$CORETUNE_DATA/folder does not exist"):
         open_source(catalog, catalog.ref("dataset", "folder"), None)
 
 

@@ -42,9 +42,9 @@ def test_a_continuous_grid_is_refused_at_once() -> None:
     assert "write a choice" in refused("search.sampler=grid")
 
 
-def test_absent_data_are_told_with_their_place(tmp_path: Path) -> None:
+def test_absent_data_are_told_with_their_label_and_place(tmp_path: Path) -> None:
     where = tmp_path / "absent"
-    with pytest.raises(UnfitError, match=str(where)):
+    with pytest.raises(UnfitError, match=f"^data set photos: {where} is no folder; expected"):
         resolved(f"datasets.photos={{dataset: folder, path: {where}}}")
 
 

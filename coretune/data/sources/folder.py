@@ -48,7 +48,7 @@ class Folder:
 
     def __init__(self, path: Path | None, params: FolderParameters) -> None:
         if path is None or not path.is_dir():
-            raise UnfitError(f"data set folder: {path} is no folder; {LAYOUT}")
+            raise UnfitError(f"{path} is no folder; {LAYOUT}")
         self.crop = params.crop
         self._root = path
         classes = [found for part in _parts(path) for found in part.classes]
