@@ -93,7 +93,7 @@ def type_text(item: Schema) -> str:
             return f"[{', '.join(map(type_text, inner))}]"
         return f"list of {type_text(item.get('items', {}))}s"
     kind = str(item.get("type", "anything"))
-    bounds = " and ".join(f"{sign} {item[key]:g}" for key, sign in BOUNDS if key in item)
+    bounds = " and ".join(f"{sign} {item[key]:,}" for key, sign in BOUNDS if key in item)
     return f"{WORDS.get(kind, kind)} {bounds}".rstrip()
 
 

@@ -22,6 +22,8 @@ from coretune.spec.wording import nearest, shown
 
 LABEL = r"^[A-Za-z0-9][A-Za-z0-9_+]*(-[A-Za-z0-9_+]+)*$"
 MAX_LABEL = 64
+MAX_TRIALS, MAX_SEEDS = 1_000_000, 10_000
+"""More than any study trains: a slip of the pen is told at once, and not by a plan that never ends."""
 
 
 def check_label(label: str) -> str:
@@ -132,8 +134,10 @@ class SearchOptions(Frozen):
     sampler: Literal["tpe", "random", "grid", "gp", "cmaes", "qmc"] = Field(
         "tpe", description="Optuna's sampler, a scrambled Sobol sequence (qmc), or the whole grid."
     )
-    trials: int = Field(20, ge=1, description="Configurations per cell.")
-    repeats: int = Field(1, ge=1, description="Runs per configuration, each with a search seed of its own; averaged.")
+    trials: int = Field(20, ge=1, le=MAX_TRIALS, description="Configurations per cell.")
+    repeats: int = Field(
+        1, ge=1, le=MAX_SEEDS, description="Runs per configuration, each with a search seed of its own; averaged."
+    )
     pruner: Literal["none", "successive_halving", "hyperband", "median", "wilcoxon"] = Field(
         "none", description="Optuna's pruner: it sees epochs, or with repeats > 1 finished repeats."
     )
@@ -142,7 +146,12 @@ class SearchOptions(Frozen):
 class FinalsOptions(Frozen):
     """The final runs: each cell's choice, trained again with seeds that the search never used."""
 
-    seeds: int = Field(6, ge=1, description="Final seeds per cell, the same in all cells, so that methods are paired.")
+    seeds: int = Field(
+        6,
+        ge=1,
+        le=MAX_SEEDS,
+        description="Final seeds per cell, the same in all cells, so that methods are paired.",
+    )
     weights: Literal["last", "best"] = Field(
         "last", description="Which weights are tested: of the last epoch, or of the best on the validation part."
     )
