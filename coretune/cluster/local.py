@@ -7,13 +7,16 @@ import logging
 import math
 import os
 import secrets
+import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import coretune
 from coretune.errors import RequestError, UnfitError
 from coretune.results.manifest import usable_cpus
 from coretune.spec.study import Resources
@@ -69,7 +72,8 @@ def cluster(resources: Resources, *, address: str | None = None) -> Iterator[Clu
     arguments = _local_arguments(resources) if local else {"address": address}
     ray = import_ray(local=local)
     try:
-        ray.init(**arguments, log_to_driver=False, logging_level=logging.WARNING)
+        with _own_signals(), _importable_workers():
+            ray.init(**arguments, log_to_driver=False, logging_level=logging.WARNING)
     except (ConnectionError, RuntimeError, ValueError, TimeoutError, OSError) as error:
         where = "a local Ray cluster does not start" if local else f"no Ray cluster answers at {address}"
         raise UnfitError(f"{where}: {(str(error).strip() or type(error).__name__).splitlines()[0]}") from error
@@ -77,6 +81,40 @@ def cluster(resources: Resources, *, address: str | None = None) -> Iterator[Clu
         yield _measure(ray.cluster_resources(), resources, local)
     finally:
         _shut_down(ray)
+
+
+@contextmanager
+def _own_signals() -> Iterator[None]:
+    """Puts signal handlers back, also those of the C library: Ray takes SIGTERM, and would end the process with it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            if handler is not None:
+                signal.signal(number, handler)
+
+
+@contextmanager
+def _importable_workers() -> Iterator[None]:
+    """Lets workers that inherit this environment find this coretune.
+
+    An editable installation is found by a hook that comes after the path. Workers have the working directory on theirs,
+    and a folder named `coretune` in it (a checkout seen from its parent) would be taken for the package.
+    """
+    before = os.environ.get("PYTHONPATH")
+    root = str(Path(coretune.__file__).resolve().parent.parent)
+    os.environ["PYTHONPATH"] = root if not before else f"{root}{os.pathsep}{before}"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["PYTHONPATH"]
+        else:
+            os.environ["PYTHONPATH"] = before
 
 
 def check_address(address: str | None) -> str | None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from ray.tune import Callback
@@ -13,7 +15,7 @@ from ray.tune.search import Searcher
 from coretune.cluster.watch import ClusterWatch
 from coretune.errors import UnfitError
 from coretune.study.barrier import SlotBarrier
-from coretune.study.book import CellBook
+from coretune.study.book import LOST_LIMIT, CellBook
 from coretune.study.progress import Progress
 from coretune.study.trainable import WorkerOptions
 
@@ -38,6 +40,9 @@ class CellSearch(_NotInSnapshots, Searcher):
         progress: Follows who runs where.
         options: What all runs have in common.
         slots: How many runs are executed at a time.
+
+    Attributes:
+        last_error: What a process that was lost said last.
     """
 
     def __init__(self, book: CellBook, progress: Progress, options: WorkerOptions, slots: int) -> None:
@@ -47,6 +52,8 @@ class CellSearch(_NotInSnapshots, Searcher):
         self._options = options
         self._barrier = SlotBarrier(slots)
         self._run_of: dict[str, str | None] = {}
+        self._idle_lost = 0
+        self.last_error: str | None = None
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]  # Ray's own types forget FINISHED
         """Returns the next run, an idle trial if there is none now, or FINISHED if there will be none."""
@@ -68,6 +75,7 @@ class CellSearch(_NotInSnapshots, Searcher):
     def keeps_idle(self, trial_id: str) -> bool:
         """Returns whether an idle trial that has just reported should go on waiting."""
         self._barrier.up(trial_id)
+        self._idle_lost = 0
         if self._book.finished or self._book.stopping is not None:
             return False
         return self._holds() or not self._book.startable
@@ -79,6 +87,10 @@ class CellSearch(_NotInSnapshots, Searcher):
         if error:
             self._barrier.lost()
         if run_id is None:
+            self._idle_lost += error
+            if self._idle_lost >= LOST_LIMIT:
+                why = "; the end of log.txt says why" if self.last_error is None else f": {self.last_error}"
+                self._book.give_up(UnfitError(f"processes that are to train do not start{why}"))
             return
         self._progress.ended(run_id)
         try:
@@ -184,7 +196,10 @@ class CellScheduler(_NotInSnapshots, TrialScheduler):
         """Does nothing: the book knows its runs."""
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
-        """Does nothing: the searcher is told too."""
+        """Notes what a lost process said; that it is lost, the searcher is told too."""
+        with suppress(OSError):  # it only explains what the log has in full
+            said = Path(trial.error_file or "").read_text(errors="replace").splitlines()
+            self._search.last_error = next((line.strip() for line in reversed(said) if line.strip()), None)
 
     def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
         """Does nothing: runs are not removed."""

