@@ -86,6 +86,16 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
         group["lr"] = lr * group["scale"]
 
 
+def is_norm_or_bias(owner: nn.Module, name: str) -> bool:
+    """Returns whether a parameter is one of a norm layer, or a bias.
+
+    Args:
+        owner: The module whose own parameter it is.
+        name: Its name there.
+    """
+    return isinstance(owner, NORMS) or name.endswith("bias")
+
+
 def _divide(
     module: nn.Module, decay_all: bool, seen: set[nn.Parameter]
 ) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
@@ -95,6 +105,6 @@ def _divide(
         for name, parameter in owner.named_parameters(recurse=False):
             if parameter.requires_grad and parameter not in seen:
                 seen.add(parameter)
-                plain = decay_all or not (isinstance(owner, NORMS) or name.endswith("bias"))
+                plain = decay_all or not is_norm_or_bias(owner, name)
                 (decayed if plain else spared).append(parameter)
     return decayed, spared

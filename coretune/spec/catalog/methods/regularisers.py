@@ -1,7 +1,36 @@
-"""Methods that hold the weights or the features near something."""
+"""Methods that hold the weights or the features near something, or begin a part of them anew."""
 
 from __future__ import annotations
 
-from coretune.spec.components import Component
+from typing import Literal
 
-COMPONENTS: list[Component] = []
+from pydantic import Field
+
+from coretune.spec.components import Component
+from coretune.spec.frozen import Frozen
+from coretune.spec.space import Space
+
+
+class L2SPParameters(Frozen):
+    """L2-SP (arXiv 1802.01483)."""
+
+    alpha: float = Field(0.01, ge=0, description="Weight α of α/2 ‖w − w⁰‖² over the backbone.")
+    beta: float = Field(0.01, ge=0, description="Weight β of β/2 ‖w_head‖² over the classifier.")
+    penalised: Literal["all", "weights"] = Field(
+        "all", description="Which parameters count: all, or not those of norm layers and biases."
+    )
+
+
+COMPONENTS: list[Component] = [
+    Component(
+        kind="method",
+        name="l2_sp",
+        version=1,
+        target="coretune.tuning.methods.l2_sp:L2SP",
+        summary="L2-SP: CE-tuning with weights held near those that it starts from",
+        source="Li, Grandvalet, Davoine, ICML 2018, arXiv 1802.01483",
+        parameters=L2SPParameters,
+        space={"alpha": Space("log_uniform", 1e-4, 1.0)},
+        train={"weight_decay": 0.0},
+    ),
+]
