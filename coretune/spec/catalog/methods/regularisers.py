@@ -21,6 +21,13 @@ class L2SPParameters(Frozen):
     )
 
 
+class BSSParameters(Frozen):
+    """Batch spectral shrinkage (NeurIPS 2019)."""
+
+    eta: float = Field(1e-3, ge=0, description="Weight η of the smallest squared singular values.")
+    k: int = Field(1, ge=1, description="How many singular values are suppressed.")
+
+
 COMPONENTS: list[Component] = [
     Component(
         kind="method",
@@ -32,5 +39,15 @@ COMPONENTS: list[Component] = [
         parameters=L2SPParameters,
         space={"alpha": Space("log_uniform", 1e-4, 1.0)},
         train={"weight_decay": 0.0},
+    ),
+    Component(
+        kind="method",
+        name="bss",
+        version=1,
+        target="coretune.tuning.methods.bss:BatchSpectralShrinkage",
+        summary="BSS: CE-tuning that suppresses the smallest singular values of the features",
+        source="Chen, Wang, Fu, Long, Wang, Batch Spectral Shrinkage for Safe Transfer Learning, NeurIPS 2019",
+        parameters=BSSParameters,
+        space={"eta": Space("log_uniform", 1e-5, 0.1)},
     ),
 ]
