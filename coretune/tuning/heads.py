@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -49,6 +52,19 @@ def linear_classifier(features: int, classes: int, *, bias: bool = True) -> nn.L
     _check_width("features", features)
     _check_width("classes", classes)
     return nn.Linear(features, classes, bias=bias)
+
+
+@torch.no_grad()
+def redraw(layer: nn.Linear, generator: torch.Generator) -> None:
+    """Draws a linear layer anew from the distribution that torch starts one from: U(−1/√d, 1/√d), weight and bias.
+
+    Args:
+        layer: d inputs; changed in place.
+        generator: On the CPU, whatever the layer's device.
+    """
+    bound = 1 / math.sqrt(layer.in_features)
+    for parameter in layer.parameters():
+        parameter.copy_(torch.empty(parameter.shape).uniform_(-bound, bound, generator=generator))
 
 
 def _check_width(name: str, value: int) -> None:

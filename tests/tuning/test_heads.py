@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coretune.tuning.heads import ProjectionHead, linear_classifier
+from coretune.tuning.heads import ProjectionHead, linear_classifier, redraw
 
 torch.set_num_threads(1)
 
@@ -56,3 +56,17 @@ def test_wrong_widths() -> None:
         ProjectionHead(4, -1)
     with pytest.raises(ValueError, match=r"classes: got 0"):
         linear_classifier(4, 0)
+
+
+@given(st.integers(1, 9), st.integers(1, 5), st.booleans(), st.integers(0, 10**6))
+@settings(max_examples=20, deadline=None)
+def test_a_layer_is_drawn_anew_as_torch_draws_one(features: int, classes: int, bias: bool, seed: int) -> None:
+    layer = linear_classifier(features, classes, bias=bias)
+    before = torch.get_rng_state()
+    redraw(layer, torch.Generator().manual_seed(seed))
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(seed)
+    fresh = linear_classifier(features, classes, bias=bias)
+    for found, expected in zip(layer.parameters(), fresh.parameters(), strict=True):
+        torch.testing.assert_close(found, expected)
+        assert found.requires_grad

@@ -28,6 +28,12 @@ class BSSParameters(Frozen):
     k: int = Field(1, ge=1, description="How many singular values are suppressed.")
 
 
+class RifleParameters(Frozen):
+    """RIFLE (arXiv 2007.03349)."""
+
+    periods: int = Field(2, ge=1, description="Number of periods; the classifier is begun anew between them.")
+
+
 COMPONENTS: list[Component] = [
     Component(
         kind="method",
@@ -49,5 +55,15 @@ COMPONENTS: list[Component] = [
         source="Chen, Wang, Fu, Long, Wang, Batch Spectral Shrinkage for Safe Transfer Learning, NeurIPS 2019",
         parameters=BSSParameters,
         space={"eta": Space("log_uniform", 1e-5, 0.1)},
+    ),
+    Component(
+        kind="method",
+        name="rifle",
+        version=1,
+        target="coretune.tuning.methods.rifle:Rifle",
+        summary="RIFLE: CE-tuning with a classifier that is begun anew between periods",
+        source="Li, Xiong, An, Xu, Dou, ICML 2020, arXiv 2007.03349",
+        parameters=RifleParameters,
+        space={"periods": Space("int", 2, 4)},
     ),
 ]
