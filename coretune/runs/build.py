@@ -70,7 +70,7 @@ def build_parts(
     """
     spec = job.spec
     model, method = build_model(job, dataset, catalog, context, initial_weights(job, store))
-    if context.compile:
+    if context.compile and method.compilable:
         model.encoder.compile()
     task = TASKS[spec.task].make(dataset, spec, method.views)
     return Parts(task, model, method, spec.train, spec.seed, keep_best)

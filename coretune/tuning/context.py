@@ -18,6 +18,7 @@ class Context:
             encoder is run again for the backward pass, which gives the same gradient.
         channels_last: Memory format of images and convolutions.
         compile: Whether a training compiles its backbone (torch.compile); that takes up to a minute, once a process.
+            A method that is not `compilable` trains without.
         evaluation_batch: Samples per forward pass of an evaluation.
         tick_s: Seconds between two `Tick`s, at most, as far as single steps and evaluations allow.
     """

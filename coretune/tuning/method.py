@@ -66,10 +66,13 @@ class Method(nn.Module):
 
     Attributes:
         views: How many augmented views of each image the method needs.
+        compilable: Whether the backbone may be compiled. Not where the method listens to layers by forward hooks:
+            torch.compile takes code that it made for an earlier encoder without hooks for one with hooks, too.
         classifier: The head that predicts classes, (n, d) → (n, C), or None in pre-training.
     """
 
     views: int = 1
+    compilable: bool = True
 
     def __init__(self, params: Frozen, *, features: int, classes: int) -> None:
         super().__init__()

@@ -29,9 +29,12 @@ def digits() -> Dataset:
     return open_job_data(digits_job(), catalog())
 
 
-def parts(digits: Dataset, root: Path, *args: Any, channels_last: bool = False, **spec: Any) -> Parts:
+def parts(
+    digits: Dataset, root: Path, *args: Any, channels_last: bool = False, compiled: bool = False, **spec: Any
+) -> Parts:
     job = digits_job(digits_spec(*args, **spec))
-    return build_parts(job, digits, ResultsStore(root), catalog(), context(channels_last=channels_last))
+    place = context(channels_last=channels_last, compile=compiled)
+    return build_parts(job, digits, ResultsStore(root), catalog(), place)
 
 
 def test_two_methods_of_a_seed_start_from_the_same_weights(digits: Dataset, tmp_path: Path) -> None:
@@ -141,3 +144,12 @@ def test_a_process_opens_a_data_set_once(monkeypatch: pytest.MonkeyPatch) -> Non
     assert data(jobs[0], catalog()) is first, "the one that was used last stays"
     data(jobs[1], catalog())
     assert opened == [2, 3, 4, 3]
+
+
+def test_a_backbone_is_compiled_where_study_and_method_let_it(digits: Dataset, tmp_path: Path) -> None:
+    found = [
+        (method, compiled, parts(digits, tmp_path, method, compiled=compiled).model.encoder._compiled_call_impl)
+        for method in ("ce", "delta")
+        for compiled in (False, True)
+    ]
+    assert [(method, compiled) for method, compiled, call in found if call is not None] == [("ce", True)]

@@ -1,0 +1,172 @@
+"""Feature maps of an encoder: which layers have them, and what they put out while the encoder runs elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import groupby
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from coretune.errors import RequestError
+from coretune.tuning.modes import evaluation_mode
+
+PROBE_SIDE = 64
+"""Side in pixels of the empty image that tells the resolutions of an encoder's layers."""
+
+Maps = tuple[Tensor, ...]
+
+
+@torch.no_grad()
+def stage_ends(encoder: nn.Module, count: int) -> list[str]:
+    """Returns the names of the last convolutions of an encoder's last stages, in order; `layer4.2.conv3` in ResNet-50.
+
+    Layers are the encoder's children, with those of an `nn.Sequential` in its place, that have parameters and put out
+    (n, C, H, W), in the order in which they run. Consecutive ones of the same H and W are a stage. Its last layer that
+    is an `nn.Conv2d` or has one among its own children (a block) gives the convolution: itself, or the last of those
+    children, which leaves out shortcuts. A stage without any is represented by its last layer. Resolutions are those
+    of an image of 64 pixels, whatever the data have, so that the answer follows from the architecture alone.
+
+    Args:
+        encoder: Normalised images (n, 3, H, W) to features; it is run once, in evaluation mode.
+        count: Stages, counted from the output; fewer where the encoder has fewer.
+
+    Raises:
+        RequestError: No layer puts out feature maps.
+    """
+    layers = dict(_layers(encoder, ""))
+    sizes = _sizes(encoder, layers)
+    stages = [list(names) for _, names in groupby(sizes, key=sizes.__getitem__)]
+    if not stages:
+        raise RequestError(f"{type(encoder).__name__} has no layer that puts out feature maps (n, C, H, W)")
+    return [_last_convolution(stage, layers) for stage in stages[-count:]]
+
+
+class FeatureMaps:
+    """Collects the outputs of an encoder's layers while it runs, by forward hooks, when it is told to.
+
+    The maps keep their graph, also those made under `torch.utils.checkpoint`. Whoever collects tells the collector
+    to `start` before the encoder runs and takes all maps before the backward pass: then it has stopped, and what
+    the checkpoints run again is not collected. A copy of the encoder, made by `copy.deepcopy`, is not listened to.
+
+    Args:
+        encoder: Its calls are counted; not kept.
+        layers: Names of layers in it, each run once per call (of a layer that runs more often, its last output).
+    """
+
+    def __init__(self, encoder: nn.Module, layers: Sequence[str]) -> None:
+        self._layers = tuple(layers)
+        self._outputs: dict[str, Tensor] = {}
+        self._calls: list[Maps] | None = None
+        for name in self._layers:
+            encoder.get_submodule(name).register_forward_hook(_Listener(self, name))
+        encoder.register_forward_hook(_Listener(self, None))
+
+    def start(self) -> None:
+        """Forgets what was collected, and collects from now on."""
+        self._outputs.clear()
+        self._calls = []
+
+    def take(self, samples: int) -> Maps:
+        """Returns the maps of the next samples, (samples, C, H, W) by layer; stops once all have been taken.
+
+        Args:
+            samples: How many, in the order in which they were encoded, however they were divided among calls.
+
+        Raises:
+            RuntimeError: So many were not collected.
+        """
+        parts: list[Maps] = []
+        while samples > 0:
+            if not self._calls:
+                raise RuntimeError(f"feature maps of {samples} more samples are needed than were collected")
+            call = self._calls.pop(0)
+            size = call[0].shape[0]
+            if size > samples:
+                self._calls.insert(0, tuple(values[samples:] for values in call))
+                call = tuple(values[:samples] for values in call)
+            parts.append(call)
+            samples -= min(size, samples)
+        if not self._calls:
+            self._calls = None
+        return parts[0] if len(parts) == 1 else tuple(torch.cat(values) for values in zip(*parts, strict=True))
+
+    @contextmanager
+    def aside(self) -> Iterator[list[Maps]]:
+        """Collects into a list of its own, one entry per call of the encoder; afterwards all is as it was."""
+        kept, self._calls = self._calls, []
+        try:
+            yield self._calls
+        finally:
+            self._calls = kept
+
+    def hear(self, name: str | None, output: Any) -> None:
+        """Called after each layer, and (without a name) after the encoder."""
+        if self._calls is None:
+            return
+        if name is not None:
+            self._outputs[name] = output
+            return
+        self._calls.append(tuple(self._outputs[layer] for layer in self._layers))
+        self._outputs.clear()
+
+
+class _Listener:
+    """A forward hook of the original alone: a deep copy of its module gets one that does nothing."""
+
+    def __init__(self, maps: FeatureMaps, name: str | None) -> None:
+        self._maps = maps
+        self._name = name
+
+    def __call__(self, module: nn.Module, inputs: Any, output: Any) -> None:
+        self._maps.hear(self._name, output)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        return _ignore
+
+
+def _ignore(module: nn.Module, inputs: Any, output: Any) -> None:
+    """A forward hook that does nothing."""
+
+
+def _sizes(encoder: nn.Module, layers: Mapping[str, nn.Module]) -> dict[str, torch.Size]:
+    """Returns the resolution (H, W) of those layers that put out feature maps, in the order in which they run."""
+    sizes: dict[str, torch.Size] = {}
+
+    def note(name: str, output: object) -> None:
+        if isinstance(output, Tensor) and output.ndim == 4:
+            sizes.pop(name, None)  # a layer that runs twice counts where it ran last
+            sizes[name] = output.shape[2:]
+
+    handles = [
+        layer.register_forward_hook(lambda _module, _inputs, output, name=name: note(name, output))
+        for name, layer in layers.items()
+    ]
+    like = next(encoder.parameters(), torch.zeros(()))
+    try:
+        with evaluation_mode(encoder):
+            encoder(torch.zeros(1, 3, PROBE_SIDE, PROBE_SIDE, dtype=like.dtype, device=like.device))
+    finally:
+        for handle in handles:
+            handle.remove()
+    return sizes
+
+
+def _last_convolution(stage: Sequence[str], layers: Mapping[str, nn.Module]) -> str:
+    for name in reversed(stage):
+        if isinstance(layers[name], nn.Conv2d):
+            return name
+        inner = [child for child, module in layers[name].named_children() if isinstance(module, nn.Conv2d)]
+        if inner:
+            return f"{name}.{inner[-1]}"
+    return stage[-1]
+
+
+def _layers(module: nn.Module, prefix: str) -> Iterator[tuple[str, nn.Module]]:
+    for name, child in module.named_children():
+        if isinstance(child, nn.Sequential):
+            yield from _layers(child, f"{prefix}{name}.")
+        elif any(True for _ in child.parameters()):
+            yield f"{prefix}{name}", child
