@@ -21,6 +21,17 @@ class L2SPParameters(Frozen):
     )
 
 
+class DeltaParameters(Frozen):
+    """DELTA (arXiv 1901.09229) without its attention."""
+
+    alpha: float = Field(0.01, ge=0, description="Weight α of the squared distance of feature maps.")
+    beta: float = Field(0.01, ge=0, description="Weight β of β/2 ‖w_head‖² over the classifier.")
+    layers: int = Field(4, ge=1, description="Number of stages, counted from the output, whose last maps are compared.")
+    weighting: Literal["none"] = Field(
+        "none", description="Weights of the channels: none, all equal. The paper's need a classifier on the frozen net."
+    )
+
+
 class BSSParameters(Frozen):
     """Batch spectral shrinkage (NeurIPS 2019)."""
 
@@ -44,6 +55,17 @@ COMPONENTS: list[Component] = [
         source="Li, Grandvalet, Davoine, ICML 2018, arXiv 1802.01483",
         parameters=L2SPParameters,
         space={"alpha": Space("log_uniform", 1e-4, 1.0)},
+        train={"weight_decay": 0.0},
+    ),
+    Component(
+        kind="method",
+        name="delta",
+        version=1,
+        target="coretune.tuning.methods.delta:Delta",
+        summary="DELTA without attention: CE-tuning with feature maps held near those of the pre-trained backbone",
+        source="Li, Xiong, Wang, Rao, Liu, Chen, Huan, ICLR 2019, arXiv 1901.09229",
+        parameters=DeltaParameters,
+        space={"alpha": Space("log_uniform", 1e-5, 1.0)},
         train={"weight_decay": 0.0},
     ),
     Component(
