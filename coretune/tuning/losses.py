@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -9,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from coretune.tuning.arguments import (
+    bad_argument,
     check_between,
     check_choice,
     check_finite,
@@ -17,6 +19,7 @@ from coretune.tuning.arguments import (
     computing_dtype,
     full_precision,
 )
+from coretune.tuning.blocked import mean_over_rows, rows_per_block
 
 Normalizer = Literal["positives", "batch"]
 Scope = Literal["own", "other_class", "all"]
@@ -64,6 +67,7 @@ def focal_contrastive(
     normalizer: Normalizer = "positives",
     scope: Scope = "own",
     weights: Tensor | None = None,
+    block: int | None = None,
     validate: bool = True,
 ) -> Tensor:
     """Focal supervised contrast, eq. 5 of the Core-tuning paper (arXiv 2102.06605); the sum is outside the log.
@@ -74,8 +78,11 @@ def focal_contrastive(
     P_i not empty. The factor (1 − p)^γ is differentiated. γ = 0 is SupCon (L_out of arXiv 2004.11362). With V empty
     the loss is 0, attached to the graph. A column that is its own owner is seen by nobody.
 
-    Computed in float32, or in float64 if z is, also under autocast. On a GPU nothing waits for the device. Memory is
-    quadratic: anchors × N.
+    Computed in float32, or in float64 if z is, also under autocast. On a GPU nothing waits for the device.
+
+    Memory is linear in N: beyond 2²¹ pairs of anchor and column (836 samples with their hard pairs) anchors are
+    worked on in blocks, each differentiated at once. Blocks change nothing beyond rounding, but with several of them
+    there is no second derivative.
 
     Args:
         z: (N, d) unit vectors. Shorter ones are taken as they are, longer ones refused.
@@ -88,6 +95,7 @@ def focal_contrastive(
         scope: Whether an anchor also sees owned columns of others: `own` no, `other_class` those whose owner is of
             another group than the anchor, `all` all of them (but none that is its own owner).
         weights: (N,) >= 0, how much a column counts among positives; |P_i| is then their sum. None for all 1.
+        block: Anchors per block, >= 1; None for as many as make 2²¹ pairs.
         validate: Whether to check values too (never done on a GPU, where it would wait).
 
     Returns:
@@ -101,22 +109,47 @@ def focal_contrastive(
     check_number("gamma", gamma, 0.0)
     check_choice("normalizer", normalizer, NORMALIZERS)
     check_choice("scope", scope, SCOPES)
-    dtype = computing_dtype(z)
+    _check_block(block)
     rows = _rows(anchors, z)
-    with torch.no_grad():
-        seen = _seen(rows, groups, owner, scope, z.shape[0])
-        positive = seen & (groups[rows, None] == groups)
-        share = positive.to(dtype) if weights is None else positive * weights.to(dtype)
-        if anchors is not None and rows.shape[0] == z.shape[0]:
-            share = share * anchors[:, None]
-        share = _normalised(share, normalizer)
+    selected = rows.shape[0] < z.shape[0]
+    contrast = _Contrast(groups, None if selected else anchors, owner, weights, gamma, normalizer, scope)
     with full_precision(z.device):
-        z = z.to(dtype)
-        queries = z if rows.shape[0] == z.shape[0] else z.index_select(0, rows)
-        logits = (queries / temperature) @ z.T
-        # A finite floor, so that an anchor that sees nothing yields no NaN; exp still makes it an exact 0 elsewhere.
-        log_p = F.log_softmax(torch.where(seen, logits, torch.finfo(dtype).min), dim=1)
-        return -(share * focal(log_p.masked_fill(~positive, 0.0), gamma)).sum()
+        z = z.to(computing_dtype(z))
+        block = rows_per_block(z.shape[0]) if block is None else block
+        return mean_over_rows(contrast, z, rows, temperature, block)
+
+
+@dataclass(frozen=True)
+class _Contrast:
+    """The loss of some rows; see `focal_contrastive`. `anchors` is None if no other rows are ever asked for."""
+
+    groups: Tensor
+    anchors: Tensor | None
+    owner: Tensor | None
+    weights: Tensor | None
+    gamma: float
+    normalizer: Normalizer
+    scope: Scope
+
+    def __call__(self, logits: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns the sum over the rows that are in V, and their number."""
+        with torch.no_grad():
+            seen = _seen(rows, self.groups, self.owner, self.scope, logits.shape[1])
+            share, count = self._shares(rows, seen, logits.dtype)
+        # A finite floor: an anchor that sees nothing yields no NaN, and nor does a share of 0 times its log p.
+        log_p = F.log_softmax(torch.where(seen, logits, torch.finfo(logits.dtype).min), dim=1)
+        return -(share * focal(log_p, self.gamma)).sum(), count
+
+    def _shares(self, rows: Tensor, seen: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """Returns (rows, N) how much each term counts in its row's loss, and the number of rows that are in V."""
+        positive = seen & (self.groups[rows, None] == self.groups)
+        share = positive.to(dtype) if self.weights is None else positive * self.weights.to(dtype)
+        if self.anchors is not None:
+            share = share * self.anchors[rows, None]
+        sums = share.sum(dim=1, keepdim=True)
+        valid = sums > 0
+        divisor = sums if self.normalizer == "positives" else torch.full_like(sums, share.shape[1])
+        return share.div_(torch.where(valid, divisor, 1.0)), valid.sum()
 
 
 def focal(log_p: Tensor, gamma: float) -> Tensor:
@@ -153,14 +186,6 @@ def _seen(rows: Tensor, groups: Tensor, owner: Tensor | None, scope: Scope, size
     return others & visible
 
 
-def _normalised(share: Tensor, normalizer: Normalizer) -> Tensor:
-    """Divides each row by its sum (or by N), and all by the number of rows that have any; rows without stay 0."""
-    sums = share.sum(dim=1, keepdim=True)
-    valid = sums > 0
-    divisor = sums if normalizer == "positives" else torch.full_like(sums, share.shape[1])
-    return share / (torch.where(valid, divisor, 1.0) * valid.sum().clamp_min(1))
-
-
 def _check_contrast(
     z: Tensor, groups: Tensor, anchors: Tensor | None, owner: Tensor | None, weights: Tensor | None, validate: bool
 ) -> None:
@@ -182,3 +207,8 @@ def _check_contrast(
     if weights is not None:
         check_finite("weights", weights)
         check_between("weights", weights, 0.0, float("inf"))
+
+
+def _check_block(block: int | None) -> None:
+    if block is not None and (isinstance(block, bool) or not isinstance(block, int) or block < 1):
+        raise bad_argument("block", repr(block), "an integer >= 1, or None")

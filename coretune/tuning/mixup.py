@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -19,6 +20,7 @@ from coretune.tuning.arguments import (
     computing_dtype,
     full_precision,
 )
+from coretune.tuning.blocked import rows_per_block
 from coretune.tuning.released import GROUPINGS, Grouping, released_partners, soft_label_groups
 
 Variant = Literal["paper", "released"]
@@ -231,17 +233,26 @@ def _draw_negatives(labels: Tensor, num_classes: int, uniforms: Tensor) -> tuple
 
 def _hardest(features: Tensor, labels: Tensor, has_positive: Tensor, has_negative: Tensor) -> tuple[Tensor, Tensor]:
     """Returns (n,) the least similar same-class and the most similar other-class sample, itself where there is none."""
+    order = torch.arange(labels.shape[0], device=labels.device)
+    positive, negative = torch.empty_like(order), torch.empty_like(order)
+    for rows, cosine in _cosines(features):
+        same = labels[rows, None] == labels
+        negative[rows] = _first_largest(cosine.masked_fill(same, -torch.inf))
+        same.diagonal(rows.start).fill_(False)
+        positive[rows] = _first_largest(cosine.neg_().masked_fill_(same.logical_not_(), -torch.inf))
+    return torch.where(has_positive, positive, order), torch.where(has_negative, negative, order)
+
+
+def _cosines(features: Tensor) -> Iterator[tuple[slice, Tensor]]:
+    """Yields rows and their (rows, n) cosine similarities with all, block by block: memory is linear in n."""
     tiny = torch.finfo(features.dtype).tiny
     # The largest entry becomes 1: no square overflows or vanishes, and lengths are at least 1, or exactly 0.
     scaled = features / features.abs().amax(dim=1, keepdim=True).clamp_min(tiny)
-    products = scaled @ scaled.T
-    inverse = products.diagonal().clamp_min(1.0).rsqrt()
-    cosine = products * inverse[:, None] * inverse
-    same = labels[:, None] == labels
-    negative = _first_largest(cosine.masked_fill(same, -torch.inf))
-    positive = _first_largest((-cosine).masked_fill_(~same.fill_diagonal_(False), -torch.inf))
-    order = torch.arange(labels.shape[0], device=labels.device)
-    return torch.where(has_positive, positive, order), torch.where(has_negative, negative, order)
+    inverse = torch.linalg.vector_norm(scaled, dim=1).clamp_min(1.0).reciprocal()
+    block = rows_per_block(features.shape[0])
+    for start in range(0, features.shape[0], block):
+        rows = slice(start, start + block)
+        yield rows, (scaled[rows] @ scaled.T).mul_(inverse[rows, None]).mul_(inverse)
 
 
 def _first_largest(values: Tensor) -> Tensor:

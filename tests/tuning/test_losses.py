@@ -116,6 +116,95 @@ def test_gradient_of_focal_contrastive(scope: Any, gamma: float) -> None:
     )
 
 
+def value_and_gradient(z: Tensor, groups: Tensor, **options: Any) -> tuple[Tensor, Tensor]:
+    leaf = z.detach().requires_grad_()
+    loss = focal_contrastive(leaf, groups, **options)
+    (gradient,) = torch.autograd.grad(loss, leaf)
+    return loss.detach(), gradient
+
+
+@given(
+    st.integers(1, 12),
+    st.integers(1, 4),
+    st.integers(1, 40),
+    st.integers(0, 10**6),
+    st.sampled_from(SCOPES),
+    st.sampled_from(NORMALIZERS),
+    st.sampled_from([0.0, 0.5, 1.0, 2.0]),
+    st.lists(st.sampled_from(["anchors", "owner", "weights"]), unique=True),
+)
+@settings(max_examples=120, deadline=None)
+def test_blocks_change_nothing(
+    n: int,
+    classes: int,
+    block: int,
+    seed: int,
+    scope: Any,
+    normalizer: Any,
+    gamma: float,
+    left_out: list[str],
+) -> None:
+    batch = paper_batch(n, classes, seed)
+    options: dict[str, Any] = {name: values for name, values in batch.items() if name not in left_out}
+    options |= {"temperature": 0.2, "gamma": gamma, "normalizer": normalizer, "scope": scope}
+    z = unit(3 * n, 4, seed)
+    loss, gradient = value_and_gradient(z, **options, block=3 * n)
+    blocked_loss, blocked_gradient = value_and_gradient(z, **options, block=block)
+    assert float(blocked_loss) == pytest.approx(float(loss), abs=1e-12)
+    assert torch.allclose(blocked_gradient, gradient, rtol=1e-12, atol=1e-12)
+    assert float(blocked_loss) == pytest.approx(literal(z, **options), abs=1e-12)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 1.0, 2.0])
+@pytest.mark.parametrize("scope", SCOPES)
+def test_blocks_change_nothing_but_rounding_in_float32(scope: Any, gamma: float) -> None:
+    batch = paper_batch(300, 20, 1)
+    z = unit(900, 32, 1, torch.float32)
+    loss, gradient = value_and_gradient(z, **batch, scope=scope, gamma=gamma, block=900)
+    for block in (1, 37, None):
+        blocked_loss, blocked_gradient = value_and_gradient(z, **batch, scope=scope, gamma=gamma, block=block)
+        assert float(blocked_loss) == pytest.approx(float(loss), rel=1e-6)
+        assert torch.allclose(blocked_gradient, gradient, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("scope", SCOPES)
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 3.0])
+def test_gradient_of_focal_contrastive_in_blocks(scope: Any, gamma: float) -> None:
+    batch = paper_batch(5, 2, 3)
+    z = unit(15, 4, 1).requires_grad_()
+    assert torch.autograd.gradcheck(
+        lambda z: focal_contrastive(z, **batch, temperature=0.4, gamma=gamma, scope=scope, block=2), (z,)
+    )
+
+
+def test_large_batches_are_worked_on_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = paper_batch(8, 2, 0)
+    z = unit(24, 4, 0).requires_grad_()
+
+    def differentiate_twice(**options: Any) -> None:
+        torch.autograd.grad(focal_contrastive(z, **batch, **options), z, create_graph=True)
+
+    differentiate_twice()  # as only one block allows
+    differentiate_twice(block=8)
+    with pytest.raises(RuntimeError, match="no second derivative"):
+        differentiate_twice(block=7)
+    monkeypatch.setattr("coretune.tuning.blocked.PAIRS", 24 * 7)
+    with pytest.raises(RuntimeError, match="no second derivative"):
+        differentiate_twice()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_blocks_in_half_precision_and_autocast(dtype: torch.dtype) -> None:
+    batch = paper_batch(6, 2, 0)
+    z = unit(18, 8, 0, dtype)
+    loss, gradient = value_and_gradient(z, **batch)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        blocked_loss, blocked_gradient = value_and_gradient(z, **batch, block=4)
+    assert blocked_loss.dtype == torch.float32 and blocked_gradient.dtype == dtype
+    assert float(blocked_loss) == pytest.approx(float(loss), rel=1e-6)
+    assert torch.allclose(blocked_gradient.float(), gradient.float(), rtol=1e-2, atol=1e-5)
+
+
 def test_known_angles() -> None:
     # Two of class 0 at 0° and 60°, one of class 1 at 90°; τ = 1. Only the first two have a positive.
     z = torch.tensor([[math.cos(a), math.sin(a)] for a in (0.0, math.pi / 3, math.pi / 2)], dtype=torch.float64)
@@ -157,9 +246,10 @@ def test_order_of_rows_does_not_matter(n: int, seed: int, scope: Any) -> None:
     assert float(focal_contrastive(z[order], **moved, scope=scope)) == pytest.approx(expected, abs=1e-10)
 
 
-def test_without_a_positive_the_loss_is_an_attached_zero() -> None:
+@pytest.mark.parametrize("block", [None, 2])
+def test_without_a_positive_the_loss_is_an_attached_zero(block: int | None) -> None:
     z = unit(3, 4, 0).requires_grad_()
-    for options in ({}, {"anchors": torch.zeros(3, dtype=torch.bool)}):
+    for options in ({"block": block}, {"block": block, "anchors": torch.zeros(3, dtype=torch.bool)}):
         loss = focal_contrastive(z, torch.arange(3), **options)
         (gradient,) = torch.autograd.grad(loss, z)
         assert float(loss.detach()) == 0
@@ -175,11 +265,12 @@ def test_a_single_row_is_an_attached_zero() -> None:
 
 
 @pytest.mark.parametrize("gamma", [0.0, 0.3, 1.0, 2.0])
-def test_extreme_probabilities_have_finite_gradients(gamma: float) -> None:
+@pytest.mark.parametrize("block", [None, 3])
+def test_extreme_probabilities_have_finite_gradients(gamma: float, block: int | None) -> None:
     # Duplicates against an opposite vector at a small temperature: p is 1 in float32 for one, 0 for the other.
     z = torch.tensor([[1.0, 0.0], [1.0, 0.0], [-1.0, 0.0], [-1.0, 0.0]], requires_grad=True)
     for groups in ([0, 0, 1, 1], [0, 1, 0, 1]):
-        loss = focal_contrastive(z, torch.tensor(groups), temperature=1e-3, gamma=gamma)
+        loss = focal_contrastive(z, torch.tensor(groups), temperature=1e-3, gamma=gamma, block=block)
         (gradient,) = torch.autograd.grad(loss, z)
         assert loss.isfinite() and gradient.isfinite().all()
 
@@ -223,7 +314,8 @@ def test_all_rows_as_on_a_gpu_give_the_same_as_the_anchors_alone(scope: Any, mon
     z = unit(21, 4, 5)
     expected = float(focal_contrastive(z, **batch, scope=scope))
     monkeypatch.setattr("coretune.tuning.losses._rows", lambda anchors, z: torch.arange(len(z)))
-    assert float(focal_contrastive(z, **batch, scope=scope)) == pytest.approx(expected, abs=1e-12)
+    for block in (None, 4):
+        assert float(focal_contrastive(z, **batch, scope=scope, block=block)) == pytest.approx(expected, abs=1e-12)
 
 
 @pytest.mark.skipif(torch.version.cuda is None, reason="fake CUDA tensors need a torch that was built with CUDA")
@@ -237,6 +329,8 @@ def test_nothing_depends_on_values_on_a_gpu(scope: Any) -> None:
         loss = focal_contrastive(
             z, index, anchors=flags, owner=index, weights=weights, scope=scope, gamma=0.5, normalizer="batch"
         )
+        # Blocks without a gradient, since autograd needs a true device.
+        loss = loss + focal_contrastive(z.detach(), index, anchors=flags, owner=index, scope=scope, block=4)
         loss = loss + soft_cross_entropy(z, torch.empty(9, 4, device="cuda"))
         assert loss.shape == () and loss.device.type == "cuda"
         with pytest.raises(Exception, match="nonzero"):
@@ -254,6 +348,7 @@ def test_a_gpu_is_never_waited_for(scope: Any) -> None:
         pairs = hard_pairs(features, labels, 3, generator=generator)
         z = F.normalize(pairs.features, dim=1)
         loss = soft_cross_entropy(pairs.features[:, :3], pairs.targets) + focal_contrastive(z, **batch, scope=scope)
+        loss = loss + focal_contrastive(z, **batch, scope=scope, block=5)
         (gradient,) = torch.autograd.grad(loss, features)
         return gradient
 
@@ -312,6 +407,9 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"temperature": math.inf}, r"temperature: got inf"),
     ({"gamma": -1.0}, r"gamma: got -1.0, need a finite number >= 0"),
     ({"normalizer": "mean"}, r"normalizer: got 'mean', need one of: positives, batch"),
+    ({"block": 0}, r"block: got 0, need an integer >= 1, or None"),
+    ({"block": 2.0}, r"block: got 2.0, need an integer >= 1, or None"),
+    ({"block": True}, r"block: got True, need an integer >= 1, or None"),
     ({"scope": "mine"}, r"scope: got 'mine', need one of: own, other_class, all"),
     ({"groups": torch.empty(4, dtype=torch.int64, device="meta")}, r"groups: got a tensor on meta, need one on cpu"),
 ]

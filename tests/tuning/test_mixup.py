@@ -166,6 +166,29 @@ def test_ties_go_to_the_lowest_index_whatever_the_size() -> None:
     assert pairs.hardest_positive.tolist() == [3, 4, 5] + [i % 3 for i in range(3, 99)]
 
 
+@given(st.integers(1, 14), st.integers(1, 5), st.integers(0, 10**6), st.booleans(), st.integers(1, 200))
+@settings(max_examples=60, deadline=None)
+def test_blocks_of_rows_do_not_change_the_choice(n: int, classes: int, seed: int, coarse: bool, pairs: int) -> None:
+    features, labels = sample(n, 4, classes, seed, torch.float32)
+    if coarse:
+        features = features.round()
+    whole = hard_pairs(features, labels, 5, generator=generator())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("coretune.tuning.blocked.PAIRS", pairs)
+        blocked = hard_pairs(features, labels, 5, generator=generator())
+    assert torch.equal(blocked.hardest_positive, whole.hardest_positive)
+    assert torch.equal(blocked.hardest_negative, whole.hardest_negative)
+
+
+def test_blocks_of_a_large_batch_do_not_change_the_choice(monkeypatch: pytest.MonkeyPatch) -> None:
+    features, labels = sample(500, 64, 10, 0, torch.float32)
+    whole = hard_pairs(features, labels, 10, generator=generator())
+    monkeypatch.setattr("coretune.tuning.blocked.PAIRS", 500 * 37)
+    blocked = hard_pairs(features, labels, 10, generator=generator())
+    assert torch.equal(blocked.hardest_positive, whole.hardest_positive)
+    assert torch.equal(blocked.hardest_negative, whole.hardest_negative)
+
+
 def test_gradient_flows_through_all_that_is_mixed() -> None:
     features, labels = sample(6, 3, 2, 1)
     mixes = torch.rand(2, 6, generator=generator(), dtype=torch.float64)
