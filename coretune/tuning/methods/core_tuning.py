@@ -16,8 +16,9 @@ class CoreTuning(Method):
     """L = L_ce^m + η L_con^f of Zhang, Hooi, Hu, Liang and Feng (NeurIPS 2021, arXiv 2102.06605).
 
     Hard pairs are made of the features of a contrast batch; L_ce^m is the soft cross-entropy over originals and
-    mixtures (3n rows), L_con^f the focal contrast of their projections. A NaN in the features passes through to the
-    loss, where the training loop looks for it.
+    mixtures (3n rows), L_con^f the focal contrast of their projections. The paper's ablations are switches: without
+    `smooth_classifier` L_ce^m is over the originals, without `contrast_mixtures` L_con^f is among them. A NaN in the
+    features passes through to the loss, where the training loop looks for it.
 
     Args:
         params: η, τ, α, γ and the options.
@@ -43,7 +44,8 @@ class CoreTuning(Method):
         """
         params = self.params
         pairs = self._pairs(step)
-        cross_entropy = soft_cross_entropy(self.classifier(pairs.features), pairs.targets, validate=False)
+        rows = slice(None) if params.smooth_classifier else slice(step.labels.shape[0])
+        cross_entropy = soft_cross_entropy(self.classifier(pairs.features[rows]), pairs.targets[rows], validate=False)
         contrastive = torch.zeros_like(cross_entropy) if params.eta == 0 else self._contrast(pairs)
         return LossTerms(
             total=cross_entropy + params.eta * contrastive,
@@ -67,6 +69,15 @@ class CoreTuning(Method):
 
     def _contrast(self, pairs: HardPairs) -> Tensor:
         params = self.params
+        if not params.contrast_mixtures:
+            originals = slice(pairs.positive_mix.shape[0])
+            return focal_contrastive(
+                self.projector(pairs.features[originals]),
+                pairs.groups[originals],
+                temperature=params.temperature,
+                gamma=params.gamma,
+                validate=False,
+            )
         return focal_contrastive(
             self.projector(pairs.features),
             pairs.groups,

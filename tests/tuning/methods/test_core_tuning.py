@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from coretune.spec.catalog.methods.core_tuning import CoreTuningParameters
+from coretune.tuning.losses import focal_contrastive
 from coretune.tuning.method import Step
 from coretune.tuning.methods.core_tuning import CoreTuning
 from coretune.tuning.mixup import hard_pairs
@@ -192,3 +193,25 @@ def test_options_shape_the_heads() -> None:
 def test_wrong_number_of_classes() -> None:
     with pytest.raises(ValueError, match=r"classes: got 0, need an integer >= 1"):
         make(classes=0)
+
+
+def test_without_both_uses_of_the_mixtures_it_is_cross_entropy_and_focal_supcon() -> None:
+    method = make(eta=0.7, gamma=1.5, temperature=0.3, smooth_classifier=False, contrast_mixtures=False).double()
+    features, labels = sample(9, 2)
+    loss = method.loss(step(features, labels))
+    logits = method.classifier(features)
+    assert loss.terms["cross_entropy"].item() == pytest.approx(
+        torch.nn.functional.cross_entropy(logits, labels).item(), abs=1e-12
+    )
+    expected = focal_contrastive(method.projector(features), labels, temperature=0.3, gamma=1.5)
+    assert loss.terms["contrastive"].item() == pytest.approx(expected.item(), abs=1e-12)
+
+
+@pytest.mark.parametrize("switch", ["smooth_classifier", "contrast_mixtures"])
+def test_each_switch_changes_its_own_term_alone(switch: str) -> None:
+    features, labels = sample(9, 2)
+    on, off = (make(eta=0.7, **{switch: value}).double().loss(step(features, labels)).terms for value in (True, False))
+    changed = "cross_entropy" if switch == "smooth_classifier" else "contrastive"
+    assert on[changed].item() != off[changed].item()
+    other = {"cross_entropy", "contrastive"} - {changed}
+    assert all(on[name].item() == off[name].item() for name in other)

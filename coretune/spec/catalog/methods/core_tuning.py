@@ -39,6 +39,12 @@ class CoreTuningParameters(Frozen):
     detach_originals: bool = Field(
         False, description="Whether originals teach the heads only: the backbone then learns from mixtures alone."
     )
+    smooth_classifier: bool = Field(
+        True, description="Whether the classifier is trained on the mixtures too; false: on the originals alone."
+    )
+    contrast_mixtures: bool = Field(
+        True, description="Whether an anchor also contrasts with mixtures; false: with originals alone."
+    )
 
 
 class CoreTuningReleasedParameters(Frozen):
@@ -62,6 +68,9 @@ class CoreTuningReleasedParameters(Frozen):
     classifier_bias: bool = Field(False, description="Whether the linear classifier has a bias.")
     batch_norm_momentum: float | None = Field(
         0.19, gt=0, le=1, description="Momentum of the backbone's batch norm; null leaves it as it is."
+    )
+    smooth_classifier: bool = Field(
+        True, description="Whether the classifier is trained on the mixtures too; false: on the originals alone."
     )
 
 
