@@ -15,7 +15,7 @@ from coretune.tuning.arguments import (
     computing_dtype,
     full_precision,
 )
-from coretune.tuning.mixup import draw_beta
+from coretune.tuning.beta import draw_beta
 
 
 @dataclass(frozen=True)

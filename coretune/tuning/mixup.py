@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -20,13 +18,11 @@ from coretune.tuning.arguments import (
     computing_dtype,
     full_precision,
 )
-from coretune.tuning.blocked import rows_per_block
-from coretune.tuning.released import GROUPINGS, Grouping, released_partners, soft_label_groups
-
-Variant = Literal["paper", "released"]
+from coretune.tuning.beta import draw_beta
+from coretune.tuning.mining import Variant, choose_partners
+from coretune.tuning.released import GROUPINGS, Grouping, soft_label_groups
 
 VARIANTS = ("paper", "released")
-TIE = 8  # cosines closer than so many units of rounding are ties: a dot product is not known better
 
 
 @dataclass(frozen=True)
@@ -134,7 +130,7 @@ def hard_pairs(
     with torch.no_grad(), full_precision(features.device):
         exact = features.detach().to(computing_dtype(features))
         draws = _draw(alpha, exact, generator)
-        chosen = _choose(variant, exact, labels, num_classes, draws[2])
+        chosen = choose_partners(variant, exact, labels, num_classes, draws[2])
         mixable, order = chosen.mixable, torch.arange(exact.shape[0], device=exact.device)
         if negative_index is None:
             negative_index = chosen.negative_index
@@ -172,22 +168,6 @@ def hard_pairs(
     )
 
 
-def draw_beta(alpha: float, shape: tuple[int, ...], generator: torch.Generator | None) -> Tensor:
-    """Draws from Beta(α, α) on the CPU, in float64.
-
-    X / (X + Y) of two Gamma(α) variables, with log X = log G + log(U) / α, G ~ Gamma(α + 1), U uniform: exact, and in
-    the logarithm, so that a tiny α gives zeros and ones and no 0/0.
-
-    Args:
-        alpha: α > 0.
-        shape: Of the result.
-        generator: On the CPU; None for torch's global one.
-    """
-    gammas = torch._standard_gamma(torch.full((2, *shape), alpha + 1, dtype=torch.float64), generator=generator).log()
-    uniforms = (1 - torch.rand((2, *shape), dtype=torch.float64, generator=generator)).log()
-    return torch.sigmoid(gammas[0] - gammas[1] + (uniforms[0] - uniforms[1]) / alpha)
-
-
 def _draw(alpha: float, like: Tensor, generator: torch.Generator | None) -> Tensor:
     """Returns (3, n): the two mixing weights, and a uniform for the negative's index."""
     size = like.shape[0]
@@ -195,70 +175,6 @@ def _draw(alpha: float, like: Tensor, generator: torch.Generator | None) -> Tens
     uniforms = torch.rand((1, size), dtype=torch.float64, generator=generator)
     # One copy, and not a blocking one: the device would have to be waited for.
     return torch.cat([mixes, uniforms]).to(like.dtype).to(like.device, non_blocking=True)
-
-
-class _Choice(NamedTuple):
-    """Who may be mixed with whom; `mixable` says for which samples there is anything to mix."""
-
-    negative_index: Tensor
-    hardest_positive: Tensor
-    hardest_negative: Tensor
-    has_positive: Tensor
-    mixable: Tensor
-
-
-def _choose(variant: Variant, features: Tensor, labels: Tensor, num_classes: int, uniforms: Tensor) -> _Choice:
-    drawn, has_positive, has_negative = _draw_negatives(labels, num_classes, uniforms)
-    if variant == "released":
-        shuffle = uniforms.argsort()
-        return _Choice(shuffle, *released_partners(features, labels), has_positive, torch.ones_like(has_negative))
-    return _Choice(drawn, *_hardest(features, labels, has_positive, has_negative), has_positive, has_negative)
-
-
-def _draw_negatives(labels: Tensor, num_classes: int, uniforms: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Returns (n,) a sample of another class each, whether there is a same-class one, and one of another class.
-
-    Sorted by class, the samples of other classes are all but one block: linear memory, no search.
-    """
-    size = labels.shape[0]
-    order = labels.argsort(stable=True)
-    counts = labels.new_zeros(num_classes).scatter_add_(0, labels, torch.ones_like(labels))
-    starts = (counts.cumsum(0) - counts)[labels]
-    own = counts[labels]
-    others = size - own
-    rank = torch.minimum((uniforms * others).long(), (others - 1).clamp_min(0))
-    place = torch.where(rank < starts, rank, rank + own).clamp_max(size - 1)
-    return order[place], own > 1, others > 0
-
-
-def _hardest(features: Tensor, labels: Tensor, has_positive: Tensor, has_negative: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns (n,) the least similar same-class and the most similar other-class sample, itself where there is none."""
-    order = torch.arange(labels.shape[0], device=labels.device)
-    positive, negative = torch.empty_like(order), torch.empty_like(order)
-    for rows, cosine in _cosines(features):
-        same = labels[rows, None] == labels
-        negative[rows] = _first_largest(cosine.masked_fill(same, -torch.inf))
-        same.diagonal(rows.start).fill_(False)
-        positive[rows] = _first_largest(cosine.neg_().masked_fill_(same.logical_not_(), -torch.inf))
-    return torch.where(has_positive, positive, order), torch.where(has_negative, negative, order)
-
-
-def _cosines(features: Tensor) -> Iterator[tuple[slice, Tensor]]:
-    """Yields rows and their (rows, n) cosine similarities with all, block by block: memory is linear in n."""
-    tiny = torch.finfo(features.dtype).tiny
-    # The largest entry becomes 1: no square overflows or vanishes, and lengths are at least 1, or exactly 0.
-    scaled = features / features.abs().amax(dim=1, keepdim=True).clamp_min(tiny)
-    inverse = torch.linalg.vector_norm(scaled, dim=1).clamp_min(1.0).reciprocal()
-    block = rows_per_block(features.shape[0])
-    for start in range(0, features.shape[0], block):
-        rows = slice(start, start + block)
-        yield rows, (scaled[rows] @ scaled.T).mul_(inverse[rows, None]).mul_(inverse)
-
-
-def _first_largest(values: Tensor) -> Tensor:
-    """Returns for each row the lowest index whose value ties with the largest."""
-    margin = TIE * torch.finfo(values.dtype).eps
-    return (values >= values.amax(dim=1, keepdim=True) - margin).view(torch.uint8).argmax(dim=1)
 
 
 def _mix(features: Tensor, partners: Tensor, weights: Tensor, detach_originals: bool) -> Tensor:

@@ -10,10 +10,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
+from support.distributions import assert_beta
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from coretune.tuning.mixup import HardPairs, draw_beta, hard_pairs
+from coretune.tuning.mixup import HardPairs, hard_pairs
 
 torch.set_num_threads(1)
 
@@ -130,16 +131,6 @@ def test_permutation_equivariance(n: int, classes: int, seed: int) -> None:
     assert torch.equal(moved.anchors, plain.anchors[rows])
 
 
-@given(st.integers(2, 12), st.integers(0, 10**6), st.integers(-120, 120))
-@settings(max_examples=40, deadline=None)
-def test_the_choice_does_not_depend_on_scale(n: int, seed: int, exponent: int) -> None:
-    features, labels = sample(n, 5, 3, seed, torch.float32)
-    rows = 2.0 ** (exponent * torch.linspace(-1, 1, n))
-    plain, scaled = (hard_pairs(x, labels, 3, generator=generator()) for x in (features, features * rows[:, None]))
-    assert torch.equal(plain.hardest_positive, scaled.hardest_positive)
-    assert torch.equal(plain.hardest_negative, scaled.hardest_negative)
-
-
 def test_known_angles() -> None:
     angles = torch.tensor([0.0, 30.0, 80.0, 50.0, 100.0], dtype=torch.float64).deg2rad()
     features = torch.stack([angles.cos(), angles.sin()], dim=1)
@@ -156,39 +147,6 @@ def test_known_angles() -> None:
     assert pairs.positive_weights.tolist() == [1.0] * 10 + [0.25] * 5
 
 
-def test_ties_go_to_the_lowest_index_whatever_the_size() -> None:
-    # Duplicates: a matrix product may round their equal cosines differently at the edge of a block.
-    base = torch.randn(3, 37, generator=generator(4))
-    features = base.repeat(33, 1) * torch.linspace(0.1, 3, 99)[:, None]
-    labels = torch.arange(99) % 3
-    pairs = hard_pairs(features, labels, 3, generator=generator())
-    assert set(pairs.hardest_negative.tolist()) <= {0, 1, 2}
-    assert pairs.hardest_positive.tolist() == [3, 4, 5] + [i % 3 for i in range(3, 99)]
-
-
-@given(st.integers(1, 14), st.integers(1, 5), st.integers(0, 10**6), st.booleans(), st.integers(1, 200))
-@settings(max_examples=60, deadline=None)
-def test_blocks_of_rows_do_not_change_the_choice(n: int, classes: int, seed: int, coarse: bool, pairs: int) -> None:
-    features, labels = sample(n, 4, classes, seed, torch.float32)
-    if coarse:
-        features = features.round()
-    whole = hard_pairs(features, labels, 5, generator=generator())
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("coretune.tuning.blocked.PAIRS", pairs)
-        blocked = hard_pairs(features, labels, 5, generator=generator())
-    assert torch.equal(blocked.hardest_positive, whole.hardest_positive)
-    assert torch.equal(blocked.hardest_negative, whole.hardest_negative)
-
-
-def test_blocks_of_a_large_batch_do_not_change_the_choice(monkeypatch: pytest.MonkeyPatch) -> None:
-    features, labels = sample(500, 64, 10, 0, torch.float32)
-    whole = hard_pairs(features, labels, 10, generator=generator())
-    monkeypatch.setattr("coretune.tuning.blocked.PAIRS", 500 * 37)
-    blocked = hard_pairs(features, labels, 10, generator=generator())
-    assert torch.equal(blocked.hardest_positive, whole.hardest_positive)
-    assert torch.equal(blocked.hardest_negative, whole.hardest_negative)
-
-
 def test_gradient_flows_through_all_that_is_mixed() -> None:
     features, labels = sample(6, 3, 2, 1)
     mixes = torch.rand(2, 6, generator=generator(), dtype=torch.float64)
@@ -199,46 +157,13 @@ def test_gradient_flows_through_all_that_is_mixed() -> None:
     )
 
 
-def assert_beta(draws: Tensor, alpha: float) -> None:
-    """Kolmogorov-Smirnov inside [0.01, 0.99], binomial outside: near 1 floating-point numbers are too coarse."""
-    values, cdf = draws.numpy(), stats.beta(alpha, alpha).cdf
-    low, high = cdf(0.01), cdf(0.99)
-    inside = values[(values >= 0.01) & (values <= 0.99)]
-    assert stats.kstest(inside, lambda x: (cdf(x) - low) / (high - low)).pvalue > 0.01
-    for count in (int((values < 0.01).sum()), int((values > 0.99).sum())):
-        assert stats.binomtest(count, len(values), low).pvalue > 0.01
-
-
 @pytest.mark.parametrize("alpha", [0.1, 1.0, 4.0])
 def test_mixing_weights_are_beta(alpha: float) -> None:
-    assert_beta(draw_beta(alpha, (20_000,), generator(11)), alpha)
     features, labels = sample(4000, 2, 3, 0)
     pairs = hard_pairs(features, labels, 3, alpha=alpha, generator=generator(5), negative_floor=0.0)
     for mix in (pairs.negative_mix, pairs.positive_mix):
         assert_beta(mix, alpha)
     assert abs(stats.spearmanr(pairs.negative_mix.numpy(), pairs.positive_mix.numpy()).statistic) < 0.05
-
-
-def test_a_tiny_alpha_gives_zeros_and_ones() -> None:
-    for alpha in (1e-3, 1e-30, 5e-324):
-        draws = draw_beta(alpha, (2000,), generator())
-        assert not draws.isnan().any()
-        assert 0.45 < float(draws.mean()) < 0.55
-        assert float((draws * (1 - draws)).mean()) < 1e-3
-
-
-def test_negatives_are_uniform_over_true_negatives() -> None:
-    labels = torch.tensor([0, 1, 0, 2, 1, 0])
-    counts = torch.zeros(6, 6)
-    features = torch.randn(6, 2, generator=generator())
-    stream = generator(3)
-    for _ in range(800):
-        drawn = hard_pairs(features, labels, 3, generator=stream, validate=False).negative_index
-        counts[torch.arange(6), drawn] += 1
-    for i in range(6):
-        others = labels != labels[i]
-        assert counts[i][~others].sum() == 0
-        assert stats.chisquare(counts[i][others].numpy()).pvalue > 0.001
 
 
 def test_the_same_generator_state_gives_the_same_pairs() -> None:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
 from coretune.spec.catalog.methods.core_tuning import CoreTuningParameters
-from coretune.tuning.heads import ProjectionHead, linear_classifier
+from coretune.tuning.heads import ProjectionHead
 from coretune.tuning.losses import focal_contrastive, soft_cross_entropy
-from coretune.tuning.method import LossTerms, Method, Step
-from coretune.tuning.mixup import HardPairs, hard_pairs
+from coretune.tuning.method import LossTerms, Step
+from coretune.tuning.methods.mixture_ce import MixtureCE
+from coretune.tuning.mixup import HardPairs
 
 
-class CoreTuning(Method):
+class CoreTuning(MixtureCE):
     """L = L_ce^m + η L_con^f of Zhang, Hooi, Hu, Liang and Feng (NeurIPS 2021, arXiv 2102.06605).
 
     Hard pairs are made of the features of a contrast batch; L_ce^m is the soft cross-entropy over originals and
@@ -26,13 +29,9 @@ class CoreTuning(Method):
         classes: Number of classes C.
     """
 
-    classifier: nn.Linear
-
     def __init__(self, params: CoreTuningParameters, *, features: int, classes: int) -> None:
         super().__init__(params, features=features, classes=classes)
         self.params = params
-        self.classes = classes
-        self.classifier = linear_classifier(features, classes, bias=params.classifier_bias)
         self.projector = ProjectionHead(features, params.projection_dim, params.projection_hidden)
 
     def loss(self, step: Step) -> LossTerms:
@@ -42,29 +41,12 @@ class CoreTuning(Method):
             Terms `cross_entropy` and `contrastive` (before η; 0 where η = 0, since it is not computed then), in nats;
             count `anchors_without_positive`.
         """
-        params = self.params
-        pairs = self._pairs(step)
-        rows = slice(None) if params.smooth_classifier else slice(step.labels.shape[0])
-        cross_entropy = soft_cross_entropy(self.classifier(pairs.features[rows]), pairs.targets[rows], validate=False)
-        contrastive = torch.zeros_like(cross_entropy) if params.eta == 0 else self._contrast(pairs)
-        return LossTerms(
-            total=cross_entropy + params.eta * contrastive,
-            terms={"cross_entropy": cross_entropy.detach(), "contrastive": contrastive.detach()},
-            counts={"anchors_without_positive": (~pairs.has_positive).sum()},
-        )
-
-    def _pairs(self, step: Step) -> HardPairs:
-        params = self.params
-        return hard_pairs(
-            step.features,
-            step.labels,
-            self.classes,
-            alpha=params.alpha,
-            generator=step.generator,
-            negative_floor=params.negative_floor,
-            positive_floor=params.positive_floor,
-            detach_originals=params.detach_originals,
-            validate=False,
+        return combined(
+            self.pairs(step),
+            self.classifier,
+            self._contrast,
+            eta=self.params.eta,
+            smooth_classifier=self.params.smooth_classifier,
         )
 
     def _contrast(self, pairs: HardPairs) -> Tensor:
@@ -89,3 +71,30 @@ class CoreTuning(Method):
             weights=pairs.positive_weights if params.positive_weight == "lambda" else None,
             validate=False,
         )
+
+
+def combined(
+    pairs: HardPairs,
+    classifier: nn.Module,
+    contrast: Callable[[HardPairs], Tensor],
+    *,
+    eta: float,
+    smooth_classifier: bool,
+) -> LossTerms:
+    """Returns L_ce + η L_con of a contrast batch and its mixtures.
+
+    Args:
+        pairs: The originals and their mixtures.
+        classifier: Features (N, d) → logits (N, C).
+        contrast: The contrastive loss of the pairs; not asked for where η = 0.
+        eta: η.
+        smooth_classifier: Whether the cross-entropy is over the mixtures too.
+    """
+    rows = slice(None) if smooth_classifier else slice(pairs.positive_mix.shape[0])
+    cross_entropy = soft_cross_entropy(classifier(pairs.features[rows]), pairs.targets[rows], validate=False)
+    contrastive = torch.zeros_like(cross_entropy) if eta == 0 else contrast(pairs)
+    return LossTerms(
+        total=cross_entropy + eta * contrastive,
+        terms={"cross_entropy": cross_entropy.detach(), "contrastive": contrastive.detach()},
+        counts={"anchors_without_positive": (~pairs.has_positive).sum()},
+    )

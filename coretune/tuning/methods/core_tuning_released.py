@@ -5,13 +5,14 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from coretune.spec.catalog.methods.core_tuning import CoreTuningReleasedParameters
+from coretune.tuning.heads import ProjectionHead, linear_classifier
 from coretune.tuning.losses import focal_contrastive
-from coretune.tuning.method import Step
-from coretune.tuning.methods.core_tuning import CoreTuning
+from coretune.tuning.method import LossTerms, Method, Step
+from coretune.tuning.methods.core_tuning import combined
 from coretune.tuning.mixup import HardPairs, hard_pairs
 
 
-class CoreTuningReleased(CoreTuning):
+class CoreTuningReleased(Method):
     """L = L_ce^m + η L_con^f as Core-tuning.py of github.com/Vanint/Core-tuning computes both.
 
         L_con^f = −1/|V| Σ_{i∈V} 1/(3n) Σ_{k∈P_i} (1 − p_ik) log p_ik
@@ -30,7 +31,14 @@ class CoreTuningReleased(CoreTuning):
         classes: Number of classes C.
     """
 
-    params: CoreTuningReleasedParameters  # type: ignore[assignment]  # the same names where the loss needs them
+    classifier: nn.Linear
+
+    def __init__(self, params: CoreTuningReleasedParameters, *, features: int, classes: int) -> None:
+        super().__init__(params, features=features, classes=classes)
+        self.params = params
+        self.classes = classes
+        self.classifier = linear_classifier(features, classes, bias=params.classifier_bias)
+        self.projector = ProjectionHead(features, params.projection_dim, params.projection_hidden)
 
     def prepare(self, encoder: nn.Module) -> None:
         """Sets the momentum of the backbone's batch norm."""
@@ -38,8 +46,9 @@ class CoreTuningReleased(CoreTuning):
             if isinstance(module, nn.modules.batchnorm._BatchNorm) and self.params.batch_norm_momentum is not None:
                 module.momentum = self.params.batch_norm_momentum
 
-    def _pairs(self, step: Step) -> HardPairs:
-        return hard_pairs(
+    def loss(self, step: Step) -> LossTerms:
+        """Returns the loss of one contrast batch; terms and count as of `CoreTuning`."""
+        pairs = hard_pairs(
             step.features,
             step.labels,
             self.classes,
@@ -49,6 +58,13 @@ class CoreTuningReleased(CoreTuning):
             detach_originals=self.params.detach_originals,
             grouping=self.params.grouping,
             validate=False,
+        )
+        return combined(
+            pairs,
+            self.classifier,
+            self._contrast,
+            eta=self.params.eta,
+            smooth_classifier=self.params.smooth_classifier,
         )
 
     def _contrast(self, pairs: HardPairs) -> Tensor:

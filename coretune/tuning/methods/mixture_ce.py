@@ -8,7 +8,7 @@ from coretune.spec.catalog.methods.core_tuning import MixtureParameters
 from coretune.tuning.heads import linear_classifier
 from coretune.tuning.losses import soft_cross_entropy
 from coretune.tuning.method import LossTerms, Method, Step
-from coretune.tuning.mixup import hard_pairs
+from coretune.tuning.mixup import HardPairs, hard_pairs
 
 
 class MixtureCE(Method):
@@ -26,24 +26,27 @@ class MixtureCE(Method):
 
     def __init__(self, params: MixtureParameters, *, features: int, classes: int) -> None:
         super().__init__(params, features=features, classes=classes)
-        self.params = params
+        self.mixture = params
         self.classes = classes
         self.classifier = linear_classifier(features, classes, bias=params.classifier_bias)
 
     def loss(self, step: Step) -> LossTerms:
         """Returns the loss of one contrast batch in nats; term `cross_entropy`, count `anchors_without_positive`."""
-        params = self.params
-        pairs = hard_pairs(
-            step.features,
-            step.labels,
-            self.classes,
-            alpha=params.alpha,
-            generator=step.generator,
-            negative_floor=params.negative_floor,
-            positive_floor=params.positive_floor,
-            detach_originals=params.detach_originals,
-            validate=False,
-        )
+        pairs = self.pairs(step)
         total = soft_cross_entropy(self.classifier(pairs.features), pairs.targets, validate=False)
         counts = {"anchors_without_positive": (~pairs.has_positive).sum()}
         return LossTerms(total=total, terms={"cross_entropy": total.detach()}, counts=counts)
+
+    def pairs(self, step: Step) -> HardPairs:
+        """Returns the mixtures of a contrast batch."""
+        return hard_pairs(
+            step.features,
+            step.labels,
+            self.classes,
+            alpha=self.mixture.alpha,
+            generator=step.generator,
+            negative_floor=self.mixture.negative_floor,
+            positive_floor=self.mixture.positive_floor,
+            detach_originals=self.mixture.detach_originals,
+            validate=False,
+        )

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from coretune.spec.catalog.methods.mixing import InputMixupParameters
 from coretune.spec.seeds import derive_seed
+from coretune.tuning.beta import draw_beta
 from coretune.tuning.contrast import contrast_loss
 from coretune.tuning.method import Step
 from coretune.tuning.methods.input_mixup import InputMixup
-from coretune.tuning.mixup import draw_beta
 from coretune.tuning.task import Batch, Moment
 
 torch.set_num_threads(1)

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from coretune.spec.catalog.methods.mixing import ManifoldMixupParameters
 from coretune.spec.components import NoParameters
+from coretune.tuning.beta import draw_beta
 from coretune.tuning.method import Step
 from coretune.tuning.methods.cross_entropy import CrossEntropy
 from coretune.tuning.methods.manifold_mixup import ManifoldMixup
-from coretune.tuning.mixup import draw_beta
 
 torch.set_num_threads(1)
 CLASSES = 3

@@ -11,19 +11,28 @@ from coretune.spec.frozen import Frozen
 from coretune.spec.space import Space
 
 
-class CoreTuningParameters(Frozen):
-    """Core-tuning as the paper states it (arXiv 2102.06605, sections 3.2 to 3.4)."""
+class MixtureParameters(Frozen):
+    """Core-tuning's mixtures without its contrast."""
 
-    eta: float = Field(0.1, ge=0, description="Contrast weight η of L_ce^m + η L_con^f; 0 leaves CE on the mixtures.")
-    temperature: float = Field(0.07, gt=0, description="Temperature τ of the contrastive softmax.")
     alpha: float = Field(1.0, gt=0, description="Mixup α: both mixing weights are drawn from Beta(α, α).")
-    gamma: float = Field(1.0, ge=0, description="Focal exponent γ on (1 − p); the paper has 1, and 0 is SupCon.")
     negative_floor: float = Field(
         0.8, ge=0, le=1, description="Hard negatives: the other sample's weight is max(draw, this floor)."
     )
     positive_floor: float = Field(
         0.0, ge=0, le=1, description="Hard positives: the hardest positive's weight is max(draw, this floor)."
     )
+    classifier_bias: bool = Field(True, description="Whether the linear classifier has a bias.")
+    detach_originals: bool = Field(
+        False, description="Whether originals teach the heads only: the backbone then learns from mixtures alone."
+    )
+
+
+class CoreTuningParameters(MixtureParameters):
+    """Core-tuning as the paper states it (arXiv 2102.06605, sections 3.2 to 3.4)."""
+
+    eta: float = Field(0.1, ge=0, description="Contrast weight η of L_ce^m + η L_con^f; 0 leaves CE on the mixtures.")
+    temperature: float = Field(0.07, gt=0, description="Temperature τ of the contrastive softmax.")
+    gamma: float = Field(1.0, ge=0, description="Focal exponent γ on (1 − p); the paper has 1, and 0 is SupCon.")
     positive_weight: Literal["one", "lambda"] = Field(
         "one", description="How much a hard positive counts among an anchor's positives: 1, or its mixing weight."
     )
@@ -34,10 +43,6 @@ class CoreTuningParameters(Frozen):
     projection_dim: int = Field(256, ge=2, description="Width of the projection head's output (unit vectors).")
     projection_hidden: int | None = Field(
         None, ge=1, description="Width of the projection head's hidden layer; null takes the feature width."
-    )
-    classifier_bias: bool = Field(True, description="Whether the linear classifier has a bias.")
-    detach_originals: bool = Field(
-        False, description="Whether originals teach the heads only: the backbone then learns from mixtures alone."
     )
     smooth_classifier: bool = Field(
         True, description="Whether the classifier is trained on the mixtures too; false: on the originals alone."
@@ -71,22 +76,6 @@ class CoreTuningReleasedParameters(Frozen):
     )
     smooth_classifier: bool = Field(
         True, description="Whether the classifier is trained on the mixtures too; false: on the originals alone."
-    )
-
-
-class MixtureParameters(Frozen):
-    """Core-tuning's mixtures without its contrast."""
-
-    alpha: float = Field(1.0, gt=0, description="Mixup α: both mixing weights are drawn from Beta(α, α).")
-    negative_floor: float = Field(
-        0.8, ge=0, le=1, description="Hard negatives: the other sample's weight is max(draw, this floor)."
-    )
-    positive_floor: float = Field(
-        0.0, ge=0, le=1, description="Hard positives: the hardest positive's weight is max(draw, this floor)."
-    )
-    classifier_bias: bool = Field(True, description="Whether the linear classifier has a bias.")
-    detach_originals: bool = Field(
-        False, description="Whether originals teach the heads only: the backbone then learns from mixtures alone."
     )
 
 

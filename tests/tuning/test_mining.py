@@ -1,0 +1,94 @@
+"""Who is mixed with whom: scale and blocks do not matter, ties go to the first, negatives are true ones."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+from torch import Tensor
+
+from coretune.tuning.mining import choose_partners
+from coretune.tuning.mixup import hard_pairs
+
+torch.set_num_threads(1)
+
+
+def sample(n: int, d: int, classes: int, seed: int, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    features = torch.randn(n, d, generator=generator, dtype=torch.float64).to(dtype)
+    return features, torch.randint(classes, (n,), generator=generator)
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.mark.parametrize("variant", ["paper", "released"])
+def test_a_uniform_says_which_negative_is_drawn(variant: str) -> None:
+    features, labels = sample(5, 3, 2, 0)[0], torch.tensor([0, 1, 0, 1, 0])
+    uniforms = torch.tensor([0.0, 0.4, 0.99, 0.99, 0.5], dtype=torch.float64)
+    found = choose_partners(variant, features, labels, 2, uniforms)  # type: ignore[arg-type]
+    if variant == "paper":
+        assert found.negative_index.tolist() == [1, 2, 3, 4, 3], "the ⌊u·m⌋-th of the m others, by class and index"
+    else:
+        assert sorted(found.negative_index.tolist()) == [0, 1, 2, 3, 4], "a shuffle"
+    assert bool(found.has_positive.all()) and bool(found.mixable.all())
+
+
+@given(st.integers(2, 12), st.integers(0, 10**6), st.integers(-120, 120))
+@settings(max_examples=40, deadline=None)
+def test_the_choice_does_not_depend_on_scale(n: int, seed: int, exponent: int) -> None:
+    features, labels = sample(n, 5, 3, seed, torch.float32)
+    rows = 2.0 ** (exponent * torch.linspace(-1, 1, n))
+    plain, scaled = (hard_pairs(x, labels, 3, generator=generator()) for x in (features, features * rows[:, None]))
+    assert torch.equal(plain.hardest_positive, scaled.hardest_positive)
+    assert torch.equal(plain.hardest_negative, scaled.hardest_negative)
+
+
+def test_ties_go_to_the_lowest_index_whatever_the_size() -> None:
+    # Duplicates: a matrix product may round their equal cosines differently at the edge of a block.
+    base = torch.randn(3, 37, generator=generator(4))
+    features = base.repeat(33, 1) * torch.linspace(0.1, 3, 99)[:, None]
+    labels = torch.arange(99) % 3
+    pairs = hard_pairs(features, labels, 3, generator=generator())
+    assert set(pairs.hardest_negative.tolist()) <= {0, 1, 2}
+    assert pairs.hardest_positive.tolist() == [3, 4, 5] + [i % 3 for i in range(3, 99)]
+
+
+@given(st.integers(1, 14), st.integers(1, 5), st.integers(0, 10**6), st.booleans(), st.integers(1, 200))
+@settings(max_examples=60, deadline=None)
+def test_blocks_of_rows_do_not_change_the_choice(n: int, classes: int, seed: int, coarse: bool, pairs: int) -> None:
+    features, labels = sample(n, 4, classes, seed, torch.float32)
+    if coarse:
+        features = features.round()
+    whole = hard_pairs(features, labels, 5, generator=generator())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("coretune.tuning.blocked.PAIRS", pairs)
+        blocked = hard_pairs(features, labels, 5, generator=generator())
+    assert torch.equal(blocked.hardest_positive, whole.hardest_positive)
+    assert torch.equal(blocked.hardest_negative, whole.hardest_negative)
+
+
+def test_blocks_of_a_large_batch_do_not_change_the_choice(monkeypatch: pytest.MonkeyPatch) -> None:
+    features, labels = sample(500, 64, 10, 0, torch.float32)
+    whole = hard_pairs(features, labels, 10, generator=generator())
+    monkeypatch.setattr("coretune.tuning.blocked.PAIRS", 500 * 37)
+    blocked = hard_pairs(features, labels, 10, generator=generator())
+    assert torch.equal(blocked.hardest_positive, whole.hardest_positive)
+    assert torch.equal(blocked.hardest_negative, whole.hardest_negative)
+
+
+def test_negatives_are_uniform_over_true_negatives() -> None:
+    labels = torch.tensor([0, 1, 0, 2, 1, 0])
+    counts = torch.zeros(6, 6)
+    features = torch.randn(6, 2, generator=generator())
+    stream = generator(3)
+    for _ in range(800):
+        drawn = hard_pairs(features, labels, 3, generator=stream, validate=False).negative_index
+        counts[torch.arange(6), drawn] += 1
+    for i in range(6):
+        others = labels != labels[i]
+        assert counts[i][~others].sum() == 0
+        assert stats.chisquare(counts[i][others].numpy()).pvalue > 0.001
