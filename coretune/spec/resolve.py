@@ -18,7 +18,7 @@ from coretune.spec.frozen import Frozen
 from coretune.spec.problems import Problems
 from coretune.spec.run import AugmentSpec, TrainSpec
 from coretune.spec.seeds import derive_seed
-from coretune.spec.space import Space, Value, is_space, parse_space
+from coretune.spec.space import Space, Value, is_space, misspelt_space, parse_space
 from coretune.spec.study import BackboneOptions, DataOptions, PretrainOptions, Study
 from coretune.spec.wording import nearest, shown
 from coretune.spec.yamlfile import Path_
@@ -196,7 +196,10 @@ class _Resolver:
         """Divides a mapping into fixed values and search spaces, and leaves out (noted) what is wrong by itself."""
         known = list(keys)
         self.refuse_unknown(at, {key: raw[key] for key in raw if key not in known}, [*known, *also])
-        fixed = {key: value for key, value in raw.items() if key in known and not is_space(value)}
+        meant = {key: kind for key in known if (kind := misspelt_space(raw.get(key))) is not None}
+        for key, kind in meant.items():
+            self.problems.add((*at, key), f"is no search space, got {shown(raw[key])}; did you mean {kind}?")
+        fixed = {key: raw[key] for key in raw if key in known and key not in meant and not is_space(raw[key])}
         wrong = self.wrong_keys(at, model, fixed)
         spaces: dict[str, Space] = {}
         for key, value in raw.items():

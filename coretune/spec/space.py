@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any, Literal
 
 Kind = Literal["uniform", "log_uniform", "int", "choice"]
@@ -122,6 +123,15 @@ class Space:
 def is_space(raw: object) -> bool:
     """Returns whether a study file's value means a space: a mapping that names a kind of space."""
     return isinstance(raw, Mapping) and any(kind in raw for kind in KINDS)
+
+
+def misspelt_space(raw: object) -> str | None:
+    """Returns the kind of space that a mapping like `{log_unifrm: [1e-3, 1]}` most likely means, or None."""
+    if not isinstance(raw, Mapping) or is_space(raw):
+        return None
+    words = [str(key) for key in raw if key not in ("default", "also")]
+    close = get_close_matches(words[0], KINDS, n=1, cutoff=0.7) if len(words) == 1 else []
+    return close[0] if close else None
 
 
 def parse_space(raw: Mapping[str, Any]) -> Space:

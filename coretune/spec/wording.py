@@ -137,7 +137,8 @@ def _message(detail: ErrorDetails, spot: Spot) -> str:
     if kind == "literal_error":
         options = _options(spot.field)
         close = isinstance(given, str) and get_close_matches(given, options, cutoff=0.5)
-        return f"is one of {', '.join(options)}, got {shown(given)}" + (nearest(given, options) if close else "")
+        said = f"one of {', '.join(options)}" if len(options) > 1 else f"{options[0]} or a mapping"
+        return f"is {said}, got {shown(given)}" + (nearest(given, options) if close else "")
     if kind == "string_pattern_mismatch":
         right = spot.field.description if spot.field is not None and spot.field.description else detail["msg"]
         return f"{shown(given)} has not the right form: {right}"

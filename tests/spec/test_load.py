@@ -218,7 +218,7 @@ def edit(old: str, new: str) -> str:
         (GOOD + "search: {trials: 1000001}\n", "s.yaml:16: search.trials: is at most 1000000, got 1000001"),
         (GOOD + "search: {repeats: 10001}\n", "s.yaml:16: search.repeats: is at most 10000, got 10001"),
         (GOOD + "finals: {seeds: 100000000}\n", "s.yaml:16: finals.seeds: is at most 10000, got 100000000"),
-        (GOOD + "search: random\n", "s.yaml:16: search: is one of none, got 'random'"),
+        (GOOD + "search: random\n", "s.yaml:16: search: is none or a mapping, got 'random'"),
         (GOOD + "objective: {metric: top5}\n", "s.yaml:16: objective.metric: is one of top1, mean_per_class, cross_entropy, got 'top5'; did you mean top1?"),
         (GOOD + "preset: fast\n", "s.yaml:16: preset: is one of smoke, cpu, paper, got 'fast'"),
         (GOOD + "plugins: ./a.py\n", "s.yaml:16: plugins: is a list, got './a.py'"),
@@ -445,3 +445,12 @@ def test_any_override_is_applied_or_refused(item: str) -> None:
         resolve(GOOD, item)
     except StudyError as error:
         assert error.problems
+
+
+def test_a_misspelt_search_space_has_the_nearest_kind() -> None:
+    text = GOOD.replace("log_uniform: [0.003", "log_unifrm: [0.003")
+    assert problem_of(text) == (
+        's.yaml:15: train.lr: is no search space, got {"log_unifrm": [0.003, 0.3], "default": 0.03}; did you mean log_uniform?'
+    )
+    text = GOOD.replace("log_uniform: [0.01", "log_unform: [0.01")
+    assert "methods.core_tuning.eta: is no search space" in problem_of(text)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coretune.spec.space import Space, is_space, parse_space
+from coretune.spec.space import Space, is_space, misspelt_space, parse_space
 
 NUMBERS = st.floats(-1e6, 1e6)
 
@@ -26,6 +26,23 @@ def test_forms_read_and_write(raw: dict[str, Any], space: Space) -> None:
     assert is_space(raw)
     assert parse_space(raw) == space
     assert parse_space(space.to_dict()) == space
+
+
+@pytest.mark.parametrize(
+    ("raw", "kind"),
+    [
+        ({"log_unifrm": [1, 2]}, "log_uniform"),
+        ({"uniformly": [0, 1], "default": 0}, "uniform"),
+        ({"choices": [1]}, "choice"),
+        ({"choice": [1]}, None),
+        ({"weights": [1]}, None),
+        ({"unifrom": [1], "x": 2}, None),
+        ([1], None),
+        (None, None),
+    ],
+)
+def test_a_misspelt_space_is_recognised(raw: Any, kind: str | None) -> None:
+    assert misspelt_space(raw) == kind
 
 
 @given(

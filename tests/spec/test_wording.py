@@ -81,7 +81,7 @@ def study(**changes: Any) -> dict[str, Any]:
     ("changes", "expected"),
     [
         ({"search": {"trials": 0}}, {"search.trials": "is at least 1, got 0"}),
-        ({"search": "tpe"}, {"search": "is one of none, got 'tpe'"}),
+        ({"search": "tpe"}, {"search": "is none or a mapping, got 'tpe'"}),
         ({"search": 5}, {"search": "is a mapping of keys to values, got 5"}),
         ({"methods": {"a.b": {}}}, {"methods.a.b": None}),
         ({"backbones": {"b": {"pretrain": {"epochs": 1}}}}, {"backbones.b.pretrain.epochs": None}),
