@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from support.training import catalog, context, digits_job, digits_spec
 
-from coretune.results.store import ResultsStore
-from coretune.runs.cost import run_cost
-from coretune.runs.execute import Execution
+from coretune.errors import UnfitError
+from coretune.runs import cost as cost_module
+from coretune.runs.cost import _images_per_s, run_cost
+from coretune.tuning.loop import Tick
 
 
 @pytest.mark.parametrize("method", ["ce", "core_tuning", "moco_v2"])
@@ -22,18 +24,35 @@ def test_a_cost_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method:
     assert not list(tmp_path.iterdir()), "a probe writes nothing"
 
 
-def test_a_cost_grows_with_epochs_and_evaluations() -> None:
-    def cost(**recipe: int) -> float:
-        return run_cost(digits_job(digits_spec(**recipe)), catalog(), context(), probe_s=0.1).seconds  # type: ignore[arg-type]
+def test_a_cost_is_all_epochs_and_evaluations(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cost_module, "_images_per_s", lambda training, probe_s: 10.0)
+    monkeypatch.setattr(cost_module, "_evaluation_seconds", lambda parts, context: 0.5)
 
-    often, rarely = cost(epochs=400), cost(epochs=400, evaluate_every=400)
-    assert often > rarely > cost(epochs=40, evaluate_every=40)
+    def seconds(**recipe: int) -> float:
+        return run_cost(digits_job(digits_spec(**recipe)), catalog(), context()).seconds  # type: ignore[arg-type]
+
+    assert seconds(epochs=4) == 4 * 20 / 10 + 4 * 0.5, "20 labelled images, evaluated after each epoch"
+    assert seconds(epochs=5, evaluate_every=2) == 5 * 20 / 10 + 3 * 0.5, "and after the last"
 
 
-def test_a_cost_is_near_the_truth(tmp_path: Path) -> None:
-    job = digits_job(digits_spec(epochs=200), evaluations=())
-    told = run_cost(job, catalog(), context(), probe_s=0.3).seconds
-    execution = Execution(job, ResultsStore(tmp_path), catalog(), context())
-    list(execution)
-    assert execution.record is not None
-    assert told == pytest.approx(execution.record.timings["total_s"], rel=2.0), "of the same order"
+def test_the_rate_is_that_after_the_warm_up() -> None:
+    class Made(Iterator[Tick]):
+        def __init__(self) -> None:
+            self.ticks = iter([(10, 5.0), (20, 9.0), (30, 9.5), (50, 10.5), (90, 12.5), (95, 99.0)])
+            self.closed = False
+
+        def __next__(self) -> Tick:
+            images, seconds = next(self.ticks)
+            return Tick(0, 0, images, seconds)
+
+        def close(self) -> None:
+            self.closed = True
+
+    made = Made()
+    assert _images_per_s(made, 3.0) == (90 - 20) / (12.5 - 9.0)  # type: ignore[arg-type]
+    assert made.closed
+    made.ticks = iter([(10, 5.0), (20, 9.0)])
+    assert _images_per_s(made, 3.0) == 20 / 9.0, "no longer than the warm-up"  # type: ignore[arg-type]
+    made.ticks = iter([])
+    with pytest.raises(UnfitError, match="no image"):
+        _images_per_s(made, 3.0)  # type: ignore[arg-type]
