@@ -83,7 +83,7 @@ class CellSearch(_NotInSnapshots, Searcher):
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Takes the end of a run."""
         run_id = self._run_of.pop(trial_id)
-        self._barrier.ended(trial_id)
+        self._barrier.ended(trial_id, lost=error)
         if error:
             self._barrier.lost()
         if run_id is None:

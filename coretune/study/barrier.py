@@ -55,11 +55,11 @@ class SlotBarrier:
         """Notes that an idle trial has its process."""
         self._up.add(trial_id)
 
-    def ended(self, trial_id: str) -> None:
-        """Notes the end of an idle trial; its process is free for a run."""
+    def ended(self, trial_id: str, *, lost: bool = False) -> None:
+        """Notes the end of an idle trial; its process, if it is not lost, is free for a run."""
         if trial_id in self._up:
             self._up.discard(trial_id)
-            self._vacated += 1
+            self._vacated += not lost
 
     def lost(self) -> None:
         """Notes that a slot lost its process."""

@@ -68,3 +68,10 @@ def test_a_trial_that_never_had_a_process_leaves_none_behind() -> None:
     barrier = SlotBarrier(2, clock=Clock())
     barrier.ended("never up")
     assert barrier.holds(0, 1)
+
+
+def test_a_lost_process_is_not_free() -> None:
+    barrier = SlotBarrier(2, clock=Clock())
+    barrier.up("a")
+    barrier.ended("a", lost=True)
+    assert barrier.holds(0, 1)
