@@ -10,15 +10,14 @@ import platform
 import time
 import traceback
 from collections.abc import Callable, Generator, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from coretune.data.dataset import Dataset
 from coretune.errors import StorageError
 from coretune.results.files import append_line, put_atomic, set_aside
+from coretune.results.life import Life
 from coretune.results.manifest import environment
 from coretune.results.record import Cause, Record, Status
 from coretune.results.store import ResultsStore
@@ -36,21 +35,6 @@ from coretune.tuning.loop import EpochReport, Parts, Tick, Training, train
 STATE_EVERY_S = 60.0
 CURABLE = ("environment", "out_of_memory")
 """Failures after which another try, on a healthy or larger machine, goes on from the stored state."""
-
-
-@dataclass(frozen=True)
-class Life:
-    """When and on what a run is executed, for whoever writes its record in its place.
-
-    Attributes:
-        started: When its first execution began; ISO 8601, UTC.
-        elapsed_s: Seconds that all executions have taken so far.
-        environment: As in `Record.environment`.
-    """
-
-    started: str
-    elapsed_s: float
-    environment: Mapping[str, Any]
 
 
 class Execution(Iterator[Tick | EpochReport]):

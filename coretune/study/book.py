@@ -7,12 +7,12 @@ made once; a run that is recorded, here or in a neighbouring results directory, 
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
 
 import optuna
 
 from coretune.errors import UnfitError
 from coretune.results.files import CORRUPT
+from coretune.results.life import Life
 from coretune.results.record import Cause, Record
 from coretune.results.retry import should_train
 from coretune.results.store import ResultsStore
@@ -24,9 +24,6 @@ from coretune.study.journal import MemoryJournal
 from coretune.study.resolved import ResolvedStudy
 from coretune.study.saved import SavedSearch
 from coretune.study.waiting import Consumer, Run, RunQueue
-
-if TYPE_CHECKING:
-    from coretune.runs.execute import Life
 
 LOST_LIMIT = 3
 SAID = 300

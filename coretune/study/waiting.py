@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
+from coretune.results.life import Life
 from coretune.results.record import Cause, Record, Status
 from coretune.results.times import now_iso
 from coretune.runs.job import Job
 from coretune.study.cell import StudyCell
-
-if TYPE_CHECKING:
-    from coretune.runs.execute import Life
 
 Role = Literal["prepare", "search", "final"]
 

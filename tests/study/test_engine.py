@@ -244,3 +244,23 @@ def test_a_termination_stores_the_state_like_ctrl_c(tmp_path: Path, number: sign
     assert "resume" in err and "SIGTERM received" not in err
     assert list(results.glob("runs/*/state/state.pt"))
     assert json.loads((results / "state.json").read_text())["phase"] == "interrupted"
+
+
+def test_the_driver_needs_no_torch(tmp_path: Path) -> None:
+    """To import it takes seconds, just when the first runs want the processor."""
+    code = (
+        "import sys; sys.argv[1:] = ['study', 'run', 'tiny.yaml', '--set', 'search=none', '--set', 'finals.seeds=1',"
+        " '--set', 'methods=[ce]'];"
+        "from coretune_cli.main import main; code = main(); print('torch' in sys.modules, file=sys.stderr); sys.exit(code)"
+    )
+    write_study(tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=200,
+        stdin=subprocess.DEVNULL,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.splitlines()[-1] == "False"
