@@ -251,7 +251,8 @@ def test_the_driver_needs_no_torch(tmp_path: Path) -> None:
     code = (
         "import sys; sys.argv[1:] = ['study', 'run', 'tiny.yaml', '--set', 'search=none', '--set', 'finals.seeds=1',"
         " '--set', 'methods=[ce]'];"
-        "from coretune_cli.main import main; code = main(); print('torch' in sys.modules, file=sys.stderr); sys.exit(code)"
+        "from coretune_cli.main import main; code = main();"
+        "print('torch' in sys.modules, file=sys.stderr); sys.exit(code)"
     )
     write_study(tmp_path)
     done = subprocess.run(
