@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -163,13 +163,12 @@ def _objective(leaderboard: Leaderboard) -> str:
 
 def _by_rank(rows: Sequence[Row]) -> list[Row]:
     """Returns the rows with the best first within data set and backbone; those without a score last."""
-    order = list(dict.fromkeys((row.dataset, row.backbone) for row in sorted(rows, key=_place(rows))))
-    return sorted(rows, key=lambda row: (order.index((row.dataset, row.backbone)), row.rank is None, row.rank or 0))
+    datasets, backbones = _datasets(rows), list(dict.fromkeys(row.backbone for row in rows))
 
+    def place(row: Row) -> tuple[int, int, bool, int]:
+        return datasets.index(row.dataset), backbones.index(row.backbone), row.rank is None, row.rank or 0
 
-def _place(rows: Sequence[Row]) -> Callable[[Row], int]:
-    datasets = _datasets(rows)
-    return lambda row: datasets.index(row.dataset)
+    return sorted(rows, key=place)
 
 
 def _datasets(rows: Sequence[Row]) -> list[str]:

@@ -17,7 +17,6 @@ from coretune.spec.run import EvalSpec, RunSpec
 from coretune.spec.study import SearchOptions
 from coretune.study.optuna_cell import OptunaCell
 from coretune.study.resolved import ResolvedCell, ResolvedStudy
-from coretune.study.saved import trial_specs
 
 
 @dataclass
@@ -120,7 +119,7 @@ class StudyCell:
             raise RuntimeError(f"cell {self.key} has no search")
         number = len(self.trials)
         params = self._optuna.ask(number)
-        trial = Trial(number, params, trial_specs(self._study, self.resolved, params))
+        trial = Trial(number, params, self._study.trial_specs(self.resolved, params))
         self.trials.append(trial)
         return trial
 
@@ -207,7 +206,7 @@ class StudyCell:
                 Trial(
                     entry.number,
                     dict(entry.params),
-                    trial_specs(self._study, self.resolved, entry.params),
+                    self._study.trial_specs(self.resolved, entry.params),
                     values,
                     dict(entry.intermediate),
                     entry.state,

@@ -13,11 +13,9 @@ from coretune.results.manifest import usable_cpus
 from coretune.runs.build import context_of
 from coretune.runs.cost import PROBE_S, RunCost, run_cost
 from coretune.runs.job import Job
-from coretune.spec.cells import search_seed
-from coretune.spec.run import RunSpec
 from coretune.spec.study import Resources
 from coretune.study.plan import Plan
-from coretune.study.resolved import ResolvedCell, ResolvedStudy
+from coretune.study.resolved import ResolvedStudy
 
 
 @dataclass(frozen=True)
@@ -108,11 +106,7 @@ def _pretrainings(study: ResolvedStudy, plan: Plan) -> Iterator[tuple[str, int, 
 def _cells(study: ResolvedStudy, plan: Plan) -> Iterator[tuple[str, int, Job]]:
     for cell, planned in zip(study.cells, plan.cells, strict=True):
         runs = planned.runs_search + planned.runs_final - (planned.recorded or 0)
-        yield cell.cell.key, runs, Job(_default_run(study, cell), cell.cell.dataset.path)
-
-
-def _default_run(study: ResolvedStudy, cell: ResolvedCell) -> RunSpec:
-    return study.run_spec(cell, {}, search_seed(study.loaded.study.seed, cell.cell.setting, 0))
+        yield cell.cell.key, runs, Job(study.trial_specs(cell, {})[0], cell.cell.dataset.path)
 
 
 def _slots(resources: Resources) -> int:

@@ -12,7 +12,7 @@ from coretune.data.source import open_source
 from coretune.errors import UnfitError
 from coretune.results.retry import should_train
 from coretune.results.store import ResultsStore
-from coretune.spec.cells import Cell, final_seed, search_seed
+from coretune.spec.cells import Cell, final_seed
 from coretune.spec.load import LoadedStudy
 from coretune.spec.study import SearchOptions
 from coretune.study.optuna_cell import grid
@@ -134,21 +134,20 @@ def _cell(study: ResolvedStudy, cell: Cell, resolved: ResolvedCell | None, store
         runs_search=trials * repeats,
         runs_final=settings.finals.seeds,
         space={path: space.describe() for path, space in cell.method.space.items()},
-        recorded=None if resolved is None else _recorded(study, resolved, store, trials, repeats),
+        recorded=None if resolved is None else _recorded(study, resolved, store, trials),
     )
 
 
-def _recorded(study: ResolvedStudy, cell: ResolvedCell, store: ResultsStore, trials: int, repeats: int) -> int:
+def _recorded(study: ResolvedStudy, cell: ResolvedCell, store: ResultsStore, trials: int) -> int:
     """Counts the cell's recorded runs: trials and finals that its search knows, else those of the defaults.
 
     A search that is to go on may choose otherwise, so that its final runs do not count before its last trial.
     """
-    seeds = [search_seed(study.loaded.study.seed, cell.cell.setting, repeat) for repeat in range(repeats)]
     finals = [final_seed(study.loaded.study.seed, index) for index in range(study.loaded.study.finals.seeds)]
     found = store.cell(cell.cell.key)
     configurations = [entry.params for entry in found.trials[:trials]] if found is not None else []
     count = sum(
-        _is_recorded(store, [study.run_spec(cell, params, seed).run_id for seed in seeds])
+        _is_recorded(store, [spec.run_id for spec in study.trial_specs(cell, params)])
         for params in configurations
         if set(params) == set(cell.cell.method.space)
     )

@@ -11,7 +11,7 @@ from pathlib import Path
 from coretune.data.fingerprint import fingerprint
 from coretune.data.source import open_source
 from coretune.errors import RequestError, StorageError, UnfitError
-from coretune.spec.cells import Cell, DatasetChoice
+from coretune.spec.cells import Cell, DatasetChoice, search_seed
 from coretune.spec.load import LoadedStudy
 from coretune.spec.run import EvalSpec, RunSpec
 from coretune.spec.seeds import derive_seed
@@ -63,6 +63,16 @@ class ResolvedStudy:
         )
         # Where the last epoch is tested, which one was best changes nothing, and must not change the run's id.
         return spec.replace(best_by=study.objective.metric) if study.finals.weights == "best" else spec
+
+    def search_seeds(self, cell: ResolvedCell) -> list[int]:
+        """Returns the seeds of a trial's runs, by repeat; one where there is no search."""
+        search = self.loaded.study.search
+        repeats = search.repeats if isinstance(search, SearchOptions) else 1
+        return [search_seed(self.loaded.study.seed, cell.cell.setting, repeat) for repeat in range(repeats)]
+
+    def trial_specs(self, cell: ResolvedCell, params: Mapping[str, object]) -> tuple[RunSpec, ...]:
+        """Returns the runs of a configuration, by repeat."""
+        return tuple(self.run_spec(cell, params, seed) for seed in self.search_seeds(cell))
 
     def subset_seed(self, dataset: DatasetChoice, seed: int) -> int:
         """Returns the seed of the labelled subset of a run with some seed."""

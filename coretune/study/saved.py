@@ -12,8 +12,6 @@ from coretune.results.rebuild import rebuild_trials
 from coretune.results.record import Record
 from coretune.results.retry import should_train
 from coretune.results.store import ResultsStore
-from coretune.spec.cells import search_seed
-from coretune.spec.run import RunSpec
 from coretune.spec.study import SearchOptions
 from coretune.study.events import EventLog
 from coretune.study.optuna_cell import LEARNING_SAMPLERS, first_trials
@@ -100,18 +98,17 @@ class SavedSearch:
         return None
 
     def _runs(self, cell: ResolvedCell, params: Mapping[str, Any]) -> tuple[str, ...]:
-        return tuple(spec.run_id for spec in trial_specs(self._study, cell, params))
+        return tuple(spec.run_id for spec in self._study.trial_specs(cell, params))
 
     def _rebuilt(self, cell: ResolvedCell, search: SearchOptions) -> tuple[TrialEntry, ...]:
         """Returns the recorded trials of a sampler that learns from them; others propose the same ones again."""
         if search.sampler not in LEARNING_SAMPLERS:
             return ()
-        seeds = [search_seed(self._settings.seed, cell.cell.setting, repeat) for repeat in range(search.repeats)]
         found = rebuild_trials(
             self._store.records(),
             cell.cell,
             self._study.loaded.catalog,
-            seeds=seeds,
+            seeds=self._study.search_seeds(cell),
             spec_of=lambda params, seed: self._study.run_spec(cell, params, seed),
             score=self._score,
         )
@@ -150,11 +147,3 @@ class SavedSearch:
             return {epoch: metrics[metric] for epoch, metrics in reports.items() if metric in metrics}
         scores = [self._score(record) for record in records if record is not None and record.status == "completed"]
         return {number: score for number, score in enumerate(scores, 1) if score is not None}
-
-
-def trial_specs(study: ResolvedStudy, cell: ResolvedCell, params: Mapping[str, Any]) -> tuple[RunSpec, ...]:
-    """Returns the runs of a configuration, by repeat."""
-    settings = study.loaded.study
-    repeats = settings.search.repeats if isinstance(settings.search, SearchOptions) else 1
-    seeds = [search_seed(settings.seed, cell.cell.setting, repeat) for repeat in range(repeats)]
-    return tuple(study.run_spec(cell, params, seed) for seed in seeds)
