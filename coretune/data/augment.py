@@ -18,10 +18,24 @@ from coretune.spec.run import AugmentSpec
 AREA, RATIO, LEFT, TOP, FLIP, ANGLE, BRIGHTNESS, CONTRAST = range(8)
 COLUMNS = 8
 """Uniform numbers per sample and view; what each is for never changes."""
+SATURATION, HUE, JITTER, GREY = range(COLUMNS, COLUMNS + 4)
+COLOUR_COLUMNS = 4
+"""Further numbers that follow them where a spec needs them (`streams`)."""
 
 QUANTILES = 4096
-GREY = (0.2989, 0.587, 0.114)
+LUMA = (0.2989, 0.587, 0.114)
 """ITU-R 601 luma, as torchvision has it."""
+PHASES = (3 / 6, 1 / 6, -1 / 6)
+"""Turns from the hue at which red, green, blue is least to the origin of hue; least at cyan, magenta, yellow."""
+
+
+def streams(spec: AugmentSpec) -> dict[str, int]:
+    """Returns the purposes and columns of the tables of uniform numbers that, side by side, are a spec's draws.
+
+    The second table has a purpose of its own, so that the numbers of the first do not depend on it.
+    """
+    further = spec.saturation > 0 or spec.hue > 0 or spec.grey > 0 or spec.jitter_probability < 1
+    return {"augment": COLUMNS, "colour": COLOUR_COLUMNS} if further else {"augment": COLUMNS}
 
 
 def to_float(images: Tensor) -> Tensor:
@@ -33,12 +47,13 @@ def augment(images: Tensor, draws: Tensor, spec: AugmentSpec, size: int | None =
     """Rotates, crops, flips and recolours each image by its own draws.
 
     The order is torchvision's usual one: rotation about the centre (outside is filled by reflection, not by black),
-    random resized crop of the rotated image, flip, brightness, contrast (in this order; torchvision's ColorJitter
-    shuffles the two). The spec that changes nothing gives exactly `to_float`; flips alone are exact mirrors.
+    random resized crop of the rotated image, flip, jitter of brightness, contrast, saturation, hue (in this order;
+    torchvision's ColorJitter shuffles them), grey. The spec that changes nothing gives exactly `to_float`; flips alone
+    are exact mirrors; a sample whose colours are left alone keeps its exact pixels.
 
     Args:
         images: (n, H, H, 3) uint8.
-        draws: (n, COLUMNS) uniform in [0, 1), on any device.
+        draws: (n, columns) uniform in [0, 1), on any device; the columns are those of `streams(spec)`, or more.
         spec: What to do.
         size: Side of the result; None keeps H.
 
@@ -136,15 +151,64 @@ def _warp(images: Tensor, draws: Tensor, mirrored: Tensor | None, spec: AugmentS
 
 
 def _recolour(images: Tensor, draws: Tensor, spec: AugmentSpec) -> Tensor:
-    """Blends with black (brightness), then with the mean grey (contrast), as torchvision's ColorJitter does."""
+    """Jitters the colours of a share of the images, then makes a share grey, as RandomApply and RandomGrayscale do."""
+    jittered = _jitter(images, draws, spec)
+    if spec.jitter_probability < 1:
+        jittered = torch.where(_happens(draws[:, JITTER], spec.jitter_probability), jittered, images)
+    if spec.grey > 0:
+        jittered = torch.where(_happens(draws[:, GREY], spec.grey), _luma(jittered), jittered)
+    return jittered
+
+
+def _jitter(images: Tensor, draws: Tensor, spec: AugmentSpec) -> Tensor:
+    """Blends with black (brightness), the mean grey (contrast), each pixel's grey (saturation), then turns the hue.
+
+    The four are torchvision's `adjust_*`, with factors uniform in 1 ± strength, the hue's turn uniform in ± `spec.hue`.
+    """
     if spec.brightness > 0:
         images = (images * _factor(draws[:, BRIGHTNESS], spec.brightness)).clamp_(0, 1)
     if spec.contrast > 0:
-        factor = _factor(draws[:, CONTRAST], spec.contrast)
-        grey = _constant(GREY, images.device).view(1, 3, 1, 1)
-        mean = (images * grey).sum(1, keepdim=True).mean((2, 3), keepdim=True)
-        images = torch.lerp(mean, images, factor).clamp_(0, 1)
+        mean = _luma(images).mean((2, 3), keepdim=True)
+        images = torch.lerp(mean, images, _factor(draws[:, CONTRAST], spec.contrast)).clamp_(0, 1)
+    if spec.saturation > 0:
+        images = torch.lerp(_luma(images), images, _factor(draws[:, SATURATION], spec.saturation)).clamp_(0, 1)
+    if spec.hue > 0:
+        images = turn_hue(images, (2 * draws[:, HUE] - 1) * spec.hue)
     return images
+
+
+def turn_hue(images: Tensor, turns: Tensor) -> Tensor:
+    """Adds to the hue of each image, by RGB → HSV → RGB without the branches of its six sectors.
+
+    With M and m a pixel's greatest and least channel, hue h in turns, and d(x) = |x - round x| the distance to the
+    nearest whole turn, the channel of phase φ is M - (M - m) · clip(2 - 6 d(h + φ), 0, 1), φ = 1/2, 1/6, -1/6 for red,
+    green, blue (the closed form of HSV → RGB, k = 6 (h + φ) + 2). Grey pixels, black among them, have hue 0 and stay
+    what they are; results lie in [m, M].
+
+    Args:
+        images: (n, 3, H, W) in [0, 1].
+        turns: (n,) added to the hue, in turns; torchvision's `hue_factor`, but of any size.
+
+    Returns:
+        (n, 3, H, W).
+    """
+    red, green, blue = images.split(1, 1)
+    most = torch.maximum(torch.maximum(red, green), blue)
+    chroma = most - torch.minimum(torch.minimum(red, green), blue)
+    # Sector by sector 6h = (g - b)/(M - m), 2 + (b - r)/(M - m), 4 + (r - g)/(M - m); where two channels are greatest
+    # their sectors agree, up to a whole turn.
+    is_red, is_green = most == red, most == green
+    ahead = torch.where(is_red, green - blue, torch.where(is_green, blue - red, red - green))
+    sector = torch.where(is_red, 0.0, torch.where(is_green, 1 / 3, 2 / 3))
+    hue = (ahead / chroma.clamp(min=torch.finfo(chroma.dtype).tiny)).div_(6).add_(sector)
+    angle = hue + (turns.view(-1, 1, 1, 1) + _constant(PHASES, images.device).view(1, 3, 1, 1))
+    share = angle.sub_(angle.round()).abs_().mul_(-6).add_(2).clamp_(0, 1)
+    return torch.addcmul(most, chroma, share, value=-1)
+
+
+def _luma(images: Tensor) -> Tensor:
+    """Returns the grey of each pixel, (n, 1, H, W)."""
+    return (images * _constant(LUMA, images.device).view(1, 3, 1, 1)).sum(1, keepdim=True)
 
 
 @lru_cache(maxsize=64)
@@ -155,3 +219,7 @@ def _constant(values: tuple[float, ...], device: torch.device) -> Tensor:
 
 def _factor(draws: Tensor, strength: float) -> Tensor:
     return (1 + (2 * draws - 1) * strength).view(-1, 1, 1, 1)
+
+
+def _happens(draws: Tensor, probability: float) -> Tensor:
+    return (draws < probability).view(-1, 1, 1, 1)

@@ -30,6 +30,12 @@ class AugmentSpec(Frozen):
     rotation: float = Field(0.0, ge=0, le=180, description="Largest rotation, in degrees to either side.")
     brightness: float = Field(0.0, ge=0, le=1, description="Largest relative change of brightness.")
     contrast: float = Field(0.0, ge=0, le=1, description="Largest relative change of contrast.")
+    saturation: float = Field(0.0, ge=0, le=1, description="Largest relative change of saturation.")
+    hue: float = Field(0.0, ge=0, le=0.5, description="Largest change of hue to either side, in turns of its circle.")
+    jitter_probability: float = Field(
+        1.0, ge=0, le=1, description="Share of samples whose brightness, contrast, saturation and hue are changed."
+    )
+    grey: float = Field(0.0, ge=0, le=1, description="Share of samples made grey.")
 
     @field_validator("crop_scale", "crop_ratio")
     @classmethod

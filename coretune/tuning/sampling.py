@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from coretune.data.augment import COLUMNS, augment, to_float
+from coretune.data.augment import augment, streams, to_float
 from coretune.data.draws import order, uniforms
 from coretune.data.pack import Packed
 from coretune.spec.run import AugmentSpec
@@ -69,8 +69,11 @@ class Sampler:
             yield Batch(views, labels[part], index[part])
 
     def _draws(self, view: int, epoch: int, chosen: NDArray[np.int64], device: torch.device) -> Tensor:
-        table = uniforms(self.seed, f"augment{view}", epoch, len(self.packed.labels), COLUMNS)
-        return to_device(torch.from_numpy(table[chosen]), device)
+        tables = [
+            uniforms(self.seed, f"{purpose}{view}", epoch, len(self.packed.labels), columns)[chosen]
+            for purpose, columns in streams(self.augment).items()
+        ]
+        return to_device(torch.from_numpy(np.concatenate(tables, axis=1)), device)
 
 
 def plain_images(packed: Packed, indices: NDArray[np.int64], context: Context) -> Iterator[Tensor]:

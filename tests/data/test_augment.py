@@ -16,15 +16,22 @@ from coretune.data.augment import (
     ANGLE,
     AREA,
     BRIGHTNESS,
+    COLOUR_COLUMNS,
     COLUMNS,
     CONTRAST,
     FLIP,
+    GREY,
+    HUE,
+    JITTER,
     LEFT,
     RATIO,
+    SATURATION,
     TOP,
     augment,
     crop_boxes,
+    streams,
     to_float,
+    turn_hue,
 )
 from coretune.data.draws import uniforms
 from coretune.spec.run import AugmentSpec
@@ -32,7 +39,17 @@ from coretune.spec.run import AugmentSpec
 torch.set_num_threads(1)
 
 EVERYTHING = AugmentSpec(crop_scale=(0.3, 0.9), flip=True, rotation=25, brightness=0.4, contrast=0.4)
-SPECS = [
+MOCO = AugmentSpec(
+    crop_scale=(0.2, 1.0),
+    flip=True,
+    brightness=0.4,
+    contrast=0.4,
+    saturation=0.4,
+    hue=0.1,
+    jitter_probability=0.8,
+    grey=0.2,
+)
+FIRST_TABLE = [
     AugmentSpec(),
     AugmentSpec(flip=True),
     AugmentSpec(crop_scale=(0.2, 1.0), flip=True),
@@ -40,6 +57,14 @@ SPECS = [
     AugmentSpec(brightness=0.5),
     AugmentSpec(contrast=0.5),
     EVERYTHING,
+]
+SPECS = [
+    *FIRST_TABLE,
+    AugmentSpec(saturation=1.0),
+    AugmentSpec(hue=0.5),
+    AugmentSpec(grey=0.5),
+    AugmentSpec(brightness=0.5, jitter_probability=0.5),
+    MOCO,
 ]
 
 
@@ -49,14 +74,26 @@ def noise(n: int, side: int, seed: int = 0) -> Tensor:
 
 
 def drawn(n: int, seed: int = 0) -> Tensor:
-    return torch.from_numpy(uniforms(seed, "augment", 0, n, COLUMNS))
+    """Draws of all columns: those of the first table, then those of the second."""
+    tables = (uniforms(seed, purpose, 0, n, columns) for purpose, columns in streams(MOCO).items())
+    return torch.from_numpy(np.concatenate(list(tables), axis=1))
 
 
 def fixed(n: int, **columns: float) -> Tensor:
     """Draws of 1/2 but for some columns."""
-    draws = torch.full((n, COLUMNS), 0.5)
+    numbers = {
+        "flip": FLIP,
+        "angle": ANGLE,
+        "brightness": BRIGHTNESS,
+        "contrast": CONTRAST,
+        "saturation": SATURATION,
+        "hue": HUE,
+        "jitter": JITTER,
+        "grey": GREY,
+    }
+    draws = torch.full((n, COLUMNS + COLOUR_COLUMNS), 0.5)
     for name, value in columns.items():
-        draws[:, {"flip": FLIP, "angle": ANGLE, "brightness": BRIGHTNESS, "contrast": CONTRAST}[name]] = value
+        draws[:, numbers[name]] = value
     return draws
 
 
@@ -206,6 +243,132 @@ def test_brightness_and_contrast_are_torchvision_s() -> None:
         torch.testing.assert_close(found, reference.adjust_contrast(to_float(images), factor), atol=1e-6, rtol=0)
 
 
+def test_saturation_and_grey_are_torchvision_s() -> None:
+    images = vivid()
+    for draw, factor in ((0.0, 0.0), (0.25, 0.5), (0.5, 1.0), (0.9, 1.8)):
+        found = augment(images, fixed(len(images), saturation=draw), AugmentSpec(saturation=1.0))
+        torch.testing.assert_close(found, reference.adjust_saturation(to_float(images), factor), atol=1e-6, rtol=0)
+    found = augment(images, fixed(len(images), grey=0.1), AugmentSpec(grey=0.2))
+    torch.testing.assert_close(found, reference.rgb_to_grayscale(to_float(images), 3), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("strength", [0.1, 0.5])
+def test_hue_is_torchvision_s_for_each_image_s_own_turn(strength: float) -> None:
+    images = vivid(50)
+    draws = drawn(len(images))
+    draws[0, HUE], draws[1, HUE], draws[2, HUE] = 0.0, 0.5, 1 - 2.0**-24
+    found = augment(images, draws, AugmentSpec(hue=strength))
+    for image, draw, result in zip(to_float(images), draws[:, HUE].tolist(), found, strict=True):
+        expected = reference.adjust_hue(image, (2 * draw - 1) * strength)
+        torch.testing.assert_close(result, expected, atol=1e-5, rtol=0)
+
+
+def test_the_jitter_is_applied_in_the_stated_order_and_then_grey() -> None:
+    images, draws = vivid(192), drawn(200)
+    found = augment(images, draws, MOCO.replace(crop_scale=(1.0, 1.0), flip=False))
+    cases = set()
+    for image, row, result in zip(to_float(images), draws.tolist(), found, strict=True):
+        jittered, grey = row[JITTER] < 0.8, row[GREY] < 0.2
+        if jittered:
+            image = reference.adjust_brightness(image, 1 + (2 * row[BRIGHTNESS] - 1) * 0.4)
+            image = reference.adjust_contrast(image, 1 + (2 * row[CONTRAST] - 1) * 0.4)
+            image = reference.adjust_saturation(image, 1 + (2 * row[SATURATION] - 1) * 0.4)
+            image = reference.adjust_hue(image, (2 * row[HUE] - 1) * 0.1)
+        expected = reference.rgb_to_grayscale(image, 3) if grey else image
+        torch.testing.assert_close(result, expected, atol=1e-5, rtol=0)
+        cases.add((jittered, grey))
+    assert len(cases) == 4
+
+
+def vivid(n: int = 0) -> Tensor:
+    """n images of noise, then eight of a few levels a channel: grey, black, white, pure colours, ties of channels."""
+    few = noise(8, 10, 1) // 128 * 255
+    few[0], few[1], few[2] = 0, 255, 93
+    few[3, ..., 1] = few[3, ..., 0]
+    few[4] = noise(8, 10, 2)[4]
+    few[4, ..., 2] = few[4, ..., 1]
+    few[5] //= 255  # as dark as can be
+    return torch.cat([noise(n, 10), few])
+
+
+@given(st.integers(0, 1000), st.floats(-3, 3))
+def test_hue_is_an_angle(seed: int, turns: float) -> None:
+    """No turn and whole turns change nothing, turns add up, and neither greatest nor least channel moves."""
+    images = to_float(torch.cat([vivid(), noise(2, 10, seed)]))
+    by = torch.full((len(images),), turns)
+    turned = turn_hue(images, by)
+    for unchanged in (turn_hue(images, torch.zeros_like(by)), turn_hue(images, by.round()), turn_hue(turned, -by)):
+        torch.testing.assert_close(unchanged, images, atol=1e-5, rtol=0)
+    torch.testing.assert_close(turned.amax(1), images.amax(1), atol=1e-6, rtol=0)
+    torch.testing.assert_close(turned.amin(1), images.amin(1), atol=1e-6, rtol=0)
+    assert turned.min() >= 0
+    assert turned.max() <= 1
+    assert torch.equal(turned[:3], images[:3])  # black, white, grey
+
+
+@given(st.integers(0, 1000), st.floats(0, 1), st.floats(0, 0.5))
+def test_the_draws_of_no_change_are_the_identity(seed: int, saturation: float, hue: float) -> None:
+    images = torch.cat([vivid(), noise(2, 10, seed)])
+    found = augment(images, fixed(len(images)), AugmentSpec(saturation=saturation))
+    assert torch.equal(found, to_float(images))
+    found = augment(images, fixed(len(images)), AugmentSpec(saturation=saturation, hue=hue))
+    torch.testing.assert_close(found, to_float(images), atol=1e-6, rtol=0)
+
+
+def test_shares_of_jittered_and_grey_samples_are_as_asked_and_independent() -> None:
+    n = 4000
+    images = torch.tensor([200, 90, 40], dtype=torch.uint8).expand(n, 1, 1, 3)
+    found = augment(images, drawn(n), AugmentSpec(saturation=0.4, hue=0.1, jitter_probability=0.8, grey=0.2))
+    grey = (found[:, 0] == found[:, 1]).flatten().numpy()
+    plain = (found == to_float(images)).all(1).flatten().numpy()
+    assert stats.binomtest(int(grey.sum()), n, 0.2).pvalue > 1e-3
+    assert stats.binomtest(int(plain.sum()), n, 0.2 * 0.8).pvalue > 1e-3
+    unjittered = augment(images, drawn(n), AugmentSpec(grey=0.2))[grey][:1]
+    grey_and_plain = (found == unjittered).all(1).flatten().numpy()
+    assert stats.binomtest(int(grey_and_plain.sum()), n, 0.2 * 0.2).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("probability", [0.0, 1.0])
+def test_probabilities_of_nought_and_one_are_certain(probability: float) -> None:
+    images, draws = vivid(), drawn(8)
+    draws[0], draws[1] = 0.0, 1 - 2.0**-24
+    always = augment(images, draws, AugmentSpec(saturation=0.9, hue=0.4))
+    found = augment(images, draws, AugmentSpec(saturation=0.9, hue=0.4, jitter_probability=probability))
+    assert torch.equal(found, always if probability else to_float(images))
+    grey = augment(images, draws, AugmentSpec(grey=probability))
+    assert torch.equal(grey[:, 0], grey[:, 2]) == bool(probability)
+    assert torch.equal(grey, to_float(images)) == (not probability)
+
+
+@pytest.mark.parametrize("spec", FIRST_TABLE)
+def test_specs_of_the_first_table_ask_for_no_other_and_read_no_other(spec: AugmentSpec) -> None:
+    """Recorded runs were drawn from it alone."""
+    assert COLUMNS == 8
+    assert streams(spec) == {"augment": COLUMNS}
+    images, draws = noise(20, 11), drawn(20)
+    assert torch.equal(augment(images, draws, spec), augment(images, draws[:, :COLUMNS], spec))
+
+
+def test_brightness_then_contrast_keep_their_arithmetic_to_the_bit() -> None:
+    """Recorded runs were trained on it; written out since sums differ between machines."""
+    images, draws = noise(20, 11), drawn(20)
+    expected = (to_float(images) * (1 + (2 * draws[:, 6] - 1) * 0.3).view(-1, 1, 1, 1)).clamp(0, 1)
+    grey = expected * torch.tensor([0.2989, 0.587, 0.114]).view(1, 3, 1, 1)
+    mean = grey.sum(1, keepdim=True).mean((2, 3), keepdim=True)
+    expected = torch.lerp(mean, expected, (1 + (2 * draws[:, 7] - 1) * 0.6).view(-1, 1, 1, 1)).clamp(0, 1)
+    assert torch.equal(augment(images, draws, AugmentSpec(brightness=0.3, contrast=0.6)), expected)
+
+
+@pytest.mark.parametrize(
+    "change", [{"saturation": 0.1}, {"hue": 0.1}, {"grey": 0.1}, {"brightness": 0.1, "jitter_probability": 0.9}]
+)
+def test_colours_beyond_contrast_ask_for_the_second_table(change: dict[str, float]) -> None:
+    spec = AugmentSpec.model_validate(change)
+    assert list(streams(spec).items()) == [("augment", COLUMNS), ("colour", COLOUR_COLUMNS)]
+    images, draws = noise(300, 6), drawn(300)
+    assert not torch.equal(augment(images, draws, spec), augment(images, draws.roll(1, 0), spec))
+
+
 @pytest.mark.parametrize("spec", SPECS)
 def test_a_sample_does_not_depend_on_its_batch(spec: AugmentSpec) -> None:
     images, draws = noise(20, 11), drawn(20)
@@ -247,10 +410,14 @@ def test_each_column_moves_only_what_it_is_for() -> None:
         AugmentSpec(crop_scale=(0.3, 0.6)): {AREA, RATIO, LEFT, TOP},
         AugmentSpec(brightness=0.5): {BRIGHTNESS},
         AugmentSpec(contrast=0.5): {CONTRAST},
+        AugmentSpec(saturation=0.5): {SATURATION},
+        AugmentSpec(hue=0.3): {HUE},
+        AugmentSpec(grey=0.6): {GREY},
+        AugmentSpec(hue=0.3, jitter_probability=0.6): {HUE, JITTER},
     }
     for spec, columns in reads.items():
-        for column in range(COLUMNS):
-            draws = torch.full((2, COLUMNS), 0.4)
+        for column in range(COLUMNS + COLOUR_COLUMNS):
+            draws = torch.full((2, COLUMNS + COLOUR_COLUMNS), 0.4)
             draws[1, column] = 0.9
             first, second = augment(images, draws, spec)
             assert torch.equal(first, second) == (column not in columns), (spec, column)

@@ -51,6 +51,17 @@ def problem_of(text: str, *sets: str) -> str:
     return line
 
 
+def test_a_pretraining_takes_the_colours_of_moco_s_recipe() -> None:
+    colours = "{brightness: 0.4, contrast: 0.4, saturation: 0.4, hue: 0.1, jitter_probability: 0.8, grey: 0.2}"
+    (cell, _) = resolve(GOOD.replace("pretrain: {train: {epochs: 4}}", f"pretrain: {{augment: {colours}}}")).cells
+    pretraining = cell.backbone.pretraining(cell.dataset, "0" * 64)
+    assert pretraining is not None
+    found = pretraining.data.augment
+    assert (found.saturation, found.hue, found.jitter_probability, found.grey) == (0.4, 0.1, 0.8, 0.2)
+    assert found.crop_scale == cell.dataset.augment.crop_scale
+    assert cell.dataset.augment.grey == 0
+
+
 @pytest.mark.parametrize("file", STUDIES, ids=lambda path: path.stem)
 def test_every_shipped_study_loads(file: Path) -> None:
     loaded = load_study(file)
@@ -201,6 +212,7 @@ def edit(old: str, new: str) -> str:
         (edit("  digits:", "  folder:"), "s.yaml:3: datasets.folder: data set folder needs a path: the folder of its images"),
         (edit("{epochs: 4}", "{epochs: 0}"), "s.yaml:9: backbones.small.pretrain.train.epochs: is at least 1, got 0"),
         (edit("{epochs: 4}", "{version: 2}"), "s.yaml:9: backbones.small.pretrain.train.version: unknown key; did you mean precision?"),
+        (edit("{train: {epochs: 4}}", "{augment: {hue: 0.6}}"), "s.yaml:9: backbones.small.pretrain.augment.hue: is at most 0.5, got 0.6"),
         (edit("{epochs: 4}", "{batch: 200, contrast_batch: 64}"), "s.yaml:9: backbones.small.pretrain.train: batch must be a multiple of contrast_batch, got 200 and 64; 192 would do"),
         (edit("{train: {epochs: 4}}", "{method: moco_v3}"), "s.yaml:9: backbones.small.pretrain.method: unknown pretraining 'moco_v3'; did you mean moco_v2?"),
         (edit("{train: {epochs: 4}}", "{params: {queu: 4}}"), "s.yaml:9: backbones.small.pretrain.params.queu: unknown key; did you mean queue?"),

@@ -108,6 +108,14 @@ def test_an_id_follows_a_changed_copy() -> None:
     assert spec.model_copy(update={"seed": 5}).run_id == changed.run_id
 
 
+def test_a_further_colour_changes_an_id_and_its_default_does_not() -> None:
+    base = run(augment={"contrast": 0.4})
+    defaults = {"saturation": 0, "hue": 0.0, "jitter_probability": 1, "grey": 0}
+    assert run(augment={"contrast": 0.4, **defaults}).run_id == base.run_id
+    for key in defaults:
+        assert run(augment={"contrast": 0.4, key: 0.3}).run_id != base.run_id
+
+
 class LaterTrainSpec(TrainSpec):
     label_smoothing: float = Field(0.0, ge=0)
 
@@ -192,6 +200,11 @@ def test_needs_names_the_pretraining() -> None:
         {"fingerprint": "abc"},
         {"augment": {"crop_scale": [0.5, 1.5]}},
         {"augment": {"crop_scale": [0.9, 0.5]}},
+        *(
+            {"augment": {key: value}}
+            for key, most in (("saturation", 1), ("hue", 0.5), ("jitter_probability", 1), ("grey", 1))
+            for value in (-0.01, most + 0.01, float("nan"), float("-inf"), True, [0.1, 0.2])
+        ),
         {"seed": -1},
         {"lr": float("nan")},
     ],

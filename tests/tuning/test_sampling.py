@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from support.training import AUGMENT, CPU, context, toy_dataset
 from torch import Tensor
 
-from coretune.data.augment import COLUMNS, augment
+from coretune.data.augment import COLOUR_COLUMNS, COLUMNS, augment
 from coretune.data.draws import uniforms
 from coretune.spec.run import AugmentSpec
 from coretune.tuning.sampling import Sampler, gather_images, to_device
@@ -70,6 +70,19 @@ def test_the_augmentation_is_that_of_the_samples_row() -> None:
     for i, image in by_sample(listed(sampler(views=2), 2), view=1).items():
         pixels = torch.from_numpy(DATA.packed.images[i : i + 1])
         torch.testing.assert_close(image, augment(pixels, table[i : i + 1], AUGMENT)[0])
+
+
+def test_further_colours_have_numbers_of_their_own_and_move_no_other() -> None:
+    spec = AUGMENT.replace(hue=0.1, jitter_probability=0.5, grey=0.2)
+    n = len(DATA.packed.labels)
+    tables = uniforms(5, "augment1", 2, n, COLUMNS), uniforms(5, "colour1", 2, n, COLOUR_COLUMNS)
+    table = torch.from_numpy(np.concatenate(tables, axis=1))
+    for i, image in by_sample(listed(sampler(views=2, augment=spec), 2), view=1).items():
+        pixels = torch.from_numpy(DATA.packed.images[i : i + 1])
+        torch.testing.assert_close(image, augment(pixels, table[i : i + 1], spec)[0])
+    untouched = by_sample(listed(sampler(augment=AUGMENT.replace(hue=0.1, jitter_probability=0.0)), 2))
+    shape = by_sample(listed(sampler(augment=AUGMENT.replace(brightness=0.0)), 2))
+    assert all(torch.equal(untouched[i], image) for i, image in shape.items())
 
 
 def test_epochs_views_and_seeds_differ() -> None:
