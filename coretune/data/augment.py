@@ -192,7 +192,7 @@ def turn_hue(images: Tensor, turns: Tensor) -> Tensor:
     Returns:
         (n, 3, H, W).
     """
-    red, green, blue = images.split(1, 1)
+    red, green, blue = images[:, :1], images[:, 1:2], images[:, 2:]
     most = torch.maximum(torch.maximum(red, green), blue)
     chroma = most - torch.minimum(torch.minimum(red, green), blue)
     # Sector by sector 6h = (g - b)/(M - m), 2 + (b - r)/(M - m), 4 + (r - g)/(M - m); where two channels are greatest

@@ -33,9 +33,9 @@ class AugmentSpec(Frozen):
     saturation: float = Field(0.0, ge=0, le=1, description="Largest relative change of saturation.")
     hue: float = Field(0.0, ge=0, le=0.5, description="Largest change of hue to either side, in turns of its circle.")
     jitter_probability: float = Field(
-        1.0, ge=0, le=1, description="Share of samples whose brightness, contrast, saturation and hue are changed."
+        1.0, ge=0, le=1, description="Probability that a sample's brightness, contrast, saturation and hue are changed."
     )
-    grey: float = Field(0.0, ge=0, le=1, description="Share of samples made grey.")
+    grey: float = Field(0.0, ge=0, le=1, description="Probability that a sample is made grey.")
 
     @field_validator("crop_scale", "crop_ratio")
     @classmethod
