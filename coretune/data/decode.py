@@ -1,7 +1,8 @@
-"""From an image file of any kind to RGB, 8 bits a channel, upright: what people see when they open it."""
+"""From an image file of any kind, on disk or in memory, to RGB, 8 bits a channel, upright: what people see."""
 
 from __future__ import annotations
 
+import io
 import struct
 from pathlib import Path
 
@@ -18,6 +19,9 @@ EXTENSIONS = frozenset(
     {".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"}
 )
 """In lower case; a file's own may be in any."""
+
+HEAD = 256
+"""Bytes that tell what a file is that is not what was wanted."""
 
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -44,12 +48,57 @@ def decode(path: Path, name: str) -> NDArray[np.uint8]:
     Raises:
         UnfitError: It cannot be read: truncated, corrupt, no image, too large to be true.
     """
+    return _decoded(path, name)
+
+
+def decode_bytes(content: bytes, name: str) -> NDArray[np.uint8]:
+    """Reads the content of an image file as (H, W, 3) RGB, by the rules of `decode`.
+
+    Args:
+        content: The whole file.
+        name: What a message calls it.
+
+    Raises:
+        UnfitError: It cannot be read, as in `decode`.
+    """
+    return _decoded(content, name)
+
+
+def resemblance(head: bytes, wanted: str) -> str:
+    """Returns what a file that is not what was wanted looks like, or nothing.
+
+    Args:
+        head: Its first 256 bytes, or fewer if it is shorter.
+        wanted: What it should be, with an article.
+    """
+    if not head:
+        return "an empty file"
+    if head.startswith(b"version https://git-lfs"):
+        return f"a Git LFS pointer, not {wanted}; fetch it with `git lfs pull`"
+    if head.lstrip().lower().startswith((b"<!doctype", b"<html")):
+        return f"an HTML page, not {wanted}"
+    return ""
+
+
+def head_of(path: Path) -> bytes | None:
+    """Returns the first 256 bytes of a file, or None if it cannot be read."""
     try:
-        with Image.open(path) as file:
+        with path.open("rb") as file:
+            return file.read(HEAD)
+    except OSError:
+        return None
+
+
+def _decoded(source: Path | bytes, name: str) -> NDArray[np.uint8]:
+    try:
+        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as file:
             file.load()
             return _rgb(_upright(file))
     except Exception as error:  # a decoder may raise anything on a broken file
-        raise UnfitError(f"{name}: {_resemblance(path) or _reason(error)}") from error
+        head = source[:HEAD] if isinstance(source, bytes) else head_of(source)
+        # Where nothing can be read, the first attempt already says why.
+        looks_like = "" if head is None else resemblance(head, "an image")
+        raise UnfitError(f"{name}: {looks_like or _reason(error)}") from error
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -83,22 +132,6 @@ def _eight_bits(values: NDArray[np.generic]) -> NDArray[np.uint8]:
     if not (np.isfinite(exact).all() and exact.min() >= 0 and exact.max() <= top):
         raise ValueError(f"grey values from {exact.min():g} to {exact.max():g}, of which 0 to {top:g} are understood")
     return np.round(exact * (255 / top)).astype(np.uint8)
-
-
-def _resemblance(path: Path) -> str:
-    """Returns what a file that is no image looks like, or nothing."""
-    try:
-        with path.open("rb") as file:
-            head = file.read(256)
-    except OSError:
-        return ""  # the first attempt to read it already says why
-    if not head:
-        return "an empty file"
-    if head.startswith(b"version https://git-lfs"):
-        return "a Git LFS pointer, not the image; fetch it with `git lfs pull`"
-    if head.lstrip().lower().startswith((b"<!doctype", b"<html")):
-        return "an HTML page, not an image"
-    return ""
 
 
 def _reason(error: Exception) -> str:

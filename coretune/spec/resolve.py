@@ -80,7 +80,8 @@ class _Resolver:
 
     def dataset(self, label: str, raw: Mapping[str, Any]) -> DatasetChoice | None:
         at: Path_ = ("datasets", label)
-        component = self.component("dataset", at, raw, fallback="folder" if "path" in raw else label)
+        nameless = "path" in raw and label not in self.catalog.names("dataset")
+        component = self.component("dataset", at, raw, fallback="folder" if nameless else label)
         path = self.text(at, raw, "path")
         known = [*DataOptions.model_fields, *(component.parameters.model_fields if component is not None else ())]
         if component is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, Literal, NamedTuple, get_args, get_origin
 
@@ -108,6 +108,12 @@ def shown(value: Any) -> str:
     else:
         text = {None: "null", True: "true", False: "false"}.get(value, str(value)) if _is_plain(value) else str(value)
     return text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 1] + "…"
+
+
+def some(names: Sequence[str], most: int = 8) -> str:
+    """Returns the first of many names, and how many more there are."""
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 def _is_plain(value: Any) -> bool:

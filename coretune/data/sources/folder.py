@@ -13,6 +13,7 @@ from coretune.data.source import TEST, TRAIN, UNDECIDED, VALIDATION
 from coretune.data.sources.tree import Tree, scan
 from coretune.errors import UnfitError
 from coretune.spec.catalog.datasets import FolderParameters
+from coretune.spec.wording import some
 
 PARTS = {
     "train": TRAIN,
@@ -26,7 +27,6 @@ PARTS = {
 """Folder names, in lower case, that are parts and not classes."""
 
 LAYOUT = "expected <class>/<image>, or <train|val|test>/<class>/<image>"
-LISTED = 8
 
 
 class Folder:
@@ -109,7 +109,7 @@ def _parts(path: Path) -> list[_Part]:
 def _read_parts(path: Path, root: Tree, named: set[str]) -> list[_Part]:
     others = sorted(set(root.folders) - named)
     if others:
-        raise UnfitError(f"{path}: parts ({_some(sorted(named))}) and classes ({_some(others)}) side by side; {LAYOUT}")
+        raise UnfitError(f"{path}: parts ({some(sorted(named))}) and classes ({some(others)}) side by side; {LAYOUT}")
     parts: dict[int, _Part] = {}
     for name in sorted(named):
         part = PARTS[name.lower()]
@@ -120,7 +120,7 @@ def _read_parts(path: Path, root: Tree, named: set[str]) -> list[_Part]:
         classes = (_Class(label, part, below.below(f"{name}/{label}")) for label, below in tree.folders.items())
         parts[part] = _Part(name, tuple(classes))
     if TRAIN not in parts:
-        raise UnfitError(f"{path}: has {_some(sorted(named))}, but no train/; {LAYOUT}")
+        raise UnfitError(f"{path}: has {some(sorted(named))}, but no train/; {LAYOUT}")
     return list(parts.values())
 
 
@@ -130,7 +130,7 @@ def _check_classes(path: Path, root: Tree, parts: list[_Part]) -> None:
         absent = everything - {found.name for found in part.classes}
         if absent:
             raise UnfitError(
-                f"{path}: the parts differ in their classes: {part.folder}/ has no image of {_some(sorted(absent))}"
+                f"{path}: the parts differ in their classes: {part.folder}/ has no image of {some(sorted(absent))}"
             )
     if len(everything) > 1:
         return
@@ -142,9 +142,9 @@ def _check_classes(path: Path, root: Tree, parts: list[_Part]) -> None:
 
 def _no_loose_images(path: Path, tree: Tree, prefix: str) -> None:
     if tree.images:
-        beside = f" beside the folders {_some(sorted(tree.folders))}" if tree.folders else ""
+        beside = f" beside the folders {some(sorted(tree.folders))}" if tree.folders else ""
         raise UnfitError(
-            f"{path}: {len(tree.images)} images ({_some([prefix + name for name in tree.images])}) lie in no class "
+            f"{path}: {len(tree.images)} images ({some([prefix + name for name in tree.images])}) lie in no class "
             f"folder{beside}; {LAYOUT}"
         )
 
@@ -152,8 +152,3 @@ def _no_loose_images(path: Path, tree: Tree, prefix: str) -> None:
 def _found(root: Tree) -> str:
     others = f"{root.others} files of other kinds" if root.others else "nothing else either"
     return f"found {others}"
-
-
-def _some(names: list[str]) -> str:
-    more = len(names) - LISTED
-    return ", ".join(names[:LISTED]) + (f" and {more} more" if more > 0 else "")

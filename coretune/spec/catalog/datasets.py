@@ -16,7 +16,33 @@ class FolderParameters(Frozen):
     )
 
 
+class ParquetParameters(FolderParameters):
+    """Parquet files of images and labels, as on the Hugging Face hub."""
+
+    image_column: str | None = Field(
+        None, min_length=1, description="Column of the images; null takes `image`, else `img`."
+    )
+    label_column: str | None = Field(
+        None, min_length=1, description="Column of the labels; null takes `label`, else `labels`, else `fine_label`."
+    )
+
+
 COMPONENTS: list[Component] = [
+    DatasetComponent(
+        kind="dataset",
+        name="cifar10",
+        version=1,
+        target="coretune.data.sources.cifar10:Cifar10",
+        summary="CIFAR-10: 60,000 photographs of ten classes, 32×32, as Hugging Face parquet",
+        source="https://www.cs.toronto.edu/~kriz/cifar.html",
+        classes=10,
+        image_size=32,
+        augment={"crop_scale": [0.5, 1.0], "flip": True},
+        splits="official test part (10,000 images); the validation part is drawn by class from the training part "
+        "(50,000) with a fixed seed",
+        licence="none is stated by its authors",
+        citation="Krizhevsky, Learning Multiple Layers of Features from Tiny Images, University of Toronto, 2009",
+    ),
     DatasetComponent(
         kind="dataset",
         name="digits",
@@ -40,6 +66,19 @@ COMPONENTS: list[Component] = [
         parameters=FolderParameters,
         augment={"crop_scale": [0.2, 1.0], "flip": True},
         splits="train/, val/ and test/ where present; what is missing is drawn by class with a fixed seed",
+        needs_path=True,
+    ),
+    DatasetComponent(
+        kind="dataset",
+        name="parquet",
+        version=1,
+        target="coretune.data.sources.parquet:Parquet",
+        summary="your own images in parquet files, as on the Hugging Face hub: columns `image` and `label`",
+        source="https://huggingface.co/docs/hub/datasets-file-names-and-splits",
+        parameters=ParquetParameters,
+        augment={"crop_scale": [0.2, 1.0], "flip": True},
+        splits="parts by the names of files or folders (train, validation, test) where present; what is missing is "
+        "drawn by class with a fixed seed",
         needs_path=True,
     ),
 ]
