@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from coretune.data.decode import TURNS, decode
+from coretune.data.decode import TURNS, decode, decode_bytes
 from coretune.errors import UnfitError
 
 
@@ -157,6 +157,20 @@ def test_what_is_no_image_is_named(tmp_path: Path, content: bytes, reason: str) 
     (tmp_path / "a.jpg").write_bytes(content)
     with pytest.raises(UnfitError, match=f"^cat/a.jpg: .*{reason}"):
         decode(tmp_path / "a.jpg", "cat/a.jpg")
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "gif", "tif", "bmp"])
+def test_contents_in_memory_come_out_as_files_do(tmp_path: Path, suffix: str) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (9, 7, 3), dtype=np.uint8)
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    path = tmp_path / f"a.{suffix}"
+    Image.fromarray(pixels).save(path, **({"exif": exif} if suffix in ("jpg", "png", "webp", "tif") else {}))
+    found = decode_bytes(path.read_bytes(), "a")
+    np.testing.assert_array_equal(found, decode(path, "a"))
+    assert found.shape == ((7, 9, 3) if suffix in ("jpg", "png", "webp", "tif") else (9, 7, 3))
+    with pytest.raises(UnfitError, match=r"^a: .+"):
+        decode_bytes(path.read_bytes()[:40], "a")
 
 
 def test_a_missing_file_says_so(tmp_path: Path) -> None:

@@ -2,11 +2,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from coretune.data.source import Source, open_source
 from coretune.data.sources.digits import Digits
 from coretune.data.sources.folder import Folder
+from coretune.data.sources.parquet import Parquet
 from coretune.errors import RequestError, UnfitError
 from coretune.spec.components import Catalog, Ref
 
@@ -41,6 +44,19 @@ def test_folder(catalog: Catalog, photos: Path) -> None:
     assert isinstance(source, Folder)
     assert source.crop is False
     conform(source)
+
+
+def test_parquet(catalog: Catalog, photos: Path, tmp_path: Path) -> None:
+    images = sorted(photos.rglob("*.png"))
+    columns = {"image": [image.read_bytes() for image in images], "label": [image.parent.name for image in images]}
+    pq.write_table(pa.table(columns), tmp_path / "train.parquet")
+    source = open_source(catalog, catalog.ref("dataset", "parquet", {"crop": False}), str(tmp_path / "train.parquet"))
+    folder = open_source(catalog, catalog.ref("dataset", "folder"), str(photos))
+    assert isinstance(source, Parquet)
+    assert source.crop is False
+    conform(source)
+    assert (source.classes, source.labels.tolist()) == (folder.classes, folder.labels.tolist())
+    assert all((source.image(i) == folder.image(i)).all() for i in range(len(images)))
 
 
 def test_the_data_root_is_searched_for_the_name(

@@ -100,6 +100,7 @@ class _RowGroups:
         self._places = [(shard, group) for shard in shards for group in range(len(shard.groups))]
         self._starts = np.cumsum([0, *(shard.groups[group] for shard, group in self._places)])
         self._kept: dict[int, Any] = {}
+        self._held = threading.local()
         self._lock = threading.Lock()
 
     def content(self, index: int) -> bytes | None:
@@ -109,6 +110,13 @@ class _RowGroups:
         return content
 
     def _read(self, place: int) -> Any:
+        # Each thread holds on to its group: one that falls behind neither waits for the lock nor reads it again.
+        if getattr(self._held, "place", None) != place:
+            self._held.images = self._shared(place)
+            self._held.place = place
+        return self._held.images
+
+    def _shared(self, place: int) -> Any:
         with self._lock:  # a second thread waits for the group rather than reading it too
             images = self._kept.pop(place, None)
             if images is None:

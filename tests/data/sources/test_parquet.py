@@ -244,7 +244,7 @@ def test_packing_reads_each_row_group_about_once(tmp_path: Path, monkeypatch: py
     counter = Counter(monkeypatch)
     packed = pack(source, fingerprint(source), 8, tmp_path / "cache")
     groups = 2 * -(-600 // group)
-    # A thread that the machine leaves waiting may find its group gone: it is read again, so a few more are right too.
+    # A thread that falls behind may find its next group gone: it is read again, so a few more are right too.
     assert len(set(counter.read)) == groups <= len(counter.read) <= groups + 4
     found = packed.images[:, 0, 0, 0].astype(int) + 256 * packed.images[:, 0, 0, 1].astype(int)
     np.testing.assert_array_equal(found, np.arange(1200))
