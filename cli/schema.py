@@ -21,6 +21,7 @@ PLACES = {
     "recipe": "train.*",
     "SearchOptions": "search.*",
     "FinalsOptions": "finals.*",
+    "EvaluationOptions": "evaluations.LABEL.*",
     "Objective": "objective.*",
     "Resources": "resources.*",
 }

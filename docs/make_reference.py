@@ -13,6 +13,7 @@ from typing import Any
 
 from coretune.spec.catalog import load_catalog
 from coretune.spec.components import Catalog, Component, DatasetComponent, Kind
+from coretune.spec.overrides import LABELLED
 from coretune.spec.presets import BELOW, LIMITS, RECIPE_LIMITS
 from coretune.spec.schema import study_schema
 
@@ -31,6 +32,7 @@ SECTIONS = (
     ("augment", "augment"),
     ("SearchOptions", "search"),
     ("FinalsOptions", "finals"),
+    ("EvaluationOptions", "evaluations.LABEL"),
     ("Objective", "objective"),
     ("Resources", "resources"),
 )
@@ -40,6 +42,7 @@ KINDS: tuple[tuple[Kind, str], ...] = (
     ("dataset", "Data sets"),
     ("backbone", "Backbones"),
     ("pretraining", "Pre-training"),
+    ("evaluation", "Evaluations"),
 )
 
 Schema = Mapping[str, Any]
@@ -72,7 +75,7 @@ def key_table(properties: Schema, required: Sequence[str] = ()) -> list[str]:
 
 def value_text(key: str, item: Schema) -> str:
     """Returns what a key may be, in words; labelled sections have two forms that a schema says at length."""
-    if key in ("datasets", "backbones", "methods"):
+    if key in LABELLED:
         return "labels: a mapping, or a list of names"
     return type_text(item)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from coretune.errors import Problem, RequestError, StudyError
@@ -16,7 +16,8 @@ from coretune.spec.draft import draft_study
 from coretune.spec.overrides import overridden
 from coretune.spec.presets import apply_preset
 from coretune.spec.problems import Problems
-from coretune.spec.resolve import absolute_path, resolve_cells
+from coretune.spec.resolve import absolute_path, resolve_names
+from coretune.spec.run import EvalSpec
 from coretune.spec.study import Study
 from coretune.spec.wording import nearest
 from coretune.spec.yamlfile import Document, read_yaml
@@ -31,12 +32,14 @@ class LoadedStudy:
         cells: Its cells, in the order of the file.
         catalog: What its names mean.
         plugins: Absolute paths of its plug-in files.
+        evaluations: The further evaluations of its final runs, by label.
     """
 
     study: Study
     cells: tuple[Cell, ...]
     catalog: Catalog
     plugins: tuple[str, ...] = ()
+    evaluations: Mapping[str, EvalSpec] = field(default_factory=dict)
 
 
 def load_study(path: Path | str, sets: Sequence[str] = ()) -> LoadedStudy:
@@ -94,9 +97,9 @@ def resolve_study(document: Document, sets: Sequence[str] = (), *, folder: Path 
     study = draft_study(apply_preset(overridden(document, sets, problems)), problems)
     plugins = tuple(absolute_path(base, plugin) for plugin in study.plugins)
     catalog, complete = _catalog(plugins, problems)
-    cells = resolve_cells(study, catalog, problems, base, complete=complete)
+    named = resolve_names(study, catalog, problems, base, complete=complete)
     problems.stop_if_any()
-    return LoadedStudy(study, tuple(cells), catalog, plugins)
+    return LoadedStudy(study, tuple(named.cells), catalog, plugins, named.evaluations)
 
 
 def _catalog(plugins: tuple[str, ...], problems: Problems) -> tuple[Catalog, bool]:

@@ -11,7 +11,7 @@ from coretune.spec.problems import Problems, shortened
 from coretune.spec.wording import shown
 from coretune.spec.yamlfile import Document, parse_yaml
 
-LABELLED = ("datasets", "backbones", "methods")
+LABELLED = ("datasets", "backbones", "methods", "evaluations")
 SECTIONS = (*LABELLED, "data", "train", "search", "finals", "objective", "resources", "plugins")
 
 

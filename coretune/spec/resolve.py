@@ -1,4 +1,4 @@
-"""Resolves a study's names against the catalog, and makes its cells."""
+"""Resolves a study's names against the catalog: its cells, and the evaluations of their final runs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -16,10 +16,10 @@ from coretune.spec.cells import BackboneChoice, Cell, DatasetChoice, MethodChoic
 from coretune.spec.components import Catalog, Component, DatasetComponent, Kind, Ref
 from coretune.spec.frozen import Frozen
 from coretune.spec.problems import Problems
-from coretune.spec.run import AugmentSpec, TrainSpec
+from coretune.spec.run import AugmentSpec, EvalSpec, TrainSpec
 from coretune.spec.seeds import derive_seed
 from coretune.spec.space import Space, Value, is_space, misspelt_space, parse_space
-from coretune.spec.study import BackboneOptions, DataOptions, PretrainOptions, Study
+from coretune.spec.study import BackboneOptions, DataOptions, EvaluationOptions, PretrainOptions, Study
 from coretune.spec.wording import nearest, shown
 from coretune.spec.yamlfile import Path_
 
@@ -27,12 +27,24 @@ Model = TypeVar("Model", bound=Frozen)
 
 RECIPE_KEYS = tuple(name for name in TrainSpec.model_fields if name != "version")
 MAX_COMBINATIONS = 256
+TAKEN = ("test", "validation", "metrics", "data", "backbone", "method", "train")
+"""What other columns of runs.csv begin with, `test.top1`: no labels of evaluations, which begin columns too."""
 
 
-def resolve_cells(
-    study: Study, catalog: Catalog, problems: Problems, folder: Path, *, complete: bool = True
-) -> list[Cell]:
-    """Returns the cells of a study; what is wrong is added to `problems`.
+class Named(NamedTuple):
+    """What a study's names stand for.
+
+    Attributes:
+        cells: Data set × backbone × method.
+        evaluations: The further evaluations of the final runs, by label.
+    """
+
+    cells: list[Cell]
+    evaluations: dict[str, EvalSpec]
+
+
+def resolve_names(study: Study, catalog: Catalog, problems: Problems, folder: Path, *, complete: bool = True) -> Named:
+    """Returns the cells of a study and its further evaluations; what is wrong is added to `problems`.
 
     Args:
         study: The study's keys.
@@ -43,18 +55,20 @@ def resolve_cells(
             problem says so.
     """
     resolver = _Resolver(study, catalog, problems, folder, complete)
-    for section in ("datasets", "backbones", "methods"):
+    for section in ("datasets", "backbones", "methods", "evaluations"):
         resolver.distinct(section, getattr(study, section))
     datasets = [resolver.dataset(label, raw) for label, raw in study.datasets.items()]
     backbones = [resolver.backbone(label, options) for label, options in study.backbones.items()]
     methods = [resolver.method(label, raw) for label, raw in study.methods.items()]
-    return [
+    evaluations = {label: resolver.evaluation(label, raw) for label, raw in study.evaluations.items()}
+    cells = [
         Cell(dataset, method, backbone)
         for dataset in datasets
         for backbone in backbones
         for method in methods
         if dataset is not None and backbone is not None and method is not None
     ]
+    return Named(cells, {label: spec for label, spec in evaluations.items() if spec is not None})
 
 
 def absolute_path(folder: Path, text: str) -> str:
@@ -72,7 +86,7 @@ class _Resolver:
         self.train, self.train_spaces = self.split(("train",), study.train, TrainSpec, RECIPE_KEYS)
 
     def distinct(self, section: str, labels: Iterable[str]) -> None:
-        """Notes labels that name one folder where the file system knows no case."""
+        """Notes labels that are one name to a file system or a table that knows no case."""
         seen: dict[str, str] = {}
         for label in labels:
             if (first := seen.setdefault(label.lower(), label)) != label:
@@ -159,6 +173,24 @@ class _Resolver:
         self.combinations(at, component.parameters, fixed, declared | spaces, _strip("method", defaults))
         self.combinations(place, TrainSpec, merged, common | method_spaces, _strip("train", defaults))
         return MethodChoice(label, component.name, fixed, merged, searched, defaults)
+
+    def evaluation(self, label: str, raw: Mapping[str, Any]) -> EvalSpec | None:
+        at: Path_ = ("evaluations", label)
+        if label.lower() in TAKEN:
+            self.problems.add(at, f"runs.csv has other columns that begin with {label}; give it another label")
+        component = self.component("evaluation", at, raw, fallback=label)
+        common = EvaluationOptions.model_fields
+        own = {key: raw[key] for key in raw if key in common and key != "evaluation"}
+        options = self.checked(at, EvaluationOptions, own)
+        if component is None:
+            return None
+        names = [name for name in component.parameters.model_fields if name not in common]
+        self.refuse_unknown(at, raw, [*common, *names])
+        ref = self.ref(at, component, {key: raw[key] for key in raw if key in names})
+        if ref is None or options is None:
+            return None
+        said = options.model_dump(exclude={"evaluation", "weights"})
+        return EvalSpec(evaluation=ref, weights=options.weights or self.study.finals.weights, **said)
 
     def component(
         self, kind: Kind, at: Path_, raw: Mapping[str, Any], *, key: str = "", fallback: str = ""

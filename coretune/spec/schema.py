@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from coretune.spec.components import Catalog, Component, Kind
 from coretune.spec.resolve import RECIPE_KEYS
 from coretune.spec.run import AugmentSpec, TrainSpec
-from coretune.spec.study import LABEL, MAX_LABEL, DataOptions, Study
+from coretune.spec.study import LABEL, MAX_LABEL, DataOptions, EvaluationOptions, Study
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -26,7 +26,11 @@ _FORMS: Mapping[str, tuple[str, Schema]] = {
 }
 
 
-_SECTIONS: tuple[tuple[str, Kind], ...] = (("methods", "method"), ("datasets", "dataset"))
+_SECTIONS: tuple[tuple[str, Kind], ...] = (
+    ("methods", "method"),
+    ("datasets", "dataset"),
+    ("evaluations", "evaluation"),
+)
 _PARAMETERISED: tuple[tuple[Kind, str], ...] = (("backbone", "BackboneOptions"), ("pretraining", "PretrainOptions"))
 
 
@@ -36,12 +40,13 @@ def study_schema(catalog: Catalog) -> Schema:
     It says what each key may be by itself; what keys mean together, and which files exist, only loading can tell.
 
     Args:
-        catalog: Whose methods, backbones, data sets and pre-trainings a study may name.
+        catalog: Whose methods, backbones, data sets, pre-trainings and evaluations a study may name.
     """
     schema = Study.model_json_schema()
     definitions: Schema = schema["$defs"]
     _add(definitions, "recipe", TrainSpec, RECIPE_KEYS)
     _add(definitions, "augment", AugmentSpec, AugmentSpec.model_fields)
+    _add(definitions, "EvaluationOptions", EvaluationOptions, EvaluationOptions.model_fields)
     definitions["space"] = _space()
     definitions["searched_recipe"] = _closed(
         {key: _or_space(value) for key, value in definitions["recipe"]["properties"].items()},
@@ -56,9 +61,15 @@ def study_schema(catalog: Catalog) -> Schema:
     for section, kind in _SECTIONS:
         entries = {name: _entry(catalog.get(kind, name), definitions) for name in catalog.names(kind)}
         _labelled(properties[section], kind, entries, definitions)
+    for form, least in zip(properties["evaluations"]["anyOf"], ("minProperties", "minItems"), strict=True):
+        del form[least]  # a study needs none
+    definitions["EvaluationOptions"]["properties"]["evaluation"]["anyOf"] = [
+        {"enum": catalog.names("evaluation")},
+        {"type": "null"},
+    ]
     _labelled_list(properties["backbones"], catalog.names("backbone"))
     properties["backbones"]["anyOf"][0]["additionalProperties"] = _nullable(_ref("BackboneOptions"))
-    for section in ("data", "train", "search", "finals", "objective", "resources", "plugins"):
+    for section in ("evaluations", "data", "train", "search", "finals", "objective", "resources", "plugins"):
         properties[section] = _nullable(properties[section])
     return {"$schema": DIALECT, **schema}
 
@@ -71,6 +82,8 @@ def _entry(component: Component, definitions: Schema) -> Schema:
     if kind == "method":
         keys = {key: _or_space(value) for key, value in keys.items()}
         keys["train"] = _nullable({"description": "What this method changes in the recipe.", **_ref("searched_recipe")})
+    elif kind == "evaluation":
+        keys |= definitions[EvaluationOptions.__name__]["properties"]
     else:
         keys |= definitions[DataOptions.__name__]["properties"]
         keys["path"] = {

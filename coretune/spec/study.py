@@ -157,6 +157,20 @@ class FinalsOptions(Frozen):
     )
 
 
+class EvaluationOptions(Frozen):
+    """A further evaluation of the final runs, beside the classification of the test part."""
+
+    evaluation: str | None = Field(None, description="Name of an evaluation; null takes the label.")
+    split: Literal["validation", "test", "labelled"] = Field(
+        "test", description="Part that is evaluated; labelled is the labelled training images."
+    )
+    weights: Literal["last", "best"] | None = Field(
+        None, description="Which weights: of the last epoch, or of the best; null: as finals.weights."
+    )
+    limit: int | None = Field(None, ge=1, description="Evaluate a sample of so many images; null: all.")
+    seed: int = Field(0, ge=0, lt=2**32, description="Seed of what the evaluation draws, the sample included.")
+
+
 class Objective(Frozen):
     """What the search optimises, on the validation part."""
 
@@ -221,6 +235,11 @@ class Study(Frozen):
         Discriminator(lambda value: "word" if isinstance(value, str) else "mapping"),
     ] = Field(SearchOptions(), description="The search of each cell; `none` compares the defaults.")
     finals: FinalsOptions = Field(FinalsOptions(), description="The final runs of each cell.")
+    evaluations: dict[Label, dict[str, Any]] = Field(
+        {},
+        description="Further evaluations of the final runs: label → `evaluation` (its name; null takes the label), "
+        "which images and weights, its parameters. They are columns `<label>.<metric>` of runs.csv.",
+    )
     objective: Objective = Field(Objective(), description="What the search optimises.")
     baseline: str | None = Field(
         None, description="Label of the method that others are compared with; null: the first."
