@@ -130,7 +130,8 @@ def _totals(totals: Mapping[str, Any], cells: int) -> str:
     head = f"{plural(cells, 'cell')}, {plural(totals['trials'], 'trial')}, {plural(totals['runs'], 'run')}"
     if totals["recorded"] is None or totals["to_train"] is None:
         return f"{head}; recorded: unknown (data absent)"
-    return f"{head}: {totals['recorded']:,} recorded, {totals['to_train']:,} to train"
+    evaluate = f", {totals['to_evaluate']:,} of them to evaluate" if totals["to_evaluate"] else ""
+    return f"{head}: {totals['recorded']:,} recorded{evaluate}, {totals['to_train']:,} to train"
 
 
 def _known(number: int | None) -> str:

@@ -23,6 +23,7 @@ from coretune_cli.screen import state_text
 if TYPE_CHECKING:
     from coretune.results.cellfile import CellFile, TrialEntry
     from coretune.results.record import Evaluation, Record
+    from coretune.results.store import ResultsStore
 
 LOG_LINES = 20
 
@@ -87,17 +88,29 @@ def _show_run(place: RunPlace, *, as_json: bool) -> int:
     store = ResultsStore(place.results)
     record = store.record(place.run_id)
     evaluations = list(store.evaluations(place.run_id))
+    labels = _labels(store, place.run_id)
     log = tail(place.folder / "log.txt", LOG_LINES) if record is None or record.status == "failed" else None
     if as_json:
         plain = record.model_dump(mode="json") if record is not None else None
-        found = [item.model_dump(mode="json") for item in evaluations]
+        found = [{**item.model_dump(mode="json"), "label": labels.get(item.eval_id)} for item in evaluations]
         show_json(
             {"run_id": place.run_id, "folder": str(place.folder), "record": plain, "evaluations": found, "log": log}
         )
     else:
-        print_view(run_view(place, record, evaluations, log))
+        print_view(run_view(place, record, evaluations, log, labels))
     _warn(store.warnings)
     return 0
+
+
+def _labels(store: ResultsStore, run_id: str) -> dict[str, str]:
+    """Returns the labels of a run's further evaluations by their ids, as the cells whose final run it is name them."""
+    from coretune.report.scores import further_evaluations
+
+    found: dict[str, str] = {}
+    for cell in store.cells():
+        if any(final.run_id == run_id for final in cell.finals):
+            found |= {spec.eval_id(run_id): label for label, spec in further_evaluations(cell).items()}
+    return found
 
 
 def cell_view(cell: CellFile, width: int) -> RenderableType:
@@ -120,9 +133,21 @@ def cell_view(cell: CellFile, width: int) -> RenderableType:
 
 
 def run_view(
-    place: RunPlace, record: Record | None, evaluations: Sequence[Evaluation], log: str | None
+    place: RunPlace,
+    record: Record | None,
+    evaluations: Sequence[Evaluation],
+    log: str | None,
+    labels: Mapping[str, str],
 ) -> RenderableType:
-    """Draws a run."""
+    """Draws a run.
+
+    Args:
+        place: Where it lies.
+        record: What it left, or None.
+        evaluations: All that it has.
+        log: The end of its log, if it is to be shown.
+        labels: What the study calls its evaluations, by their ids.
+    """
     head = Text.assemble(("run ", "dim"), (place.run_id, "bold"), "  ", (str(place.folder), "dim"))
     if record is None:
         return Group(head, Text("no record: it is running, was interrupted, or never began"), *_log(log))
@@ -138,12 +163,29 @@ def run_view(
     parts += _block("spec", flat(record.spec))
     parts += _block("metrics on validation", flat(record.metrics))
     for evaluation in evaluations:
-        name = evaluation.spec.get("evaluation", {}).get("name", evaluation.eval_id)
-        parts += _block(f"evaluation {name} on {evaluation.spec.get('split', 'test')}", flat(evaluation.metrics))
+        title = evaluation_title(evaluation, labels.get(evaluation.eval_id))
+        parts += _block(title, flat(evaluation.metrics))
+    for eval_id, cause in record.failed_evaluations.items():
+        failed = f"evaluation {labels.get(eval_id, eval_id)} failed: "
+        parts += [Text(""), Text.assemble((failed, "bold"), (cause.kind, "bold red"), f": {cause.message}")]
     parts += _block("timings", flat(record.timings))
     parts += _block("environment", flat(record.environment))
     parts += [Text.assemble(("note    ", "dim"), text) for text in record.notes]
     return Group(*parts, *_log(log))
+
+
+def evaluation_title(evaluation: Evaluation, label: str | None) -> str:
+    """Returns what an evaluation is, in words: `evaluation mine: geometry on labelled, best weights, per_class 40`."""
+    spec = evaluation.spec
+    ref = spec.get("evaluation", {})
+    name = str(ref.get("name", evaluation.eval_id))
+    head = f"{label}: {name}" if label is not None and label != name else name
+    said = [f"evaluation {head} on {spec.get('split', 'test')}"]
+    if spec.get("weights") == "best":
+        said.append("best weights")
+    said += [f"{key} {spec[key]}" for key in ("limit", "seed") if spec.get(key)]
+    said += [f"{key} {value}" for key, value in ref.get("params", {}).items()]
+    return ", ".join(said)
 
 
 def flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

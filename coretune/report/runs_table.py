@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from coretune.report.reader import Reader, Run
-from coretune.report.scores import final_evaluation
+from coretune.report.scores import final_evaluation, further_evaluations
 from coretune.results.cellfile import CellFile
 from coretune.results.store import ResultsStore
 from coretune.spec.frozen import Frozen
@@ -28,14 +28,14 @@ class Place:
         cell: Key of the cell.
         index: Number of the trial, or index of the final run.
         params: The configuration: values by path.
-        eval_id: Id of its evaluation on the test part; empty for all but final runs.
+        evaluations: Ids of a final run's evaluations, by label; `test` is the one on the test part that scores it.
     """
 
     role: Role
     cell: str = ""
     index: int | None = None
     params: Mapping[str, Any] | None = None
-    eval_id: str = ""
+    evaluations: Mapping[str, str] = field(default_factory=dict)
 
 
 def runs_table(store: ResultsStore) -> Table:
@@ -43,10 +43,11 @@ def runs_table(store: ResultsStore) -> Table:
 
     Columns: run_id; role (search, final, prepare, or other: of no cell of today); cell; index (number of the trial, or
     of the final run); seed; status; cause; `validation.last.<metric>`, `validation.best.<metric>`, and what else the
-    record has as `metrics.<group>.<metric>`; `test.<metric>` for final runs; every field of the RunSpec that differs
-    among the trainings (or among the pre-trainings), by the path that a study uses (`method`, `method.eta`,
-    `train.lr`); seconds, started, finished, host. A run that several trials or cells share names them all, separated by
-    spaces. None where a run has no such value; a parameter of a component that is None is at the component's default.
+    record has as `metrics.<group>.<metric>`; for final runs `test.<metric>`, and `<label>.<metric>` of the study's
+    further evaluations; every field of the RunSpec that differs among the trainings (or among the pre-trainings), by
+    the path that a study uses (`method`, `method.eta`, `train.lr`); seconds, started, finished, host. A run that
+    several trials or cells share names them all, separated by spaces. None where a run has no such value; a parameter
+    of a component that is None is at the component's default.
     """
     reader = Reader(store)
     return runs_table_from(reader, reader.cells())
@@ -58,13 +59,13 @@ def runs_table_from(reader: Reader, cells: Iterable[CellFile]) -> Table:
     runs = reader.runs()
     varying = _varying(runs, places)
     measured = {name: _metric_column(name) for run in runs for name in run.metrics}
-    tests = {run.run_id: _test_metrics(reader, run, places.get(run.run_id, ())) for run in runs}
-    test_names = list(dict.fromkeys(name for metrics in tests.values() for name in metrics))
+    evaluated = {run.run_id: _evaluated(reader, run, places.get(run.run_id, ())) for run in runs}
+    columns = list(dict.fromkeys(name for metrics in evaluated.values() for name in metrics))
     table = []
     for run in runs:
         row = _head(run, places.get(run.run_id, ()))
         row |= {column: run.metrics.get(name) for name, column in measured.items()}
-        row |= {f"test.{name}": tests[run.run_id].get(name) for name in test_names}
+        row |= {name: evaluated[run.run_id].get(name) for name in columns}
         row |= {path: _value(run, path, places.get(run.run_id, ())) for path in varying}
         row |= {"seconds": run.seconds, "started": run.started, "finished": run.finished, "host": run.host}
         table.append(row)
@@ -80,10 +81,11 @@ def _places(cells: Iterable[CellFile]) -> dict[str, tuple[Place, ...]]:
             for run_id in trial.runs:
                 found[run_id] = (*found.get(run_id, ()), place)
         evaluation = final_evaluation(cell)
+        specs = ({"test": evaluation} if evaluation is not None else {}) | further_evaluations(cell)
         params = cell.choice.params if cell.choice is not None else {}
         for final in cell.finals:
-            eval_id = evaluation.eval_id(final.run_id) if evaluation is not None else ""
-            place = Place("final", cell.key, final.index, params, eval_id)
+            evaluations = {label: spec.eval_id(final.run_id) for label, spec in specs.items()}
+            place = Place("final", cell.key, final.index, params, evaluations)
             found[final.run_id] = (*found.get(final.run_id, ()), place)
     return found
 
@@ -104,11 +106,13 @@ def _head(run: Run, places: Sequence[Place]) -> dict[str, Any]:
     return dict(zip(FIRST, values, strict=True))
 
 
-def _test_metrics(reader: Reader, run: Run, places: Sequence[Place]) -> Mapping[str, float]:
+def _evaluated(reader: Reader, run: Run, places: Sequence[Place]) -> Mapping[str, float]:
+    """Returns the metrics of a run's evaluations, by column name."""
     found: dict[str, float] = {}
     for place in places:
-        if place.eval_id:
-            found.update(reader.metrics(run.run_id, place.eval_id) or {})
+        for label, eval_id in place.evaluations.items():
+            metrics = reader.metrics(run.run_id, eval_id) or {}
+            found |= {f"{label}.{name}": value for name, value in metrics.items()}
     return found
 
 

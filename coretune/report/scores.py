@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
@@ -111,6 +112,15 @@ def final_evaluation(cell: CellFile) -> EvalSpec | None:
     except ValidationError:  # empty until the finals are planned; anything else scores no run, and the status says so
         return None
     return spec if spec.split == "test" else None
+
+
+def further_evaluations(cell: CellFile) -> dict[str, EvalSpec]:
+    """Returns the further evaluations of a cell's final runs, by label; those that cannot be read are left out."""
+    found: dict[str, EvalSpec] = {}
+    for label, value in cell.evaluations.items():
+        with suppress(ValidationError):
+            found[label] = EvalSpec.model_validate(value)
+    return found
 
 
 def shared_seeds(groups: Iterable[Scores]) -> list[Seed]:

@@ -57,3 +57,4 @@ class CellFile(Frozen):
     failure: str | None = Field(None, description="Why the cell cannot be finished, e.g. its pre-training failed.")
     finals: tuple[FinalEntry, ...] = ()
     evaluation: dict[str, Any] = Field({}, description="The EvalSpec of the final runs.")
+    evaluations: dict[str, dict[str, Any]] = Field({}, description="The EvalSpecs of their further evaluations.")

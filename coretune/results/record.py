@@ -34,6 +34,7 @@ class Record(Frozen):
         timings: Seconds (`train_s`, `evaluate_s`, `total_s`) and `images_per_s`.
         environment: Versions, platform, device, threads: what may change the result within rounding.
         notes: What a reader should know, e.g. how many anchors had no positive.
+        failed_evaluations: Why a further evaluation has no result, by its id.
         started: ISO 8601, UTC.
         finished: ISO 8601, UTC.
     """
@@ -47,6 +48,7 @@ class Record(Frozen):
     timings: dict[str, float] = Field({})
     environment: dict[str, Any] = Field({})
     notes: tuple[str, ...] = ()
+    failed_evaluations: dict[str, Cause] = Field({})
     started: str
     finished: str
 

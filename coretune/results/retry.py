@@ -1,4 +1,4 @@
-"""What a resume trains again, and whose weights may go: pure functions over records and cells."""
+"""What a resume trains or evaluates again, and whose weights may go: pure functions over records and cells."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Literal
 
 from coretune.results.cellfile import CellFile
 from coretune.results.record import Record
+from coretune.spec.run import EvalSpec
 
 Keep = Literal["finals", "all", "none"]
 
@@ -27,6 +28,28 @@ def should_train(record: Record | None, *, retry_failed: bool) -> bool:
     if record.settled:
         return False
     return retry_failed or (record.cause is not None and record.cause.kind == "environment")
+
+
+def should_evaluate(record: Record, eval_id: str, *, retry_failed: bool) -> bool:
+    """Returns whether a resume makes an evaluation that a completed run lacks: by the rule of `should_train`.
+
+    Args:
+        record: What the run left.
+        eval_id: The evaluation.
+        retry_failed: Whether one that failed for a reason of its own is tried again.
+    """
+    cause = record.failed_evaluations.get(eval_id)
+    return cause is None or retry_failed or cause.kind == "environment"
+
+
+def needed_weights(evaluations: Iterable[EvalSpec], *, keep: bool) -> frozenset[str]:
+    """Returns which weights of a recorded run have to be there for it to be evaluated and not trained again.
+
+    Args:
+        evaluations: Those that it lacks.
+        keep: Whether the weights of its last epoch are to stay on disk.
+    """
+    return frozenset(spec.weights for spec in evaluations) | (frozenset(["last"]) if keep else frozenset())
 
 
 def deletable_weights(

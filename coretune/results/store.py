@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,6 +23,7 @@ from coretune.results.cellfile import CellFile
 from coretune.results.files import explain, put_atomic, set_aside
 from coretune.results.record import Evaluation, Record
 from coretune.spec.frozen import Frozen
+from coretune.spec.run import EvalSpec
 
 EARLIER = ".earlier-"
 """What follows the name of a cell's search that was set aside, since the study that it was for has changed."""
@@ -62,6 +63,10 @@ class ResultsStore:
     def weights_path(self, run_id: str, which: str = "last") -> Path:
         """Returns where a run's weights lie: `model.safetensors`, or `best.safetensors` of the best epoch."""
         return self.run_folder(run_id) / ("model.safetensors" if which == "last" else "best.safetensors")
+
+    def has_weights(self, run_id: str, which: Iterable[str]) -> bool:
+        """Returns whether all these weights of a run are on disk."""
+        return all(self.weights_path(run_id, each).is_file() for each in which)
 
     def drop_weights(self, run_id: str) -> None:
         """Removes the weights of a run."""
@@ -121,6 +126,10 @@ class ResultsStore:
     def evaluation(self, run_id: str, eval_id: str) -> Evaluation | None:
         """Returns an evaluation, or None if there is none."""
         return self._read(self.run_folder(run_id) / "evals" / f"{eval_id}.json", Evaluation)
+
+    def lacking(self, run_id: str, evaluations: Iterable[EvalSpec]) -> list[EvalSpec]:
+        """Returns those of some evaluations that a run does not have, in their order."""
+        return [spec for spec in evaluations if self.evaluation(run_id, spec.eval_id(run_id)) is None]
 
     def put_evaluation(self, evaluation: Evaluation) -> None:
         """Writes an evaluation beside its run's record."""

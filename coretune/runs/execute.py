@@ -16,10 +16,12 @@ import torch
 
 from coretune.data.dataset import Dataset
 from coretune.errors import StorageError
+from coretune.nets.model import Model
 from coretune.results.files import append_line, put_atomic, set_aside
 from coretune.results.life import Life
 from coretune.results.manifest import environment
 from coretune.results.record import Cause, Record, Status
+from coretune.results.retry import needed_weights
 from coretune.results.store import ResultsStore
 from coretune.results.times import now_iso
 from coretune.runs.build import build_parts, open_job_data
@@ -29,6 +31,7 @@ from coretune.runs.job import Job
 from coretune.runs.state import RunState, load_state, save_state
 from coretune.runs.trained import load_model, save_model
 from coretune.spec.components import Catalog
+from coretune.spec.run import EvalSpec
 from coretune.tuning.context import Context
 from coretune.tuning.loop import EpochReport, Parts, Tick, Training, train
 
@@ -74,6 +77,7 @@ class Execution(Iterator[Tick | EpochReport]):
         self._open_data = open_data
         self._training: Training | None = None
         self._notes: list[str] = []
+        self._failed: dict[str, Cause] = {}
         self._started = now_iso()
         self._clock = time.perf_counter()
         self._elapsed_before = 0.0
@@ -140,11 +144,8 @@ class Execution(Iterator[Tick | EpochReport]):
         record = self._store.record(self.run_id)
         if record is None or record.status != "completed":
             return False
-        missing = [
-            e for e in self.job.evaluations if self._store.evaluation(self.run_id, e.eval_id(self.run_id)) is None
-        ]
-        wanted = {spec.weights for spec in missing} | ({"last"} if self.job.keep_weights else set())
-        if any(not self._store.weights_path(self.run_id, which).is_file() for which in wanted):
+        missing = self._store.lacking(self.run_id, self.job.all_evaluations)
+        if not self._store.has_weights(self.run_id, needed_weights(missing, keep=self.job.keep_weights)):
             self._note("trained again: it was recorded, but its weights, which are needed now, were not kept")
             return False
         for spec in missing:
@@ -155,9 +156,33 @@ class Execution(Iterator[Tick | EpochReport]):
                 aside = set_aside(self._store.weights_path(self.run_id, spec.weights))
                 self._note(f"trained again: {error}; set aside as {aside.name}")
                 return False
-            evaluate_model(model, dataset, self.job, spec, self._store, self._catalog, self._context)
-        self.record = record
+            self._evaluate(model, dataset, spec)
+        self.record = self._with_failures(record)
         return True
+
+    def _evaluate(self, model: Model, dataset: Dataset, spec: EvalSpec) -> None:
+        """Makes one of the job's evaluations; a further one that fails is noted, and the run goes on."""
+        clock = time.perf_counter()
+        eval_id = spec.eval_id(self.run_id)
+        self._failed.pop(eval_id, None)
+        try:
+            evaluate_model(model, dataset, self.job, spec, self._store, self._catalog, self._context)
+        except Exception as error:  # an evaluation may be anybody's code, as a method may
+            if spec in self.job.evaluations:
+                raise
+            self.log("".join(traceback.format_exception(error)).rstrip())
+            self._failed[eval_id] = cause_of(error)
+        self._evaluate_s += time.perf_counter() - clock
+
+    def _with_failures(self, record: Record) -> Record:
+        """Returns a recorded run's record with what became of the evaluations that it lacked, written if it changed."""
+        tried = {spec.eval_id(self.run_id) for spec in self.job.all_evaluations}
+        others = {key: cause for key, cause in record.failed_evaluations.items() if key not in tried}
+        failed = others | self._failed
+        if failed != record.failed_evaluations:
+            record = record.replace(failed_evaluations=failed)
+            self._store.put_record(record)
+        return record
 
     def _train(self) -> Generator[Tick | EpochReport, None, None]:
         dataset = self._open_data(self.job, self._catalog)
@@ -201,7 +226,7 @@ class Execution(Iterator[Tick | EpochReport]):
         self._note(f"{error}; set aside as {aside.name}, trained from the start")
 
     def _parts(self, dataset: Dataset) -> Parts:
-        best = any(spec.weights == "best" for spec in self.job.evaluations)
+        best = any(spec.weights == "best" for spec in self.job.all_evaluations)
         return build_parts(self.job, dataset, self._store, self._catalog, self._context, keep_best=best)
 
     @property
@@ -220,12 +245,10 @@ class Execution(Iterator[Tick | EpochReport]):
         best = training.best
         if self.job.keep_weights:
             save_model(self.job, parts, best, dataset, self._store)
-        by_weights = sorted(self.job.evaluations, key=lambda spec: spec.weights == "best")
-        for spec in by_weights:
+        for spec in self.job.all_evaluations:
             if spec.weights == "best" and best is not None:
                 parts.model.load_state_dict(best.weights)
-            done = evaluate_model(parts.model, dataset, self.job, spec, self._store, self._catalog, self._context)
-            self._evaluate_s += done.timings["total_s"]
+            self._evaluate(parts.model, dataset, spec)
         self._settle(self._make_record("completed", None))
 
     def _make_record(self, status: Status, cause: Cause | None) -> Record:
@@ -252,6 +275,7 @@ class Execution(Iterator[Tick | EpochReport]):
             timings=timings,
             environment=self._environment,
             notes=tuple(notes),
+            failed_evaluations=self._failed,
             started=self._started,
             finished=now_iso(),
         )

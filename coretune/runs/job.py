@@ -16,7 +16,8 @@ class Job:
         data_path: Where the data set's files are, if it needs to be told.
         checkpoint: The file behind `sha256:` weights.
         keep_weights: Whether the trained weights stay on disk.
-        evaluations: Evaluations to make of the trained model.
+        evaluations: Evaluations to make of the trained model; if one fails, the run does.
+        further: Evaluations beside them; if one fails, the run's record says so and is complete.
         plugins: Plug-in files that declare what the spec names.
     """
 
@@ -26,3 +27,9 @@ class Job:
     keep_weights: bool = False
     evaluations: tuple[EvalSpec, ...] = ()
     plugins: tuple[str, ...] = ()
+    further: tuple[EvalSpec, ...] = ()
+
+    @property
+    def all_evaluations(self) -> tuple[EvalSpec, ...]:
+        """All of its evaluations, those of the last weights first: the best ones take their place in memory."""
+        return tuple(sorted((*self.evaluations, *self.further), key=lambda spec: spec.weights == "best"))

@@ -14,7 +14,7 @@ from coretune.errors import UnfitError
 from coretune.results.files import CORRUPT
 from coretune.results.life import Life
 from coretune.results.record import Cause, Record
-from coretune.results.retry import should_train
+from coretune.results.retry import needed_weights, should_evaluate, should_train
 from coretune.results.store import ResultsStore
 from coretune.runs.job import Job
 from coretune.spec.run import RunSpec
@@ -231,6 +231,8 @@ class CellBook:
             self._inform(consumer, record)
             return
         run.job = self._job(spec, consumer)
+        if record is not None and record.status == "completed" and consumer.role == "final":
+            self._say_lack(run)
         self._queue.add(run, first=consumer.role == "prepare")
         if spec.needs:
             self._prepare(consumer.cell)
@@ -241,19 +243,40 @@ class CellBook:
         if record.status != "completed":
             return True
         if consumer.role == "final":
-            eval_id = consumer.cell.evaluation().eval_id(spec.run_id)
-            return self._store.evaluation(spec.run_id, eval_id) is not None
+            return not self._lacks(record, consumer.cell)
         return consumer.role != "prepare" or self._store.weights_path(spec.run_id).is_file()
+
+    def _lacks(self, record: Record, cell: StudyCell) -> bool:
+        """Returns whether a completed final run has an evaluation to be made."""
+        if self._store.lacking(record.run_id, [cell.evaluation()]):
+            return True
+        lacking = self._store.lacking(record.run_id, cell.further_evaluations())
+        ids = [spec.eval_id(record.run_id) for spec in lacking]
+        return any(should_evaluate(record, eval_id, retry_failed=self._retry_failed) for eval_id in ids)
+
+    def _say_lack(self, run: Run) -> None:
+        """Says what a recorded final run is executed again for."""
+        run_id, job = run.job.spec.run_id, run.job
+        missing = self._store.lacking(run_id, job.all_evaluations)
+        names = ", ".join(dict.fromkeys(spec.evaluation.name for spec in missing))
+        if self._store.has_weights(run_id, needed_weights(missing, keep=job.keep_weights)):
+            self._events.add("info", f"{run.label}: recorded, to be evaluated: {names}")
+        else:
+            self._events.add(
+                "warning", f"{run.label}: trained again to be evaluated ({names}): its weights were not kept"
+            )
 
     def _job(self, spec: RunSpec, consumer: Consumer) -> Job:
         cell, keep = consumer.cell.resolved.cell, self.study.loaded.study.keep
+        final = consumer.role == "final"
         return Job(
             spec=spec,
             data_path=cell.dataset.path,
             checkpoint=cell.backbone.checkpoint,
-            keep_weights=consumer.role == "prepare" or keep == "all" or (keep == "finals" and consumer.role == "final"),
-            evaluations=(consumer.cell.evaluation(),) if consumer.role == "final" else (),
+            keep_weights=consumer.role == "prepare" or keep == "all" or (keep == "finals" and final),
+            evaluations=(consumer.cell.evaluation(),) if final else (),
             plugins=self.study.loaded.plugins,
+            further=consumer.cell.further_evaluations() if final else (),
         )
 
     def _deliver(self, run: Run, record: Record) -> None:
@@ -262,6 +285,11 @@ class CellBook:
             self._events.add("info", f"{run.label}: done in {record.timings.get('total_s', 0.0):.0f} s")
         if record.status == "failed" and record.cause is not None:
             self._events.add("error", f"{run.label}: {record.cause.kind}: {record.cause.message[:SAID]}")
+        names = {spec.eval_id(record.run_id): spec.evaluation.name for spec in run.job.further}
+        for eval_id, cause in record.failed_evaluations.items():
+            if eval_id in names:
+                what = f"evaluation {names[eval_id]}: {cause.kind}: {cause.message[:SAID]}"
+                self._events.add("error", f"{run.label}: {what}")
         for note in record.notes:
             if CORRUPT in note:
                 self._events.add("warning", f"{run.label}: {note}")

@@ -12,7 +12,6 @@ import optuna
 from coretune.results.cellfile import CellFile, Choice, FinalEntry, TrialEntry, TrialState
 from coretune.results.record import Record
 from coretune.results.selection import best_trial
-from coretune.spec.cells import final_seed
 from coretune.spec.run import EvalSpec, RunSpec
 from coretune.spec.study import SearchOptions
 from coretune.study.optuna_cell import OptunaCell
@@ -163,8 +162,8 @@ class StudyCell:
         else:
             rule = f"best validation {self._settings.objective.metric} of {len(self.trials)} trials"
             self.choice = Choice(trial=entry.number, params=entry.params, value=entry.value, rule=rule)
-        seeds = [final_seed(self._settings.seed, index) for index in range(self._settings.finals.seeds)]
-        self.finals = [Final(i, self._run_spec(self.choice.params, seed)) for i, seed in enumerate(seeds)]
+        specs = self._study.final_specs(self.resolved, self.choice.params)
+        self.finals = [Final(index, spec) for index, spec in enumerate(specs)]
         return self.finals
 
     def take_final(self, index: int, record: Record, score: float | None) -> None:
@@ -174,8 +173,12 @@ class StudyCell:
         final.failed = final.score is None
 
     def evaluation(self) -> EvalSpec:
-        """Returns the evaluation of the final runs."""
+        """Returns the evaluation of the final runs that scores them."""
         return self._study.final_evaluation()
+
+    def further_evaluations(self) -> tuple[EvalSpec, ...]:
+        """Returns the evaluations of the final runs beside it."""
+        return self._study.further_evaluations()
 
     def file(self) -> CellFile:
         """Returns what lies on disk."""
@@ -193,6 +196,10 @@ class StudyCell:
             failure=self.failure,
             finals=tuple(FinalEntry(index=f.index, seed=f.spec.seed, run_id=f.spec.run_id) for f in self.finals),
             evaluation=self.evaluation().model_dump(mode="json", exclude_defaults=True),
+            evaluations={
+                label: spec.model_dump(mode="json", exclude_defaults=True)
+                for label, spec in self._study.loaded.evaluations.items()
+            },
         )
 
     def _restore(self, saved: tuple[TrialEntry, ...]) -> None:

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 from coretune.data.pack import is_packed
 from coretune.data.roots import cache_root
 from coretune.data.source import open_source
 from coretune.errors import UnfitError
-from coretune.results.retry import should_train
+from coretune.results.retry import needed_weights, should_evaluate, should_train
 from coretune.results.store import ResultsStore
-from coretune.spec.cells import Cell, final_seed
+from coretune.spec.cells import Cell
 from coretune.spec.load import LoadedStudy
+from coretune.spec.run import RunSpec
 from coretune.spec.study import SearchOptions
 from coretune.study.optuna_cell import grid
 from coretune.study.resolved import ResolvedCell, ResolvedStudy, check_executable, look_at_data, resolve_cell
+
+RunState = Literal["recorded", "to evaluate", "to train again", "to train"]
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,10 @@ class PlannedCell:
         runs_search: Runs of the search.
         runs_final: Final runs.
         space: What the search may change, in words.
-        recorded: How many of these runs are recorded; None if unknown, since the data are absent.
+        recorded: How many of these runs are recorded and not to be trained again; None if unknown, since the data are
+            absent.
+        to_evaluate: How many of the recorded ones lack an evaluation that is asked for.
+        to_train_again: How many final runs are recorded, but lack an evaluation and the weights for it.
     """
 
     key: str
@@ -40,6 +47,8 @@ class PlannedCell:
     runs_final: int
     space: dict[str, str]
     recorded: int | None
+    to_evaluate: int = 0
+    to_train_again: int = 0
 
 
 @dataclass(frozen=True)
@@ -84,6 +93,7 @@ class Plan:
                 "runs": runs,
                 "recorded": recorded,
                 "to_train": None if recorded is None else runs - recorded,
+                "to_evaluate": None if recorded is None else sum(cell.to_evaluate for cell in self.cells),
             },
             "notes": list(self.notes),
         }
@@ -114,6 +124,8 @@ def make_plan(loaded: LoadedStudy, store: ResultsStore) -> Plan:
             names = None
             notes.append(f"recorded: unknown: {error}")
         found.append(_cell(resolved, cell, names, store))
+    if again := sum(cell.to_train_again for cell in found):
+        notes.append(f"{again} recorded final runs lack evaluations and are trained again: their weights were not kept")
     prepare = tuple(_prepare(loaded, known, store))
     return Plan(loaded.study.name, str(store.root), tuple(found), prepare, tuple(dict.fromkeys(notes)))
 
@@ -125,6 +137,7 @@ def _cell(study: ResolvedStudy, cell: Cell, resolved: ResolvedCell | None, store
         finite = settings.search.sampler == "grid"
         trials = len(grid(cell.method.space)) if finite else settings.search.trials
         repeats = settings.search.repeats
+    states = Counter() if resolved is None else _states(study, resolved, store, trials)
     return PlannedCell(
         key=cell.key,
         dataset=cell.dataset.label,
@@ -134,33 +147,47 @@ def _cell(study: ResolvedStudy, cell: Cell, resolved: ResolvedCell | None, store
         runs_search=trials * repeats,
         runs_final=settings.finals.seeds,
         space={path: space.describe() for path, space in cell.method.space.items()},
-        recorded=None if resolved is None else _recorded(study, resolved, store, trials),
+        recorded=None if resolved is None else states["recorded"] + states["to evaluate"],
+        to_evaluate=states["to evaluate"],
+        to_train_again=states["to train again"],
     )
 
 
-def _recorded(study: ResolvedStudy, cell: ResolvedCell, store: ResultsStore, trials: int) -> int:
-    """Counts the cell's recorded runs: trials and finals that its search knows, else those of the defaults.
+def _states(study: ResolvedStudy, cell: ResolvedCell, store: ResultsStore, trials: int) -> Counter[RunState]:
+    """Counts the cell's runs by state: trials and finals that its search knows, else those of the defaults.
 
     A search that is to go on may choose otherwise, so that its final runs do not count before its last trial.
     """
-    finals = [final_seed(study.loaded.study.seed, index) for index in range(study.loaded.study.finals.seeds)]
     found = store.cell(cell.cell.key)
     configurations = [entry.params for entry in found.trials[:trials]] if found is not None else []
-    count = sum(
-        _is_recorded(store, [spec.run_id for spec in study.trial_specs(cell, params)])
-        for params in configurations
-        if set(params) == set(cell.cell.method.space)
-    )
+    states: Counter[RunState] = Counter()
+    for params in configurations:
+        if set(params) == set(cell.cell.method.space):
+            states["recorded"] += _count_recorded(store, [spec.run_id for spec in study.trial_specs(cell, params)])
     if trials == 0:
         chosen = dict(cell.cell.method.defaults)
     elif found is not None and found.choice is not None and len(found.trials) == trials:
         chosen = found.choice.params
     else:
-        return count
-    return count + _is_recorded(store, [study.run_spec(cell, chosen, seed).run_id for seed in finals])
+        return states
+    return states + Counter(_final_state(study, spec, store) for spec in study.final_specs(cell, chosen))
 
 
-def _is_recorded(store: ResultsStore, run_ids: Iterable[str]) -> int:
+def _final_state(study: ResolvedStudy, spec: RunSpec, store: ResultsStore) -> RunState:
+    record = store.record(spec.run_id)
+    if record is None or should_train(record, retry_failed=False):
+        return "to train"
+    main, further = study.final_evaluation(), study.further_evaluations()
+    missing = store.lacking(spec.run_id, [main, *further]) if record.status == "completed" else []
+    failed = [item for item in missing if not should_evaluate(record, item.eval_id(spec.run_id), retry_failed=False)]
+    if len(failed) == len(missing):
+        return "recorded"
+    keep = study.loaded.study.keep != "none"
+    there = store.has_weights(spec.run_id, needed_weights(missing, keep=keep))
+    return "to evaluate" if there else "to train again"
+
+
+def _count_recorded(store: ResultsStore, run_ids: Iterable[str]) -> int:
     records = (store.record(run_id) for run_id in run_ids)
     return sum(record is not None and not should_train(record, retry_failed=False) for record in records)
 
@@ -186,5 +213,5 @@ def _prepare(loaded: LoadedStudy, fingerprints: dict[str, str], store: ResultsSt
             f"{backbone.pretrain.ref.name} {backbone.label} on {dataset.label}",
             "pretraining",
             None if spec is None else spec.run_id,
-            None if spec is None else bool(_is_recorded(store, [spec.run_id])),
+            None if spec is None else bool(_count_recorded(store, [spec.run_id])),
         )

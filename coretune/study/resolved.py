@@ -11,7 +11,7 @@ from pathlib import Path
 from coretune.data.fingerprint import fingerprint
 from coretune.data.source import open_source
 from coretune.errors import RequestError, StorageError, UnfitError
-from coretune.spec.cells import Cell, DatasetChoice, search_seed
+from coretune.spec.cells import Cell, DatasetChoice, final_seed, search_seed
 from coretune.spec.load import LoadedStudy
 from coretune.spec.run import EvalSpec, RunSpec
 from coretune.spec.seeds import derive_seed
@@ -74,6 +74,15 @@ class ResolvedStudy:
         """Returns the runs of a configuration, by repeat."""
         return tuple(self.run_spec(cell, params, seed) for seed in self.search_seeds(cell))
 
+    def final_specs(self, cell: ResolvedCell, params: Mapping[str, object]) -> tuple[RunSpec, ...]:
+        """Returns the final runs of a configuration, by index."""
+        study = self.loaded.study
+        seeds = [final_seed(study.seed, index) for index in range(study.finals.seeds)]
+        specs = tuple(self.run_spec(cell, params, seed) for seed in seeds)
+        if any(spec.weights == "best" for spec in self.further_evaluations()):  # then the best epoch is part of them
+            return tuple(spec.replace(best_by=study.objective.metric) for spec in specs)
+        return specs
+
     def subset_seed(self, dataset: DatasetChoice, seed: int) -> int:
         """Returns the seed of the labelled subset of a run with some seed."""
         per_seed = dataset.options.subset_seed == "per_seed"
@@ -84,6 +93,14 @@ class ResolvedStudy:
         catalog = self.loaded.catalog
         weights = self.loaded.study.finals.weights
         return EvalSpec(evaluation=catalog.ref("evaluation", "classification"), split="test", weights=weights)
+
+    def further_evaluations(self) -> tuple[EvalSpec, ...]:
+        """Returns what else the final runs are evaluated for, each once: two labels may mean the same."""
+        found = [self.final_evaluation()]
+        for spec in self.loaded.evaluations.values():
+            if spec not in found:
+                found.append(spec)
+        return tuple(found[1:])
 
 
 def only_matching(loaded: LoadedStudy, only: Mapping[str, str]) -> list[Cell]:

@@ -62,7 +62,13 @@ def test_a_plan_is_drawn_whatever_is_known(recorded: int | None) -> None:
         "results": "r",
         "cells": [{**cell, "key": "k", "space": {}, "recorded": recorded}],
         "prepare": [{"label": "b", "run_id": None, "kind": "pretraining", "recorded": None}],
-        "totals": {"trials": 2, "runs": 5, "recorded": recorded, "to_train": None if recorded is None else 1},
+        "totals": {
+            "trials": 2,
+            "runs": 5,
+            "recorded": recorded,
+            "to_train": None if recorded is None else 1,
+            "to_evaluate": None if recorded is None else 3,
+        },
         "notes": ["a note"],
     }
     out = Console(file=io.StringIO(), width=80, markup=False)
@@ -71,3 +77,4 @@ def test_a_plan_is_drawn_whatever_is_known(recorded: int | None) -> None:
     text = out.file.getvalue()
     assert "[b]d[/b]" in text and "note: a note" in text
     assert ("recorded: unknown" in text) == (recorded is None)
+    assert ("4 recorded, 3 of them to evaluate, 1 to train" in text) == (recorded is not None)

@@ -31,7 +31,7 @@ def totals(root: Path, *sets: str) -> tuple[int, int | None, int | None]:
 
 def test_a_plan_counts_what_the_engine_would_make(root: Path) -> None:
     plan = planned(root)
-    assert plan["totals"] == {"trials": 6, "runs": RUNS, "recorded": 0, "to_train": RUNS}
+    assert plan["totals"] == {"trials": 6, "runs": RUNS, "recorded": 0, "to_train": RUNS, "to_evaluate": 0}
     assert (plan["study"], plan["results"], plan["notes"]) == ("tiny", str(root), [])
     first, second = plan["cells"]
     assert (first["key"], first["dataset"], first["method"], first["backbone"]) == (
@@ -105,7 +105,8 @@ def test_without_the_data_the_runs_are_counted_and_the_rest_is_unknown(root: Pat
     absent = tmp_path / "absent"
     sets = (f"datasets.photos={{dataset: folder, path: {absent}}}", "backbones.plain.pretrain={method: moco_v2}")
     plan = planned(root, *sets)
-    assert plan["totals"] == {"trials": 12, "runs": 2 * RUNS + 2, "recorded": None, "to_train": None}
+    unknown = {"recorded": None, "to_train": None, "to_evaluate": None}
+    assert plan["totals"] == {"trials": 12, "runs": 2 * RUNS + 2, **unknown}
     assert [cell["recorded"] for cell in plan["cells"]] == [0, 0, None, None]
     assert [item["recorded"] for item in plan["prepare"] if "photos" in item["label"]] == [None, None]
     (note,) = plan["notes"]
