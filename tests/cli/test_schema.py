@@ -50,7 +50,7 @@ def test_the_view_has_a_block_for_each_place_and_each_component(view: str) -> No
     catalog = load_catalog()
     for where in PLACES.values():
         assert heads.count(where) == 1
-    for kind in ("backbone", "pretraining", "method", "dataset"):
+    for kind in ("backbone", "pretraining", "method", "dataset", "evaluation"):
         for name in catalog.names(kind):
             found = [head for head in heads if head.split(":")[0].split(" (")[0] == f"{kind} {name}"]
             assert len(found) == 1, (kind, name)

@@ -9,6 +9,8 @@ import pytest
 from coretune.results.cellfile import CellFile, Choice, FinalEntry, TrialEntry
 from coretune.results.record import Cause, Evaluation, Record
 from coretune.results.store import ResultsStore
+from coretune.spec.components import Ref
+from coretune.spec.run import EvalSpec
 from coretune_cli.logs import tail
 from coretune_cli.show import flat
 
@@ -140,3 +142,39 @@ def test_leaderboard_export_to_an_impossible_place(cli: Any, store: ResultsStore
     Path("file").write_text("")
     said = cli("leaderboard", "export", "mine", "--output", "file/board.csv")
     assert said.code == 3 and "file" in said.err and len(said.err.splitlines()) == 1
+
+
+def test_show_of_a_run_lists_all_its_evaluations(cli: Any, store: ResultsStore) -> None:
+    run_id = "4" * 16
+    geometry = Ref(name="geometry", version=1, params={"per_class": 40})
+    best = EvalSpec(evaluation=geometry, split="labelled", weights="best", limit=90)
+    failing = EvalSpec(evaluation=Ref(name="mine", version=1))
+    (cell,) = store.cells()
+    specs = {"on_train": best, "broken": failing}
+    store.put_cell(
+        cell.replace(
+            finals=(FinalEntry(index=0, seed=7, run_id=run_id),),
+            evaluations={label: spec.model_dump(mode="json", exclude_defaults=True) for label, spec in specs.items()},
+        )
+    )
+    good = store.record(GOOD)
+    assert good is not None
+    cause = Cause(kind="error", message="a bug of mine")
+    store.put_record(good.replace(run_id=run_id, failed_evaluations={failing.eval_id(run_id): cause}))
+    for spec, metrics in ((EvalSpec(evaluation=geometry), {"nc1": 0.25}), (best, {"nc1": 0.5})):
+        store.put_evaluation(
+            Evaluation(
+                eval_id=spec.eval_id(run_id),
+                run_id=run_id,
+                spec=spec.model_dump(mode="json", exclude_defaults=True),
+                metrics=metrics,
+                created=good.finished,
+            )
+        )
+    said = cli("study", "show", run_id)
+    assert "evaluation on_train: geometry on labelled, best weights, limit 90, per_class 40" in said.out
+    assert "evaluation geometry on test, per_class 40" in said.out, "the study of today does not ask for it"
+    assert "nc1  0.25" in said.out and "nc1  0.5" in said.out
+    assert "evaluation broken failed: error: a bug of mine" in said.out
+    value = json.loads(cli("study", "show", run_id, "--json").out)
+    assert {item["label"]: item["metrics"]["nc1"] for item in value["evaluations"]} == {None: 0.25, "on_train": 0.5}

@@ -87,8 +87,8 @@ class StoreBuilder:
         )
         return spec.run_id
 
-    def evaluate(self, run_id: str, score: float) -> None:
-        spec = self.evaluation
+    def evaluate(self, run_id: str, score: float, spec: EvalSpec | None = None) -> None:
+        spec = spec or self.evaluation
         self.store.put_evaluation(
             Evaluation(
                 eval_id=spec.eval_id(run_id),

@@ -4,6 +4,8 @@ from coretune.report.reader import flatten_spec
 from coretune.report.runs_table import FIRST, LAST, runs_table
 from coretune.results.cellfile import TrialEntry
 from coretune.spec.components import Ref
+from coretune.spec.resolve import TAKEN
+from coretune.spec.run import EvalSpec
 
 
 def test_one_row_per_run_with_its_role(builder) -> None:
@@ -91,3 +93,31 @@ def test_flattening_names_components_as_studies_do(builder) -> None:
     assert flat["method"] == "core_tuning" and flat["method.eta"] == 0.3 and flat["method.version"] == 1
     assert flat["backbone.arch"] == "net" and flat["backbone.arch.width"] == 8
     assert flat["train.lr"] == 0.5 and flat["data.dataset"] == "digits" and flat["seed"] == 3
+
+
+def test_further_evaluations_are_columns_of_the_final_runs(builder) -> None:
+    builder.study()
+    cell = builder.cell("digits", "ce", [70.0, 71.0], trials=1)
+    spec = EvalSpec(evaluation=Ref(name="geometry", version=1), split="labelled")
+    unread = {"evaluation": "nothing"}
+    builder.store.put_cell(cell.replace(evaluations={"train": unread, "mine": spec.model_dump(mode="json")}))
+    first, second = (final.run_id for final in cell.finals)
+    builder.evaluate(first, 4.5, spec)
+    builder.evaluate(second, 9.0, spec.replace(limit=5))  # another evaluation, that the study does not ask for
+    table = {row["run_id"]: row for row in runs_table(builder.store)}
+    assert (table[first]["mine.top1"], table[first]["test.top1"]) == (4.5, 70.0)
+    assert (table[second]["mine.top1"], table[second]["test.top1"]) == (None, 71.0)
+    assert table[cell.trials[0].runs[0]]["mine.top1"] is None
+    columns = list(table[first])
+    assert columns.index("test.other") < columns.index("mine.top1") < columns.index("seconds")
+
+
+def test_no_column_stands_for_two_things(builder) -> None:
+    """A label of an evaluation is refused where the table has other columns below it."""
+    builder.study()
+    builder.cell("digits", "ce", [70.0])
+    params = {"train.lr": 0.02, "method.eta": 0.3}
+    builder.cell("digits", "core_tuning", [71.0], params=params, backbone="other")
+    builder.record(builder.spec("shapes", "ce", "net", {}, 5).replace(task="pretraining"), metrics={"train": {"x": 1}})
+    dotted = {name.partition(".")[0] for name in runs_table(builder.store)[0] if "." in name}
+    assert {"train", "test", "validation", "metrics", "method", "data", "backbone"} >= dotted <= set(TAKEN)

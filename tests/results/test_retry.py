@@ -6,7 +6,16 @@ import pytest
 
 from coretune.results.cellfile import CellFile, FinalEntry, TrialEntry
 from coretune.results.record import Cause, Record
-from coretune.results.retry import Keep, deletable_weights, is_finished, should_train
+from coretune.results.retry import (
+    Keep,
+    deletable_weights,
+    is_finished,
+    needed_weights,
+    should_evaluate,
+    should_train,
+)
+from coretune.spec.components import Ref
+from coretune.spec.run import EvalSpec
 
 TIME = "2026-01-01T00:00:00.000+00:00"
 
@@ -36,6 +45,24 @@ def record(run_id: str = "a", status: str = "completed", cause: str | None = Non
 def test_what_a_resume_trains(found: Record | None, by_itself: bool, on_request: bool) -> None:
     assert should_train(found, retry_failed=False) is by_itself
     assert should_train(found, retry_failed=True) is on_request
+
+
+@pytest.mark.parametrize(
+    ("cause", "by_itself"), [(None, True), ("environment", True), ("error", False), ("out_of_memory", False)]
+)
+def test_what_a_resume_evaluates(cause: str | None, by_itself: bool) -> None:
+    causes = {} if cause is None else {"e": Cause(kind=cause, message="")}  # type: ignore[arg-type]
+    found = record().replace(failed_evaluations=causes)
+    assert should_evaluate(found, "e", retry_failed=False) is by_itself
+    assert should_evaluate(found, "e", retry_failed=True) and should_evaluate(found, "other", retry_failed=False)
+
+
+def test_the_weights_that_an_evaluation_needs() -> None:
+    last = EvalSpec(evaluation=Ref(name="x", version=1))
+    best = last.replace(weights="best")
+    assert needed_weights([], keep=False) == set() and needed_weights([], keep=True) == {"last"}
+    assert needed_weights([best], keep=False) == {"best"}
+    assert needed_weights([best], keep=True) == needed_weights([best, last], keep=False) == {"last", "best"}
 
 
 def cell(finals: tuple[str, ...] = ("f0", "f1"), state: str = "completed") -> CellFile:

@@ -31,7 +31,7 @@ from coretune.results.store import ResultsStore
 from coretune.runs.execute import Execution
 from coretune.runs.job import Job
 from coretune.spec.components import Catalog, Component, NoParameters, Ref, merge
-from coretune.spec.run import RunSpec
+from coretune.spec.run import EvalSpec, RunSpec
 from coretune.tuning.context import Context
 from coretune.tuning.loop import EpochReport, Tick
 
@@ -528,6 +528,63 @@ def test_damaged_weights_are_set_aside_and_made_again(tmp_path: Path) -> None:
     assert any("trained again" in note and "set aside as model.safetensors.corrupt-" in note for note in record.notes)
     assert_same_tensors(load_weights(path)[0], load_weights_of(whole, tmp_path))
     assert len(list(ResultsStore(tmp_path).evaluations(job.spec.run_id))) == 1
+
+
+JUDGE = """
+def judge(model, packed, indices, context, *, params, seed=0):
+    WHAT
+"""
+
+
+def judged(folder: Path, what: str, name: str) -> tuple[EvalSpec, Catalog]:
+    """An evaluation of somebody's own, and a catalog that has it."""
+    path = folder / f"{name}.py"
+    path.write_text(JUDGE.replace("WHAT", what))
+    component = Component(kind="evaluation", name=name, version=1, target=f"{path}:judge", summary="")
+    shipped: Mapping[Any, Mapping[str, Component]] = catalog().components
+    known = merge([item for found in shipped.values() for item in found.values()], [component])
+    return EvalSpec(evaluation=Ref(name=name, version=1)), known
+
+
+def test_a_further_evaluation_that_fails_leaves_the_run_and_the_others_complete(tmp_path: Path) -> None:
+    broken, known = judged(tmp_path, "return {'x': 1 / 0}", "broken")
+    more = accuracy_evaluation(weights="best")
+    job = digits_job(keep_weights=True, further=(broken, more))
+    record = record_of(execute(job, tmp_path, known), tmp_path)
+    store, eval_id = ResultsStore(tmp_path), broken.eval_id(job.spec.run_id)
+    assert record.status == "completed" and store.lacking(job.spec.run_id, job.all_evaluations) == [broken]
+    assert [(key, cause.kind) for key, cause in record.failed_evaluations.items()] == [(eval_id, "error")]
+    assert "ZeroDivisionError" in (folder(tmp_path, job) / "log.txt").read_text()
+
+    again = record_of(execute(job, tmp_path, known), tmp_path)
+    assert again == record, "it failed again, and nothing else was done"
+
+    _, healed = judged(tmp_path, "return {'x': 1.0}", "broken")
+    done = record_of(execute(job, tmp_path, healed), tmp_path)
+    assert done == record.replace(failed_evaluations={})
+    found = store.evaluation(job.spec.run_id, eval_id)
+    assert found is not None and found.metrics == {"x": 1.0}
+
+
+def test_the_failure_of_another_study_s_evaluation_stays_in_the_record(tmp_path: Path) -> None:
+    broken, known = judged(tmp_path, "raise MemoryError", "broken")
+    job = digits_job(keep_weights=True, further=(broken,))
+    record = record_of(execute(job, tmp_path, known), tmp_path)
+    assert record.failed_evaluations
+    other = digits_job(keep_weights=True, further=(accuracy_evaluation(limit=5),))
+    assert record_of(execute(other, tmp_path), tmp_path) == record
+
+
+def test_best_weights_of_a_further_evaluation_are_kept_and_judged_last(tmp_path: Path) -> None:
+    best = accuracy_evaluation(weights="best", split="validation")
+    last = accuracy_evaluation(split="validation")
+    job = digits_job(keep_weights=True, further=(best, last))
+    record = record_of(execute(job, tmp_path), tmp_path)
+    store, run_id = ResultsStore(tmp_path), job.spec.run_id
+    assert store.has_weights(run_id, ["last", "best"])
+    for spec, which in ((best, "best"), (last, "last")):
+        found = store.evaluation(run_id, spec.eval_id(run_id))
+        assert found is not None and found.metrics["top1"] == record.metrics[which]["top1"]
 
 
 def load_weights_of(content: bytes, folder: Path) -> dict[str, torch.Tensor]:

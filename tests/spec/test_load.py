@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 import coretune_studies
 from coretune.errors import StudyError
 from coretune.spec.load import LoadedStudy, find_study, load_study, resolve_study, shipped_studies
+from coretune.spec.resolve import TAKEN
 from coretune.spec.yamlfile import parse_yaml
 
 STUDIES = sorted(Path(coretune_studies.__path__[0]).rglob("*.yaml"))
@@ -113,6 +114,55 @@ def test_a_method_s_own_range_of_the_recipe_takes_the_place_of_the_study_s() -> 
     assert "train.lr" not in fixed.space and fixed.train["lr"] == 0.02
     own = resolve(text, "methods.ssf.train.lr={log_uniform: [0.001, 0.01]}").cells[0].method
     assert own.space["train.lr"].describe() == "log_uniform [0.001, 0.01]"
+
+
+# --- evaluations -----------------------------------------------------------------------------------------------
+
+EVALUATIONS = """\
+evaluations:
+  geometry:
+  geometry_train: {evaluation: geometry, split: labelled, per_class: 40}
+  on_validation: {evaluation: classification, split: validation, limit: 5, seed: 3}
+  best: {evaluation: classification, weights: best}
+"""
+
+
+def test_evaluations_by_label() -> None:
+    found = resolve(GOOD + EVALUATIONS).evaluations
+    assert list(found) == ["geometry", "geometry_train", "on_validation", "best"]
+    plain, train, validation, best = found.values()
+    assert (plain.evaluation.name, plain.evaluation.params, plain.split, plain.weights) == (
+        "geometry",
+        {},
+        "test",
+        "last",
+    )
+    assert (train.evaluation.params, train.split) == ({"per_class": 40}, "labelled")
+    assert (validation.split, validation.limit, validation.seed) == ("validation", 5, 3)
+    assert (best.evaluation.name, best.weights) == ("classification", "best")
+
+
+def test_the_weights_of_an_evaluation_are_those_of_the_final_runs_unless_it_says_otherwise() -> None:
+    found = resolve(GOOD + EVALUATIONS, "finals.weights=best", "evaluations.geometry.weights=last").evaluations
+    assert [spec.weights for spec in found.values()] == ["last", "best", "best", "best"]
+
+
+def test_evaluations_may_be_a_list_be_overridden_and_be_none() -> None:
+    assert list(resolve(GOOD + "evaluations: [geometry]\n").evaluations) == ["geometry"]
+    loaded = resolve(GOOD, "evaluations.mine={evaluation: geometry, per_class: 4}")
+    assert loaded.evaluations["mine"].evaluation.params == {"per_class": 4}
+    for nothing in ("", "evaluations:\n", "evaluations: {}\n", "evaluations: []\n"):
+        assert resolve(GOOD + nothing).evaluations == {}
+
+
+def test_a_default_that_is_written_out_is_the_same_evaluation() -> None:
+    one = resolve(GOOD, "evaluations.geometry={per_class: 50, temperature: 0.07, split: test, limit: null}")
+    assert one.evaluations == resolve(GOOD, "evaluations=[geometry]").evaluations
+
+
+def test_no_label_of_an_evaluation_begins_a_column_that_the_table_of_runs_has() -> None:
+    for label in TAKEN:
+        assert "other columns" in problem_of(GOOD, f"evaluations.{label}={{evaluation: geometry}}")
 
 
 # --- overrides -------------------------------------------------------------------------------------------------
@@ -234,6 +284,23 @@ def edit(old: str, new: str) -> str:
         (GOOD + "objective: {metric: top5}\n", "s.yaml:16: objective.metric: is one of top1, mean_per_class, cross_entropy, got 'top5'; did you mean top1?"),
         (GOOD + "preset: fast\n", "s.yaml:16: preset: is one of smoke, cpu, paper, got 'fast'"),
         (GOOD + "plugins: ./a.py\n", "s.yaml:16: plugins: is a list, got './a.py'"),
+        (GOOD + "evaluations: {geometri: }\n", "s.yaml:16: evaluations.geometri: unknown evaluation 'geometri'; did you mean geometry?"),
+        (GOOD + "evaluations:\n  a: {evaluation: geometri}\n", "s.yaml:17: evaluations.a.evaluation: unknown evaluation 'geometri'; did you mean geometry?"),
+        (GOOD + "evaluations:\n  a: {evaluation: 3}\n", "s.yaml:17: evaluations.a.evaluation: is text, got 3"),
+        (GOOD + "evaluations:\n  geometry:\n    per_clas: 4\n", "s.yaml:18: evaluations.geometry.per_clas: unknown key; did you mean per_class?"),
+        (GOOD + "evaluations:\n  geometry:\n    per_class: 1\n", "s.yaml:18: evaluations.geometry.per_class: is at least 2, got 1"),
+        (GOOD + "evaluations:\n  geometry:\n    per_class: {int: [2, 9]}\n", "s.yaml:18: evaluations.geometry.per_class: is a whole number, got {\"int\": [2, 9]}"),
+        (GOOD + "evaluations:\n  a: {evaluation: classification, per_class: 4}\n", "s.yaml:17: evaluations.a.per_class: unknown key; known: evaluation, limit, seed, split, weights"),
+        (GOOD + "evaluations:\n  geometry:\n    split: train\n", "s.yaml:18: evaluations.geometry.split: is one of validation, test, labelled, got 'train'"),
+        (GOOD + "evaluations:\n  geometry: {weights: first}\n", "s.yaml:17: evaluations.geometry.weights: is one of last, best, got 'first'"),
+        (GOOD + "evaluations:\n  geometry: {limit: 0}\n", "s.yaml:17: evaluations.geometry.limit: is at least 1, got 0"),
+        (GOOD + "evaluations:\n  geometry: {seed: 4294967296}\n", "s.yaml:17: evaluations.geometry.seed: is less than 4294967296, got 4294967296"),
+        (GOOD + "evaluations:\n  geometry: 3\n", "s.yaml:17: evaluations.geometry: is a mapping of keys to values, got 3"),
+        (GOOD + "evaluations:\n  a.b: {evaluation: geometry}\n", "s.yaml:17: evaluations.a.b: 'a.b' is no label: letters, digits, _ and +, single hyphens between; first a letter or digit"),
+        (GOOD + "evaluations:\n  geometry:\n  Geometry: {evaluation: geometry}\n", "s.yaml:18: evaluations.Geometry: differs from geometry only in case; give it another label"),
+        (GOOD + "evaluations:\n  test: {evaluation: geometry}\n", "s.yaml:17: evaluations.test: runs.csv has other columns that begin with test; give it another label"),
+        (GOOD + "evaluations:\n- geometry\n- geometry\n", "s.yaml:18: evaluations.1: geometry stands twice"),
+        (GOOD + "evaluations:\n  geometry:\n  geometry:\n", "s.yaml:18: evaluations.geometry: stands twice, first in line 17; one would hide the other"),
         (GOOD + "sede: 1\n", "s.yaml:16: sede: unknown key; did you mean seed?"),
         (edit("name: good", "name: my study"), "s.yaml:1: name: 'my study' is no label: letters, digits, _ and +, single hyphens between; first a letter or digit"),
         (edit("name: good", "name: 2026"), "s.yaml:1: name: is text, got 2026; put it in quotes"),
@@ -384,7 +451,7 @@ def test_a_broken_plugin_has_its_line_and_hides_no_other_problem(tmp_path: Path)
 # --- fuzz ------------------------------------------------------------------------------------------------------
 
 KEY_NAMES = """
-name datasets backbones methods data train search finals objective baseline resources keep seed preset plugins
+name datasets backbones methods evaluations data train search finals objective baseline resources keep seed preset plugins
 digits folder small_resnet ce core_tuning eta lr epochs batch contrast_batch warmup_epochs method dataset path arch
 params pretrain checkpoint augment crop_scale validation test labels_per_class label_fraction trials
 uniform log_uniform int choice default
@@ -418,6 +485,7 @@ def check(value: Any) -> None:
         assert all(problem.line is not None and problem.message for problem in error.problems)
         assert len(set(error.problems)) == len(error.problems)
     else:
+        assert all(spec.eval_id("a") for spec in loaded.evaluations.values())
         for cell in loaded.cells:
             said = {"fingerprint": "0" * 64, "weights": "random", "seed": 1, "subset_seed": 1}
             assert cell.spec(loaded.catalog, {}, **said).run_id

@@ -47,7 +47,7 @@ def test_every_key_is_described_and_has_its_default() -> None:
 def test_it_names_what_the_catalog_has() -> None:
     text = str(SCHEMA)
     catalog = load_catalog()
-    for kind in ("method", "dataset", "backbone", "pretraining"):
+    for kind in ("method", "dataset", "backbone", "pretraining", "evaluation"):
         for name in catalog.names(kind):
             assert f"{kind}.{name}" in text
 
@@ -74,6 +74,10 @@ GOOD = [
     "datasets: [digits]",
     "train: {lr: {choice: [0.1, 0.2]}}",
     "data: {validation: 0.1, augment: {flip: true}}\nfinals:",
+    "evaluations: {geometry: , g: {evaluation: geometry, split: labelled, per_class: 4}}",
+    "evaluations: [geometry]",
+    "evaluations: {}",
+    "evaluations:",
     "backbones: {r: {arch: resnet18, checkpoint: x}, resnet50: }",
 ]
 BAD = [
@@ -90,6 +94,10 @@ BAD = [
     "backbones: {r: {arch: resnet19}}",
     "backbones: {r: {pretrain: {train: {lrr: 1}}}}",
     "train: {version: 2}",
+    "evaluations: {g: {split: test}}",
+    "evaluations: {geometry: {split: train}}",
+    "evaluations: {classification: {per_class: 4}}",
+    "evaluations: [geometri]",
     "train: {lr: fast}",
     "data: {validation: 1.5}",
 ]

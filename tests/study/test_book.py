@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.driving import answer, drive, lr_score, make_book, resolved
@@ -253,3 +254,77 @@ def test_a_grid_is_tried_in_full(root: Path) -> None:
     book = make_book(resolved(*sets), root)
     drive(book, root)
     assert [trial.params["train.lr"] for trial in book.cells[0].trials] == [0.01, 0.03, 0.1]
+
+
+GEOMETRY = "evaluations.geometry={}"
+BEST = "evaluations.best={evaluation: classification, weights: best}"
+
+
+def log_of(root: Path) -> str:
+    return (root / "log.txt").read_text()
+
+
+def jobs_of(root: Path, *sets: str, **options: Any) -> list[Job]:
+    """Drives a study to its end and returns the jobs that it had."""
+    book = make_book(resolved(*sets), root, **options)
+    jobs: list[Job] = []
+
+    def score(job: Job) -> float:
+        jobs.append(job)
+        return lr_score(job)
+
+    drive(book, root, score)
+    assert book.finished and all(cell.settled for cell in book.cells)
+    return jobs
+
+
+def further(job: Job) -> list[tuple[str, str]]:
+    return [(spec.evaluation.name, spec.weights) for spec in job.further]
+
+
+def test_only_final_runs_have_the_further_evaluations(root: Path) -> None:
+    jobs = jobs_of(root, GEOMETRY, BEST)
+    assert len(jobs) == 10
+    wanted = [("geometry", "last"), ("classification", "best")]
+    assert [further(job) for job in jobs if job.evaluations] == [wanted] * 4
+    assert [further(job) for job in jobs if not job.evaluations] == [[]] * 6
+    for cell in ResultsStore(root).cells():
+        assert list(cell.evaluations) == ["geometry", "best"]
+        assert cell.evaluations["best"]["weights"] == "best"
+
+
+def test_an_evaluation_that_is_added_comes_to_the_recorded_final_runs(root: Path) -> None:
+    jobs_of(root)
+    jobs = jobs_of(root, GEOMETRY)
+    finals = {final.run_id for cell in ResultsStore(root).cells() for final in cell.finals}
+    assert {job.spec.run_id for job in jobs} == finals and len(jobs) == 4
+    assert log_of(root).count("recorded, to be evaluated: geometry") == 4
+    assert jobs_of(root, GEOMETRY) == [] == jobs_of(root)
+
+
+def test_where_the_weights_were_not_kept_it_is_said_that_runs_are_trained_again(root: Path) -> None:
+    jobs_of(root, "keep=none")
+    assert len(jobs_of(root, "keep=none", GEOMETRY)) == 4
+    assert log_of(root).count("trained again to be evaluated (geometry): its weights were not kept") == 4
+
+
+def test_an_evaluation_that_failed_for_a_reason_of_its_own_is_tried_again_on_request_only(root: Path) -> None:
+    book, store = (
+        make_book(resolved(GEOMETRY, "methods=[ce]", "search=none", "finals.seeds=1"), root),
+        ResultsStore(root),
+    )
+    job = book.next_job()
+    assert job is not None
+    answer(store, job, 70.0)
+    (spec,) = job.further
+    run_id, eval_id = job.spec.run_id, spec.eval_id(job.spec.run_id)
+    (store.run_folder(run_id) / "evals" / f"{eval_id}.json").unlink()
+    record = store.record(run_id)
+    assert record is not None
+    store.put_record(record.replace(failed_evaluations={eval_id: Cause(kind="error", message="a bug")}))
+    book.on_finished(run_id, ended=True)
+    assert book.finished and book.cells[0].finals[0].score == 70.0, "its score is there"
+    assert "final 0: evaluation geometry: error: a bug" in log_of(root)
+    sets = (GEOMETRY, "methods=[ce]", "search=none", "finals.seeds=1")
+    assert jobs_of(root, *sets) == []
+    assert [job.spec.run_id for job in jobs_of(root, *sets, retry_failed=True)] == [run_id]

@@ -265,3 +265,46 @@ def test_the_driver_needs_no_torch(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stderr.splitlines()[-1] == "False"
+
+
+ASKING = """
+name: tiny
+seed: 3
+datasets: {digits: {image_size: 8, validation: 50, test: 60, labels_per_class: 4}}
+backbones: {plain: {arch: small_resnet, params: {widths: [4, 8]}}}
+methods: [ce]
+train: {epochs: 3, batch: 20, contrast_batch: 20}
+search: none
+finals: {seeds: 2}
+evaluations:
+  geometry: {per_class: 3}
+  geometry_train: {evaluation: geometry, split: labelled, per_class: 3}
+"""
+
+
+def table_of(results: Path) -> list[dict[str, str]]:
+    with (results / "runs.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_study_s_evaluations_are_made_and_another_one_costs_no_training(tmp_path: Path) -> None:
+    study, results = write_study(tmp_path, ASKING), tmp_path / "results" / "tiny"
+    done = coretune("study", "run", str(study), folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    for row in table_of(results):
+        assert row["role"] == "final" and float(row["geometry.samples"]) == float(row["geometry_train.samples"]) == 30
+        assert row["geometry.scatter_ratio"] != row["geometry_train.scatter_ratio"]
+    before, board = times(results), leaderboard(results)
+
+    study.write_text(ASKING + "  on_validation: {evaluation: classification, split: validation}\n")
+    plan = coretune("study", "plan", str(study), folder=tmp_path)
+    assert "2 recorded, 2 of them to evaluate, 0 to train" in plan.stdout
+    more = coretune("study", "run", str(study), folder=tmp_path)
+    assert more.returncode == 0, more.stderr
+    assert times(results) == before, "no record was written again"
+    assert leaderboard(results) == board
+    for row in table_of(results):
+        assert float(row["on_validation.top1"]) == pytest.approx(float(row["validation.last.top1"]))
+        assert len(list((results / "runs" / row["run_id"] / "evals").glob("*.json"))) == 4
+    resumed = coretune("study", "resume", str(results), folder=tmp_path)
+    assert resumed.returncode == 0 and "starting Ray" not in resumed.stderr

@@ -130,3 +130,41 @@ def test_without_a_checkpoint_the_rest_is_unknown(root: Path, tmp_path: Path) ->
 def test_a_study_that_cannot_run_is_refused(root: Path, sets: tuple[str, ...], says: str) -> None:
     with pytest.raises(RequestError, match=says):
         planned(root, *sets)
+
+
+GEOMETRY = "evaluations.geometry={}"
+BEST = "evaluations.best={evaluation: classification, weights: best}"
+
+
+def evaluated(root: Path, *sets: str) -> tuple[int | None, int | None, int | None]:
+    found = planned(root, *sets)
+    return found["totals"]["recorded"], found["totals"]["to_train"], found["totals"]["to_evaluate"]
+
+
+def test_an_evaluation_costs_no_training(root: Path) -> None:
+    assert evaluated(root, GEOMETRY) == (0, RUNS, 0), "they come with the training"
+    drive(make_book(resolved(), root), root)
+    assert evaluated(root, GEOMETRY) == (RUNS, 0, 4)
+    assert [cell["to_evaluate"] for cell in planned(root, GEOMETRY)["cells"]] == [2, 2]
+    assert planned(root, GEOMETRY)["notes"] == []
+    drive(make_book(resolved(GEOMETRY), root), root)
+    assert evaluated(root, GEOMETRY) == (RUNS, 0, 0)
+
+
+@pytest.mark.parametrize(("first", "sets"), [((), (BEST,)), (("keep=none",), (GEOMETRY, "keep=none"))])
+def test_without_the_weights_it_costs_trainings_and_the_plan_says_so(
+    root: Path, first: tuple[str, ...], sets: tuple[str, ...]
+) -> None:
+    drive(make_book(resolved(*first), root), root)
+    assert evaluated(root, *sets) == (RUNS - 4, 4, 0)
+    (note,) = planned(root, *sets)["notes"]
+    assert note.startswith("4 recorded final runs lack evaluations and are trained again")
+    assert len(drive(make_book(resolved(*sets), root), root)) == 4
+    assert evaluated(root, *sets) == (RUNS, 0, 0)
+
+
+def test_an_evaluation_of_the_best_weights_by_another_metric_is_of_other_final_runs(root: Path) -> None:
+    metric = "objective.metric=cross_entropy"
+    drive(make_book(resolved(metric), root), root)
+    assert evaluated(root, metric, BEST) == (RUNS - 4, 4, 0)
+    assert planned(root, metric, BEST)["notes"] == []

@@ -109,3 +109,38 @@ def test_the_metric_of_the_best_epoch_is_part_of_a_run_only_where_it_matters() -
     last = run_id()
     assert run_id("objective.metric=cross_entropy") == last == run_id("finals.weights=best")
     assert run_id("objective.metric=cross_entropy", "finals.weights=best") != last
+
+
+GEOMETRY = "evaluations.geometry={}"
+BEST = "evaluations.best={evaluation: classification, weights: best}"
+
+
+def test_further_evaluations_are_made_once_each_and_never_in_place_of_the_main_one() -> None:
+    assert resolved().further_evaluations() == ()
+    study = resolved(GEOMETRY, "evaluations.again={evaluation: geometry}", "evaluations.classification={}", BEST)
+    assert [(spec.evaluation.name, spec.weights) for spec in study.further_evaluations()] == [
+        ("geometry", "last"),
+        ("classification", "best"),
+    ]
+    assert study.final_evaluation() == resolved().final_evaluation()
+    assert resolved(BEST, "finals.weights=best").further_evaluations() == ()
+
+
+def test_final_runs_are_those_of_the_final_seeds_and_evaluations_do_not_change_their_ids() -> None:
+    plain, more = resolved(), resolved(GEOMETRY, BEST)
+    cell = plain.cells[0]
+    specs = plain.final_specs(cell, {})
+    assert [spec.seed for spec in specs] == [final_seed(3, index) for index in range(2)]
+    assert specs == more.final_specs(more.cells[0], {}) == tuple(plain.run_spec(cell, {}, s.seed) for s in specs)
+
+
+def test_the_best_epoch_is_part_of_a_final_run_only_where_its_weights_are_evaluated() -> None:
+    def specs(*sets: str) -> tuple[tuple[str, ...], ...]:
+        study = resolved("objective.metric=cross_entropy", *sets)
+        cell = study.cells[0]
+        groups = (study.trial_specs(cell, {}), study.final_specs(cell, {}))
+        return tuple(tuple(spec.best_by for spec in group) for group in groups)
+
+    assert specs() == specs(GEOMETRY) == (("top1",), ("top1", "top1"))
+    assert specs(BEST) == (("top1",), ("cross_entropy", "cross_entropy")), "trials are scored by their last epoch"
+    assert specs("finals.weights=best") == (("cross_entropy",), ("cross_entropy", "cross_entropy"))

@@ -48,7 +48,7 @@ def lr_score(job: Job) -> float:
 def answer(store: ResultsStore, job: Job, score: float, *, cause: Cause | None = None) -> None:
     """Writes what a run would leave."""
     run_id = job.spec.run_id
-    for spec in job.evaluations:
+    for spec in job.all_evaluations:
         store.put_evaluation(
             Evaluation(
                 eval_id=spec.eval_id(run_id),
@@ -59,9 +59,10 @@ def answer(store: ResultsStore, job: Job, score: float, *, cause: Cause | None =
             )
         )
     if job.keep_weights:
-        path = store.weights_path(run_id)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"weights")
+        for which in {"last"} | {spec.weights for spec in job.all_evaluations}:
+            path = store.weights_path(run_id, which)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(b"weights")
     metrics = {"top1": score, "mean_per_class": score, "cross_entropy": 1.0}
     store.put_record(
         Record(
