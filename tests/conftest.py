@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from support.crew import Crew
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -25,3 +30,13 @@ def session_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("cache")
     os.environ["CORETUNE_CACHE"] = str(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def crew(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crew]:
+    """Four processes that train together."""
+    from support.crew import Crew
+
+    made = Crew(4, tmp_path_factory.mktemp("crew"))
+    yield made
+    made.close()

@@ -62,6 +62,8 @@ def augment(images: Tensor, draws: Tensor, spec: AugmentSpec, size: int | None =
     """
     side = images.shape[1]
     size = side if size is None else size
+    if not len(images):  # torch refuses to make a grid for none
+        return to_float(images).new_zeros(0, 3, size, size)
     draws = draws.to(device=images.device, dtype=torch.float32)
     mirrored = draws[:, FLIP] < 0.5 if spec.flip else None
     if spec.crop_scale != (1.0, 1.0) or spec.rotation > 0:

@@ -19,12 +19,13 @@ class PretrainingTask(SampledTask):
         dataset: The data, split.
         spec: The run.
         views: Augmented views per image, as the method asks.
+        whole_images: Whether each of several workers makes the images of all samples, as the method asks.
     """
 
     objective: tuple[str, Literal["max", "min"]] | None = None
 
-    def __init__(self, dataset: Dataset, spec: RunSpec, views: int) -> None:
-        super().__init__(dataset.packed, dataset.split.train, spec, views)
+    def __init__(self, dataset: Dataset, spec: RunSpec, views: int, *, whole_images: bool = False) -> None:
+        super().__init__(dataset.packed, dataset.split.train, spec, views, whole_images=whole_images)
 
     def evaluate(self, model: Model, context: Context) -> Mapping[str, float]:
         """Returns nothing: labels have no part in pre-training. The loss is in the report's `train`."""

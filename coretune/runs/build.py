@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Protocol
 
 import torch
 
@@ -30,18 +31,25 @@ from coretune.tuning.method import Method
 from coretune.tuning.task import Task
 
 
+class MakeTask(Protocol):
+    """A task's class."""
+
+    def __call__(self, dataset: Dataset, spec: RunSpec, views: int, *, whole_images: bool) -> Task:
+        """Returns the task of a run whose method asks for so many views, and perhaps for the images of all samples."""
+
+
 @dataclass(frozen=True)
 class TaskKind:
     """How a kind of task is put together.
 
     Attributes:
         method_kind: Where its methods stand in the catalog.
-        make: (data, run, views) → task.
+        make: Puts the task together.
         labelled: Whether its model predicts classes.
     """
 
     method_kind: Kind
-    make: Callable[[Dataset, RunSpec, int], Task]
+    make: MakeTask
     labelled: bool
 
 
@@ -72,7 +80,7 @@ def build_parts(
     model, method = build_model(job, dataset, catalog, context, initial_weights(job, store))
     if context.compile and method.compilable:
         model.encoder.compile()
-    task = TASKS[spec.task].make(dataset, spec, method.views)
+    task = TASKS[spec.task].make(dataset, spec, method.views, whole_images=method.whole_images)
     return Parts(task, model, method, spec.train, spec.seed, keep_best)
 
 

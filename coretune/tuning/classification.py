@@ -27,10 +27,11 @@ class ClassificationTask(SampledTask):
         dataset: The data, split.
         spec: The run.
         views: Augmented views per image, as the method asks.
+        whole_images: Whether each of several workers makes the images of all samples, as the method asks.
     """
 
-    def __init__(self, dataset: Dataset, spec: RunSpec, views: int) -> None:
-        super().__init__(dataset.packed, dataset.split.labelled, spec, views)
+    def __init__(self, dataset: Dataset, spec: RunSpec, views: int, *, whole_images: bool = False) -> None:
+        super().__init__(dataset.packed, dataset.split.labelled, spec, views, whole_images=whole_images)
         self._dataset = dataset
         self.objective: tuple[str, Literal["max", "min"]] | None = (
             spec.best_by,
@@ -52,20 +53,21 @@ def evaluate_classification(
     params: Frozen | None = None,
     seed: int = 0,
 ) -> dict[str, float]:
-    """Evaluates a classifier on some images, without augmentation.
+    """Evaluates a classifier on some images, without augmentation. Workers divide the images among them.
 
     Args:
         model: In evaluation mode, on the context's device.
         packed: The images.
         indices: (m,) which of them.
-        context: Device and batch size.
+        context: Device and batch size, and the workers.
         params: Without effect: accuracy has no parameters.
         seed: Without effect: nothing is drawn.
 
     Returns:
         `top1` and `mean_per_class` in per cent, `cross_entropy` in nats.
     """
-    metrics = ClassificationMetrics(len(packed.classes), context.device)
+    metrics = ClassificationMetrics(len(packed.classes), context.device, context.shard)
+    indices = indices[context.shard.rank :: context.shard.workers]
     labels = to_device(torch.from_numpy(packed.labels[indices]), context.device)
     seen = 0
     for images in plain_images(packed, indices, context):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
+
+from coretune.tuning.shard import Shard
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,7 @@ class Context:
             A method that is not `compilable` trains without.
         evaluation_batch: Samples per forward pass of an evaluation.
         tick_s: Seconds between two `Tick`s, at most, as far as single steps and evaluations allow.
+        shard: This process's place among those that train the model together.
     """
 
     device: torch.device
@@ -29,6 +32,7 @@ class Context:
     compile: bool = False
     evaluation_batch: int = 256
     tick_s: float = 1.0
+    shard: Shard = field(default_factory=Shard)
 
     @property
     def memory_format(self) -> torch.memory_format:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from itertools import accumulate
 
 import torch
@@ -12,9 +13,9 @@ from torch import Tensor
 from coretune.nets.model import Model
 from coretune.spec.run import TrainSpec
 from coretune.spec.seeds import derive_seed
-from coretune.tuning.batching import chunk_sizes
 from coretune.tuning.context import Context
-from coretune.tuning.encode import encode_in_groups
+from coretune.tuning.division import Division, Part, divide
+from coretune.tuning.encode_part import encode_part, encoding
 from coretune.tuning.method import LossTerms, Method, Step
 from coretune.tuning.modes import evaluation_mode
 from coretune.tuning.task import Batch, Moment
@@ -25,42 +26,48 @@ def contrast_loss(
 ) -> LossTerms:
     """Returns the mean over the batch's contrast batches of the method's loss, each weighted by its size.
 
+    With several workers each encodes its own images and computes the whole loss, which is the same on all of them; its
+    gradient is that of one worker once the parameters' gradients are averaged over the workers.
+
     Args:
         model: In training mode.
-        batch: n samples.
+        batch: n samples, with the images that this worker encodes.
         method: Sees features and labels of one contrast batch at a time.
         train: `contrast_batch`, and `bn_group` (by default one contrast batch).
         moment: Seeds the method's own draws.
-        context: Micro-batch, rounded up to whole batch-norm groups.
+        context: Micro-batch, rounded up to whole batch-norm groups; the workers.
     """
-    sizes = chunk_sizes(batch.labels.shape[0], train.contrast_batch)
+    division = divide_batch(batch.labels.shape[0], train, method, context)
+    sizes = [len(part.owner) for part in division.parts]
     labels = _divide(batch.labels, sizes)
     generators = [
         torch.Generator().manual_seed(derive_seed(moment.seed, "method", moment.epoch, moment.step, number))
         for number in range(len(sizes))
     ]
     rests = method.frozen(moment.progress)
-    images, targets = _mixed(method, batch.views[0], sizes, labels, generators)
-    groups = sizes if train.bn_group is None else chunk_sizes(batch.labels.shape[0], train.bn_group)
-    encode = _resting(model) if rests else model.features
-    with torch.no_grad() if rests else nullcontext(), evaluation_mode(model.encoder) if rests else nullcontext():
-        features = _divide(encode_in_groups(model.features, images, groups, context.micro_batch), sizes)
-    views = zip(*(_divide(view, sizes) for view in batch.views), strict=True)
+    own_sizes = sizes if method.whole_images else division.own_sizes(context.shard.rank)
+    images, targets = _mixed(method, batch.views[0], own_sizes, labels, generators)
+    if method.whole_images and context.shard.workers > 1:
+        images = images.index_select(0, division.whole.rows(context.shard.rank, images.device))
+    with _resting(model) if rests else nullcontext():
+        features = _divide(encode_part(model, images, division.whole, context), sizes)
+    views = zip(*(_divide(view, own_sizes) for view in batch.views), strict=True)
     parts = [
         method.loss(
             Step(
                 features=own_features,
                 labels=own_labels,
                 views=own_views,
-                encode=encode,
+                encode=_again(model, part, context, rests),
+                gather=partial(context.shard.gather, part=part),
                 generator=generator,
                 epoch=moment.epoch,
                 progress=moment.progress,
                 targets=own_targets,
             )
         )
-        for own_features, own_labels, own_views, generator, own_targets in zip(
-            features, labels, views, generators, targets, strict=True
+        for part, own_features, own_labels, own_views, generator, own_targets in zip(
+            division.parts, features, labels, views, generators, targets, strict=True
         )
     ]
     return parts[0] if len(parts) == 1 else _mean(parts, [size / batch.labels.shape[0] for size in sizes])
@@ -79,14 +86,22 @@ def _mixed(
     return torch.cat([part[0] for part in mixed]), [part[1] for part in mixed]
 
 
-def _resting(model: Model) -> Callable[[Tensor], Tensor]:
-    """Returns the model's `features` with the backbone in evaluation mode and without a gradient."""
+def divide_batch(samples: int, train: TrainSpec, method: Method, context: Context) -> Division:
+    """Returns who encodes which samples of a batch of some size."""
+    return divide(samples, train, context.shard.workers, reencodes=method.views > 1)
 
-    def encode(images: Tensor) -> Tensor:
-        with torch.no_grad(), evaluation_mode(model.encoder):
-            return model.features(images)
 
-    return encode
+@contextmanager
+def _resting(model: Model) -> Iterator[None]:
+    """Puts the backbone into evaluation mode, without a gradient."""
+    with torch.no_grad(), evaluation_mode(model.encoder):
+        yield
+
+
+def _again(model: Model, part: Part, context: Context, rests: bool) -> Callable[[Tensor], Tensor]:
+    """Returns what encodes a contrast batch's images once more."""
+    encode = encoding(model, part, context)
+    return _resting(model)(encode) if rests else encode
 
 
 def _divide(values: Tensor, sizes: list[int]) -> list[Tensor]:

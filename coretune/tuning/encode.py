@@ -12,7 +12,15 @@ from torch.utils.checkpoint import checkpoint
 Encode = Callable[[Tensor], Tensor]
 
 
-def encode_in_groups(encode: Encode, images: Tensor, groups: list[int], micro_batch: int | None) -> Tensor:
+def encode_in_groups(
+    encode: Encode,
+    images: Tensor,
+    groups: list[int],
+    micro_batch: int | None,
+    *,
+    module: nn.Module | None = None,
+    weights: list[int] | None = None,
+) -> Tensor:
     """Encodes images so that each group shares batch-norm statistics, with bounded memory.
 
     With a micro-batch, activations are dropped after the forward pass and made again, one micro-batch at a time, in
@@ -26,6 +34,9 @@ def encode_in_groups(encode: Encode, images: Tensor, groups: list[int], micro_ba
         groups: Sizes of consecutive batch-norm groups; they add up to n.
         micro_batch: Samples whose activations may be in memory at once, rounded up to whole groups, since a group's
             statistics need all of its samples; None for all.
+        module: Whose running statistics `encode` changes; None where `encode` is a module or a method of one.
+        weights: What to take for the sizes of the groups when they are put together into micro-batches; None for
+            the sizes themselves. Where processes work in step, all of them have to come to the same micro-batches.
 
     Returns:
         (n, d) features.
@@ -33,10 +44,12 @@ def encode_in_groups(encode: Encode, images: Tensor, groups: list[int], micro_ba
     Raises:
         TypeError: A micro-batch with something that is neither a module nor a method of one.
     """
-    batches = [groups] if micro_batch is None else _micro_batches(groups, micro_batch)
+    if micro_batch is None:
+        return _grouped(encode, images, groups)
+    batches = _micro_batches(groups, weights or groups, micro_batch)
     if len(batches) == 1:
         return _grouped(encode, images, groups)
-    module = _module(encode)
+    module = module or _module(encode)
     parts = torch.split(images, [sum(sizes) for sizes in batches])
     features = [
         checkpoint(_grouped, encode, part, sizes, use_reentrant=False, context_fn=lambda: _contexts(module))
@@ -53,13 +66,16 @@ def _grouped(encode: Encode, images: Tensor, groups: list[int]) -> Tensor:
     return torch.cat([encode(part) for part in torch.split(images, groups)])
 
 
-def _micro_batches(groups: list[int], micro_batch: int) -> list[list[int]]:
-    """Returns consecutive groups, put together as long as they have at most `micro_batch` samples."""
+def _micro_batches(groups: list[int], weights: list[int], micro_batch: int) -> list[list[int]]:
+    """Returns consecutive groups, put together as long as their weights add up to at most `micro_batch`."""
     batches: list[list[int]] = [[]]
-    for size in groups:
-        if batches[-1] and sum(batches[-1]) + size > micro_batch:
+    total = 0
+    for size, weight in zip(groups, weights, strict=True):
+        if batches[-1] and total + weight > micro_batch:
             batches.append([])
+            total = 0
         batches[-1].append(size)
+        total += weight
     return batches
 
 

@@ -20,6 +20,7 @@ from coretune.tuning.divergence import likely_cause
 from coretune.tuning.method import LossTerms, Method
 from coretune.tuning.modes import evaluation_mode, private_random_numbers, seed_random_numbers
 from coretune.tuning.optimizer import forget, learning_rate_factor, make_optimizer, set_learning_rate
+from coretune.tuning.pace import Pace
 from coretune.tuning.precision import autocast, gradient_scaler
 from coretune.tuning.progress import LossLog
 from coretune.tuning.snapshot import module_snapshot, snapshot
@@ -138,6 +139,7 @@ class Training(Iterator[Tick | EpochReport]):
         self._context = context
         self._steps = parts.task.steps()
         self._optimizer = make_optimizer(parts.model.encoder, parts.method, parts.train)
+        self._trained = [p for group in self._optimizer.param_groups for p in group["params"]]
         self._scaler = gradient_scaler(context.device, parts.train.precision)
         self._log = LossLog()
         self._epoch, self._step = 0, 0
@@ -195,7 +197,8 @@ class Training(Iterator[Tick | EpochReport]):
             self._epoch, self._step = _position(state, self._parts.train.epochs, self._steps)
             self._parts.model.encoder.load_state_dict(state["encoder"])
             self._parts.method.load_state_dict(state["method"])
-            self._optimizer.load_state_dict(state["optimizer"])
+            # Copied, since an optimiser takes what it is given for its own and changes it.
+            self._optimizer.load_state_dict(snapshot(state["optimizer"]))
             self._scaler.load_state_dict(state["scaler"])
             self._log.load(state["log"])
             self._spent = Spent(**state["spent"])
@@ -209,20 +212,20 @@ class Training(Iterator[Tick | EpochReport]):
             raise ValueError(f"the state is not one of this training: {type(error).__name__}: {error}") from error
 
     def _run(self) -> Generator[Tick | EpochReport, None, None]:
-        task, context = self._parts.task, self._context
+        task, pace = self._parts.task, Pace(self._context)
         while self._epoch < self._parts.train.epochs:
             self._parts.model.train()
             self._parts.method.train()
             if self._step == 0:
                 self._start_epoch()
-            started = time.perf_counter()
-            for batch in task.batches(self._epoch, self._step, context):
+            pace.start()
+            for batch in task.batches(self._epoch, self._step, self._context):
                 self._train_step(batch)
-                if time.perf_counter() - started >= context.tick_s and self._step < self._steps:
-                    self._pause(started)
+                if pace.due() and self._step < self._steps:
+                    self._pause(pace)
                     yield self._tick()
-                    started = time.perf_counter()
-            self._pause(started)
+                    pace.start()
+            self._pause(pace)
             yield self._finish_epoch()
 
     def _start_epoch(self) -> None:
@@ -233,10 +236,10 @@ class Training(Iterator[Tick | EpochReport]):
     def _tick(self) -> Tick:
         return Tick(self._epoch, self._step, self._spent.images, self._spent.seconds)
 
-    def _pause(self, started: float) -> None:
+    def _pause(self, pace: Pace) -> None:
         """Waits for the device, checks the losses since the last pause, and stops the clock."""
         self._check_losses()
-        self._spent.seconds += time.perf_counter() - started
+        self._spent.seconds += pace.elapsed()
 
     def _train_step(self, batch: Batch) -> None:
         parts, steps = self._parts, self._steps
@@ -257,10 +260,10 @@ class Training(Iterator[Tick | EpochReport]):
         parts = self._parts
         self._optimizer.zero_grad(set_to_none=True)
         self._scaler.scale(loss.total).backward()  # type: ignore[no-untyped-call]
+        self._context.shard.average_gradients(self._trained)
         if parts.train.clip_norm is not None:
             self._scaler.unscale_(self._optimizer)
-            parameters = (p for group in self._optimizer.param_groups for p in group["params"])
-            nn.utils.clip_grad_norm_(parameters, parts.train.clip_norm)
+            nn.utils.clip_grad_norm_(self._trained, parts.train.clip_norm)
         self._scaler.step(self._optimizer)
         self._scaler.update()
         parts.method.after_step(parts.model.encoder)

@@ -11,6 +11,10 @@ from torch import Tensor, nn
 from coretune.spec.frozen import Frozen
 
 
+def _all_of_them(rows: Tensor) -> Tensor:
+    return rows
+
+
 @dataclass(frozen=True)
 class Step:
     """What a method sees of one contrast batch.
@@ -18,13 +22,17 @@ class Step:
     Attributes:
         features: (n, d) features of the first view, attached to the backbone's graph.
         labels: (n,) int64 classes; of no meaning in pre-training.
-        views: The augmented images (n, 3, H, W) in [0, 1], one tensor per view.
-        encode: Images (n, 3, H, W) to features (n, d), through the model's normalisation and backbone.
+        views: The augmented images in [0, 1], one tensor (m, 3, H, W) per view: those that this worker encodes, which
+            are all n with one worker, and may be none with several.
+        encode: Images (m, 3, H, W) to features (n, d), through the model's normalisation and backbone: each worker
+            puts its own in, all get all. Every worker has to call it alike.
         generator: CPU generator of this contrast batch alone, seeded by (seed, epoch, batch), so that a method's
             draws never shift the order of batches or the augmentation.
         epoch: Zero-based epoch.
         progress: Finished fraction of the training, in [0, 1).
         targets: (n, C) soft labels that `Method.mix` gave, or None.
+        gather: Rows (m, ...) of the images that this worker encodes to rows (n, ...) of all of them; with one worker
+            it returns what it gets. For what a method computes of images by itself.
     """
 
     features: Tensor
@@ -35,6 +43,7 @@ class Step:
     epoch: int
     progress: float
     targets: Tensor | None = None
+    gather: Callable[[Tensor], Tensor] = _all_of_them
 
 
 @dataclass(frozen=True)
@@ -66,12 +75,15 @@ class Method(nn.Module):
 
     Attributes:
         views: How many augmented views of each image the method needs.
+        whole_images: Whether `mix` and `loss` need the images of all samples also where several workers encode them;
+            else each worker makes only its own.
         compilable: Whether the backbone may be compiled. Not where the method listens to layers by forward hooks:
             torch.compile takes code that it made for an earlier encoder without hooks for one with hooks, too.
         classifier: The head that predicts classes, (n, d) → (n, C), or None in pre-training.
     """
 
     views: int = 1
+    whole_images: bool = False
     compilable: bool = True
 
     def __init__(self, params: Frozen, *, features: int, classes: int) -> None:
@@ -101,7 +113,8 @@ class Method(nn.Module):
         A method mixes all contrast batches or none: None each time.
 
         Args:
-            images: (n, 3, H, W) in [0, 1], the first view.
+            images: (n, 3, H, W) in [0, 1], the first view; with several workers, those that this one encodes unless the
+                method wants `whole_images`.
             labels: (n,) int64.
             generator: That of the step, before `loss` draws from it.
         """

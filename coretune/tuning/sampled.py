@@ -12,6 +12,7 @@ from coretune.nets.model import Model
 from coretune.spec.run import RunSpec
 from coretune.tuning.context import Context
 from coretune.tuning.contrast import contrast_loss
+from coretune.tuning.division import divide
 from coretune.tuning.method import LossTerms, Method
 from coretune.tuning.sampling import Sampler
 from coretune.tuning.task import Batch, Moment
@@ -25,10 +26,15 @@ class SampledTask:
         indices: (m,) which of them to train on.
         spec: The run.
         views: Augmented views per image, as the method asks.
+        whole_images: Whether each of several workers makes the images of all samples, as the method asks.
     """
 
-    def __init__(self, packed: Packed, indices: NDArray[np.int64], spec: RunSpec, views: int) -> None:
+    def __init__(
+        self, packed: Packed, indices: NDArray[np.int64], spec: RunSpec, views: int, *, whole_images: bool = False
+    ) -> None:
         self._train = spec.train
+        self._views = views
+        self._whole_images = whole_images
         self._sampler = Sampler(packed, indices, spec.data.augment, spec.train.batch, views, spec.seed)
 
     def steps(self) -> int:
@@ -37,7 +43,14 @@ class SampledTask:
 
     def batches(self, epoch: int, start: int, context: Context) -> Iterator[Batch]:
         """Yields an epoch's batches from number `start` on."""
-        return self._sampler.batches(epoch, start, context)
+        rank, workers = context.shard.rank, context.shard.workers
+        if workers == 1 or self._whole_images:
+            return self._sampler.batches(epoch, start, context)
+
+        def own(size: int) -> NDArray[np.int64]:
+            return divide(size, self._train, workers, reencodes=self._views > 1).whole.own(rank)
+
+        return self._sampler.batches(epoch, start, context, own)
 
     def loss(self, model: Model, batch: Batch, method: Method, moment: Moment, context: Context) -> LossTerms:
         """Returns the mean loss over the batch's contrast batches."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -44,13 +44,16 @@ class Sampler:
         """Returns the number of batches of an epoch."""
         return len(chunk_sizes(len(self.indices), self.batch))
 
-    def batches(self, epoch: int, start: int, context: Context) -> Iterator[Batch]:
+    def batches(
+        self, epoch: int, start: int, context: Context, own: Callable[[int], NDArray[np.int64]] | None = None
+    ) -> Iterator[Batch]:
         """Yields an epoch's batches from number `start` on.
 
         Args:
             epoch: Zero-based epoch.
             start: Zero-based batch to begin with.
             context: Device and memory format.
+            own: Given the size of a batch, whose images are made: (m,) ascending positions in it. None: all.
         """
         device = context.device
         sizes = chunk_sizes(len(self.indices), self.batch)
@@ -61,9 +64,10 @@ class Sampler:
         draws = [self._draws(view, epoch, chosen, device) for view in range(self.views)]
         for end, size in list(zip(accumulate(sizes), sizes, strict=True))[start:]:
             part = slice(end - size, end)
-            images = gather_images(self.packed, chosen[part], device)
+            made = part if own is None else end - size + own(size)
+            images = gather_images(self.packed, chosen[made], device)
             views = tuple(
-                augment(images, rows[part], self.augment).contiguous(memory_format=context.memory_format)
+                augment(images, rows[made], self.augment).contiguous(memory_format=context.memory_format)
                 for rows in draws
             )
             yield Batch(views, labels[part], index[part])

@@ -430,3 +430,10 @@ def test_the_device_changes_rounding_only(spec: AugmentSpec) -> None:
     on_device = augment(images.cuda(), draws, spec)
     assert on_device.is_cuda
     torch.testing.assert_close(on_device.cpu(), augment(images, draws, spec), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("size", [None, 12])
+def test_no_image_is_no_image(size: int | None) -> None:
+    spec = AugmentSpec(crop_scale=(0.5, 1.0), rotation=10, grey=0.5)
+    found = augment(torch.zeros(0, 8, 8, 3, dtype=torch.uint8), torch.zeros(0, sum(streams(spec).values())), spec, size)
+    assert found.shape == (0, 3, size or 8, size or 8) and found.dtype == torch.float32

@@ -23,6 +23,7 @@ from support.training import (
 from torch import Tensor, nn
 
 import coretune.tuning.loop
+import coretune.tuning.pace
 from coretune.data.augment import augment
 from coretune.data.draws import uniforms
 from coretune.errors import DivergedError
@@ -133,6 +134,19 @@ def test_a_state_does_not_change_while_the_training_goes_on() -> None:
     other, _ = make("moco")
     train(other, context(), kept)
     assert_same_tensors(tensors_of(fresh), tensors_of(other))
+
+
+def test_a_state_can_be_gone_on_from_twice() -> None:
+    parts, _ = make("moco")
+    training = train(parts, context(tick_s=0))
+    next(training)
+    state = training.state()
+    found = []
+    for _ in range(2):
+        fresh, _ = make("moco")
+        reports(train(fresh, context(), state))
+        found.append(tensors_of(fresh))
+    assert_same_tensors(*found)
 
 
 def test_seconds_and_images_of_an_earlier_session_are_added() -> None:
@@ -249,6 +263,7 @@ class Clock(Fake):
 def test_ticks_come_in_time_and_only_training_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock({}, steps=20)
     monkeypatch.setattr(coretune.tuning.loop, "time", clock)
+    monkeypatch.setattr(coretune.tuning.pace, "time", clock)
     events = []
     for event in train(faked(clock, epochs=2), context(tick_s=0.05)):
         events.append(event)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from coretune.spec.catalog.methods.regularisers import DeltaParameters
@@ -82,19 +81,24 @@ class Delta(CrossEntropy):
         if self.source is None or self._maps is None:
             raise RuntimeError("Delta.loss before Delta.prepare(encoder): there is no frozen backbone yet")
         plain = super().loss(step)
-        live = self._maps.take(step.features.shape[0])
-        with self._maps.aside() as calls:
-            self.source(step.views[0], step.encode)
-        distance = map_distance(live, calls[0])
+        distance = step.gather(self._distances(self.source, self._maps, step)).mean()
         head = half_squared_norm(self.classifier.parameters())
         return LossTerms(
             total=plain.total + self.params.alpha * distance + self.params.beta * head,
             terms={**plain.terms, "distance": distance.detach(), "head": head.detach()},
         )
 
+    def _distances(self, source: EncoderCopy, maps: FeatureMaps, step: Step) -> Tensor:
+        """Returns D (m,) of the images that this worker encodes."""
+        images = step.views[0]
+        live = maps.take(images.shape[0]) if images.shape[0] else ()
+        with maps.aside() as calls:
+            source(images, step.encode)
+        return map_distances(live, calls[0]) if live else images.new_zeros(0, dtype=computing_dtype(images))
 
-def map_distance(live: Maps, frozen: Maps) -> Tensor:
-    """Mean over the samples of the squared distance of feature maps, 1/n Σ_i Σ_l Σ_c 1/C_l ‖live_ilc − frozen_ilc‖².
+
+def map_distances(live: Maps, frozen: Maps) -> Tensor:
+    """Squared distances of feature maps, D_i = Σ_l Σ_c 1/C_l ‖live_ilc − frozen_ilc‖² for each sample i.
 
     Computed in float32 (float64 for float64), also under autocast.
 
@@ -103,11 +107,11 @@ def map_distance(live: Maps, frozen: Maps) -> Tensor:
         frozen: The same shapes.
 
     Returns:
-        Scalar, attached to the graph of both.
+        (n,), attached to the graph of both.
     """
     with full_precision(live[0].device):
         distances = [
-            one[0, 0].numel() * F.mse_loss(one.to(computing_dtype(one)), other.to(computing_dtype(one)))
+            (one.to(computing_dtype(one)) - other.to(computing_dtype(one))).square().sum(dim=(2, 3)).mean(dim=1)
             for one, other in zip(live, frozen, strict=True)
         ]
-        return torch.stack(distances).sum()
+        return torch.stack(distances).sum(dim=0)

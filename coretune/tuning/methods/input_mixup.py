@@ -30,6 +30,7 @@ class InputMixup(Method):
         classes: Number of classes C.
     """
 
+    whole_images = True
     classifier: nn.Linear
 
     def __init__(self, params: InputMixupParameters, *, features: int, classes: int) -> None:

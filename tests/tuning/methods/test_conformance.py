@@ -9,6 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from support.crew import Crew
+from support.near import assert_near
+from support.sharded import step_result
 from support.training import (
     CLASSES,
     assert_same_tensors,
@@ -28,6 +31,7 @@ from coretune.spec.run import RunSpec
 from coretune.tuning.contrast import contrast_loss
 from coretune.tuning.loop import Parts, train
 from coretune.tuning.method import LossTerms
+from coretune.tuning.shard import Shard
 from coretune.tuning.task import Batch, Moment
 
 torch.set_num_threads(1)
@@ -141,6 +145,19 @@ def test_a_micro_batch_changes_nothing(name: str, moment: Moment) -> None:
         torch.testing.assert_close(part[key], gradient, rtol=1e-6, atol=1e-9, msg=key)
     for key, buffer in buffers.items():
         torch.testing.assert_close(part_buffers[key], buffer, rtol=0, atol=1e-12, msg=key)
+
+
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("moment", [EARLY, LATE], ids=["early", "late"])
+@pytest.mark.parametrize(("workers", "contrast_batch"), [(2, 6), (3, 12)], ids=["whole groups", "in step"])
+def test_several_workers_compute_what_one_computes(
+    crew: Crew, name: str, moment: Moment, workers: int, contrast_batch: int
+) -> None:
+    """Loss, averaged gradients and buffers of a step on 11 samples."""
+    described = spec(name, contrast_batch=contrast_batch)
+    alone = step_result(Shard(), described, 11, moment)
+    for found in crew.run(workers, step_result, described, 11, moment):
+        assert_near(found, alone, rtol=1e-6, atol=1e-10)
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ from coretune.spec.catalog.methods.regularisers import DeltaParameters
 from coretune.spec.run import TrainSpec
 from coretune.tuning.contrast import contrast_loss
 from coretune.tuning.method import LossTerms, Step
-from coretune.tuning.methods.delta import Delta, map_distance
+from coretune.tuning.methods.delta import Delta, map_distances
 from coretune.tuning.task import Batch, Moment
 
 torch.set_num_threads(1)
@@ -160,28 +161,25 @@ def test_a_batch_that_was_broken_off_leaves_nothing_behind() -> None:
 
 @settings(max_examples=20, deadline=None)
 @given(n=st.integers(1, 4), seed=st.integers(0, 10**6))
-def test_map_distance_is_a_mean_over_samples(n: int, seed: int) -> None:
+def test_map_distances_are_those_of_each_sample_alone(n: int, seed: int) -> None:
     draws = torch.Generator().manual_seed(seed)
     shapes = [(n, 2, 3, 3), (n, 5, 1, 2)]
     live = tuple(torch.randn(shape, generator=draws, dtype=torch.float64) for shape in shapes)
     frozen = tuple(torch.randn(shape, generator=draws, dtype=torch.float64) for shape in shapes)
-    alone = [
-        map_distance(tuple(x[i : i + 1] for x in live), tuple(x[i : i + 1] for x in frozen)).item() for i in range(n)
-    ]
-    assert map_distance(live, frozen).item() == pytest.approx(sum(alone) / n, rel=1e-12)
-    order = torch.randperm(n, generator=draws)
-    shuffled = map_distance(tuple(x[order] for x in live), tuple(x[order] for x in frozen))
-    assert shuffled.item() == pytest.approx(map_distance(live, frozen).item(), rel=1e-12)
+    found = map_distances(live, frozen)
+    for i in range(n):
+        alone = sum(float((x[i] - y[i]).square().sum()) / x.shape[1] for x, y in zip(live, frozen, strict=True))
+        assert found[i].item() == pytest.approx(alone, rel=1e-12)
     inputs = tuple(value.requires_grad_() for value in live)
-    assert torch.autograd.gradcheck(lambda *given: map_distance(given, frozen), inputs)
+    assert torch.autograd.gradcheck(lambda *given: map_distances(given, frozen), inputs)
 
 
 def test_maps_of_half_precision_are_compared_in_single() -> None:
     live, frozen = (torch.full((2, 3, 4, 4), 300.0),), (torch.full((2, 3, 4, 4), 1.0),)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        found = map_distance(tuple(x.half() for x in live), tuple(x.half() for x in frozen))
+        found = map_distances(tuple(x.half() for x in live), tuple(x.half() for x in frozen))
     assert found.dtype == torch.float32
-    assert found.item() == pytest.approx(16 * 299**2)
+    assert found.tolist() == pytest.approx([16 * 299**2] * 2)
 
 
 def test_the_frozen_backbone_is_that_of_the_first_session() -> None:
@@ -225,7 +223,7 @@ def test_loss_without_encoding() -> None:
     method = Delta(DeltaParameters(), features=6, classes=2)
     method.prepare(TinyNet())
     with pytest.raises(RuntimeError, match="feature maps of 2 more samples are needed"):
-        method.loss(step(torch.zeros(2, 6)))
+        method.loss(replace(step(torch.zeros(2, 6)), views=(torch.zeros(2, 3, 8, 8),)))
 
 
 def test_an_encoder_without_feature_maps_is_refused() -> None:

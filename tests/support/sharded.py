@@ -1,0 +1,114 @@
+"""What one of several workers does in the tests of sharding. All workers import it, and so does the test."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from coretune.nets.model import Model
+from coretune.spec.run import RunSpec
+from coretune.tuning.batch_norm import synchronised_batch_norm
+from coretune.tuning.contrast import contrast_loss, divide_batch
+from coretune.tuning.division import Part
+from coretune.tuning.encode_part import encode_part
+from coretune.tuning.loop import Tick, train
+from coretune.tuning.shard import Shard
+from coretune.tuning.task import Batch, Moment
+from support.training import TinyNet, context, reports, tensors_of, through_disk, toy_dataset, toy_parts
+
+
+def step_result(shard: Shard, spec: RunSpec, n: int, moment: Moment, micro_batch: int | None = None) -> dict[str, Any]:
+    """The loss, averaged gradients and buffers of one step on n samples, three classes in turn."""
+    parts = toy_parts(spec, dtype=torch.float64)
+    parts.model.train()
+    parts.method.train()
+    where = context(micro_batch=micro_batch, shard=shard)
+    draws = torch.Generator().manual_seed(n)
+    images = [torch.rand(n, 3, 8, 8, dtype=torch.float64, generator=draws) for _ in range(parts.method.views)]
+    images[0][1] = images[0][0]  # a tie
+    if not parts.method.whole_images:
+        own = torch.from_numpy(divide_batch(n, spec.train, parts.method, where).whole.own(shard.rank))
+        images = [view[own] for view in images]
+    data = Batch(tuple(images), torch.arange(n) % 3, torch.arange(n))
+    loss = contrast_loss(parts.model, data, parts.method, spec.train, moment, where)
+    loss.total.backward()  # type: ignore[no-untyped-call]
+    modules = nn.ModuleDict({"encoder": parts.model.encoder, "method": parts.method})
+    shard.average_gradients(modules.parameters())
+    return {
+        "loss": {"total": loss.total.detach(), **loss.terms},
+        "counts": dict(loss.counts),
+        "gradients": {name: p.grad for name, p in modules.named_parameters() if p.grad is not None},
+        "buffers": {name: value.clone() for name, value in modules.named_buffers()},
+    }
+
+
+def training_result(
+    shard: Shard, spec: RunSpec, labelled: int, dtype: torch.dtype, state: dict[str, Any] | None = None, stop: int = -1
+) -> dict[str, Any]:
+    """What a whole training leaves, or the state after `stop` signs of life, of which there is one after each step."""
+    parts = toy_parts(spec, toy_dataset(labelled=labelled), dtype=dtype)
+    if dtype == torch.float64:
+        parts.model.normalise.register_forward_pre_hook(_to_double)
+    training = train(parts, context(shard=shard, tick_s=1e9 if stop < 0 else 0.0), state)
+    if stop >= 0:
+        events = [next(training) for _ in range(stop)]
+        training.close()
+        ticks = [(event.epoch, event.step) for event in events if isinstance(event, Tick)]
+        return {"state": through_disk(training.state()), "ticks": ticks}
+    reports(training)
+    return {
+        "tensors": tensors_of(parts),
+        "metrics": [report.metrics for report in training.history],
+        "train": [report.train for report in training.history],
+        "images": training.history[-1].images,
+    }
+
+
+def _to_double(module: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
+    return (inputs[0].double(),)
+
+
+def gathered(shard: Shard, part: Part, values: Tensor, weights: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Rows of all workers, and the gradient of their weighted sum with respect to one's own, as it comes back."""
+    own = values[torch.from_numpy(part.own(shard.rank))].clone().requires_grad_()
+    rows = shard.gather(own, part)
+    (rows * weights).sum().backward()  # type: ignore[no-untyped-call]
+    return rows.detach(), own.grad
+
+
+def averaged(shard: Shard, given: list[list[float] | None]) -> list[list[float] | None]:
+    """Gradients after averaging; worker r has its number times the given ones, and r = 1 has none of the first."""
+    parameters = [nn.Parameter(torch.zeros(2)) for _ in given]
+    for number, (parameter, gradient) in enumerate(zip(parameters, given, strict=True)):
+        if gradient is not None and not (number == 0 and shard.rank == 1):
+            parameter.grad = torch.tensor(gradient) * shard.rank
+    shard.average_gradients(parameters)
+    return [None if parameter.grad is None else parameter.grad.tolist() for parameter in parameters]
+
+
+def agreed(shard: Shard, number: int) -> int:
+    """The number of the first worker."""
+    return shard.agree(number + shard.rank, torch.device("cpu"))
+
+
+def normalised(shard: Shard, layer: nn.Module, values: Tensor, weights: Tensor, bounds: list[int]) -> dict[str, Any]:
+    """A batch-norm layer's outputs and gradients for one's own slice of a batch, and its buffers."""
+    low, high = bounds[shard.rank], bounds[shard.rank + 1]
+    own = values[low:high].clone().requires_grad_()
+    with synchronised_batch_norm(layer, shard):
+        outputs = layer(own)
+    (outputs * weights[low:high]).sum().backward()
+    return {
+        "outputs": outputs.detach(),
+        "inputs": own.grad,
+        "parameters": [shard.sum(p.grad.clone()) for p in layer.parameters() if p.grad is not None],
+        "buffers": [buffer.clone() for buffer in layer.buffers()],
+    }
+
+
+def encoded_again(shard: Shard, part: Part) -> Tensor:
+    """Features of a part by a net in training mode."""
+    model = Model(TinyNet()).train()
+    return encode_part(model, torch.rand(len(part.own(shard.rank)), 3, 8, 8), part, context(shard=shard))

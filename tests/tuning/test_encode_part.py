@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from support.crew import Crew
+from support.sharded import encoded_again
+from support.training import TinyNet, context
+
+from coretune.nets.model import Model
+from coretune.tuning.division import Part
+from coretune.tuning.encode_part import encode_part, encoding
+
+torch.set_num_threads(1)
+
+
+def test_a_divided_group_without_synchronisation_is_refused(crew: Crew) -> None:
+    with pytest.raises(AssertionError, match="has to say `views = 2`"):
+        crew.run(2, encoded_again, Part(np.array([0, 0, 1, 1]), (4,), 2, False))
+
+
+def test_all_workers_get_all_features(crew: Crew) -> None:
+    first, second = crew.run(2, encoded_again, Part(np.array([0, 0, 1, 1, 1]), (2, 3), 2, False))
+    assert first.shape == (5, 6) and torch.equal(first, second)
+
+
+def test_one_worker_encodes_by_the_model_itself() -> None:
+    model = Model(TinyNet()).eval()
+    part = Part(np.zeros(5, np.int64), (2, 3), 1, False)
+    images = torch.rand(5, 3, 8, 8)
+    assert encoding(model, part, context()) == model.features
+    torch.testing.assert_close(encode_part(model, images, part, context()), model.features(images))
