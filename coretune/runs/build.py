@@ -78,7 +78,8 @@ def build_parts(
     """
     spec = job.spec
     model, method = build_model(job, dataset, catalog, context, initial_weights(job, store))
-    if context.compile and method.compilable:
+    # Batch norm that several workers synchronise is put into the backbone call by call, behind a compiler's back.
+    if context.compile and method.compilable and context.shard.workers == 1:
         model.encoder.compile()
     task = TASKS[spec.task].make(dataset, spec, method.views, whole_images=method.whole_images)
     return Parts(task, model, method, spec.train, spec.seed, keep_best)

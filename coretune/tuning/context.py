@@ -20,7 +20,7 @@ class Context:
             encoder is run again for the backward pass, which gives the same gradient.
         channels_last: Memory format of images and convolutions.
         compile: Whether a training compiles its backbone (torch.compile); that takes up to a minute, once a process.
-            A method that is not `compilable` trains without.
+            A method that is not `compilable`, or several workers, train without.
         evaluation_batch: Samples per forward pass of an evaluation.
         tick_s: Seconds between two `Tick`s, at most, as far as single steps and evaluations allow.
         shard: This process's place among those that train the model together.
