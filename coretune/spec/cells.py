@@ -56,6 +56,8 @@ class PretrainChoice:
     train: TrainSpec
     augment: Mapping[str, Any]
     seed: int
+    dataset: DatasetChoice | None = None
+    """Whose training images it sees; None: those of the data set that is tuned on."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,12 @@ class BackboneChoice:
     checkpoint: str | None = None
 
     def pretraining(self, dataset: DatasetChoice, fingerprint: str) -> RunSpec | None:
-        """Returns the run that pre-trains this backbone on a data set, or None if there is none."""
+        """Returns the run that pre-trains this backbone, or None if there is none.
+
+        Args:
+            dataset: What it is pre-trained on, `Cell.pretraining_data`.
+            fingerprint: SHA-256 of that.
+        """
         if self.pretrain is None:
             return None
         data = dataset.spec(fingerprint, labelled=False)
@@ -102,6 +109,12 @@ class Cell:
     dataset: DatasetChoice
     method: MethodChoice
     backbone: BackboneChoice
+
+    @property
+    def pretraining_data(self) -> DatasetChoice:
+        """The data set that the backbone is pre-trained on, if it is."""
+        named = self.backbone.pretrain.dataset if self.backbone.pretrain is not None else None
+        return named or self.dataset
 
     @property
     def key(self) -> str:

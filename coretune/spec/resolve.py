@@ -58,7 +58,8 @@ def resolve_names(study: Study, catalog: Catalog, problems: Problems, folder: Pa
     for section in ("datasets", "backbones", "methods", "evaluations"):
         resolver.distinct(section, getattr(study, section))
     datasets = [resolver.dataset(label, raw) for label, raw in study.datasets.items()]
-    backbones = [resolver.backbone(label, options) for label, options in study.backbones.items()]
+    choices = {label: choice for label, choice in zip(study.datasets, datasets, strict=True)}
+    backbones = [resolver.backbone(label, options, choices) for label, options in study.backbones.items()]
     methods = [resolver.method(label, raw) for label, raw in study.methods.items()]
     evaluations = {label: resolver.evaluation(label, raw) for label, raw in study.evaluations.items()}
     cells = [
@@ -124,17 +125,21 @@ class _Resolver:
         place = (*at, "augment") if "augment" in own else ("data", "augment")
         return self.checked(place, AugmentSpec, {**component.augment, **(given or {})})
 
-    def backbone(self, label: str, options: BackboneOptions) -> BackboneChoice | None:
+    def backbone(
+        self, label: str, options: BackboneOptions, datasets: Mapping[str, DatasetChoice | None]
+    ) -> BackboneChoice | None:
         at: Path_ = ("backbones", label)
         component = self.component("backbone", at, {"arch": options.arch} if options.arch else {}, key="arch")
-        pretrain = self.pretrain((*at, "pretrain"), label, options.pretrain) if options.pretrain else None
+        pretrain = self.pretrain((*at, "pretrain"), label, options.pretrain, datasets) if options.pretrain else None
         arch = None if component is None else self.ref((*at, "params"), component, options.params)
         if arch is None or (options.pretrain is not None and pretrain is None):
             return None
         checkpoint = absolute_path(self.folder, options.checkpoint) if options.checkpoint else None
         return BackboneChoice(label, arch, pretrain, checkpoint)
 
-    def pretrain(self, at: Path_, label: str, options: PretrainOptions) -> PretrainChoice | None:
+    def pretrain(
+        self, at: Path_, label: str, options: PretrainOptions, datasets: Mapping[str, DatasetChoice | None]
+    ) -> PretrainChoice | None:
         component = self.component("pretraining", at, {"method": options.method}, key="method")
         self.refuse_unknown((*at, "train"), options.train, RECIPE_KEYS)
         declared = component.train if component is not None else {}
@@ -142,10 +147,15 @@ class _Resolver:
         train = self.checked((*at, "train"), TrainSpec, {**declared, **own})
         augment = self.checked((*at, "augment"), AugmentSpec, options.augment)
         ref = None if component is None else self.ref((*at, "params"), component, options.params)
+        if options.dataset is not None and options.dataset not in datasets:
+            text = f"no data set of the study has the label {options.dataset!r}{nearest(options.dataset, datasets)}"
+            self.problems.add((*at, "dataset"), text)
+            return None
         if ref is None or train is None or augment is None:
             return None
+        named = datasets[options.dataset] if options.dataset is not None else None
         seed = derive_seed(self.study.seed, "pretrain", label) if options.seed is None else options.seed
-        return PretrainChoice(ref, train, options.augment, seed)
+        return PretrainChoice(ref, train, options.augment, seed, named)
 
     def method(self, label: str, raw: Mapping[str, Any]) -> MethodChoice | None:
         at: Path_ = ("methods", label)

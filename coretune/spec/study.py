@@ -101,8 +101,13 @@ class DataOptions(Frozen):
 
 
 class PretrainOptions(Frozen):
-    """Self-supervised pre-training of a backbone on each data set's own training images, without labels."""
+    """Self-supervised pre-training of a backbone on training images, without labels."""
 
+    dataset: Label | None = Field(
+        None,
+        description="Label of the data set whose training images it sees; null: each cell's own, a pre-training for "
+        "each. Of cells that share the images but not the split, name the one with the largest validation part.",
+    )
     method: str = Field("moco_v2", description="Name of a pre-training method.")
     params: dict[str, Any] = Field({}, description="Its parameters.")
     train: dict[str, Any] = Field({}, description="Its training recipe; keys of `train`.")

@@ -208,7 +208,7 @@ class CellBook:
         needed = cell.resolved.pretraining
         if needed is not None and needed.run_id not in self.runs:
             what = cell.resolved.cell
-            label = f"{needed.method.name} {what.backbone.label} on {what.dataset.label}"
+            label = f"{needed.method.name} {what.backbone.label} on {what.pretraining_data.label}"
             self._want(needed, label, Consumer("prepare", cell))
         elif needed is not None and all(c.cell is not cell for c in self.runs[needed.run_id].consumers):
             self.runs[needed.run_id].consumers.append(Consumer("prepare", cell))
@@ -269,9 +269,10 @@ class CellBook:
     def _job(self, spec: RunSpec, consumer: Consumer) -> Job:
         cell, keep = consumer.cell.resolved.cell, self.study.loaded.study.keep
         final = consumer.role == "final"
+        data = cell.pretraining_data if consumer.role == "prepare" else cell.dataset
         return Job(
             spec=spec,
-            data_path=cell.dataset.path,
+            data_path=data.path,
             checkpoint=cell.backbone.checkpoint,
             keep_weights=consumer.role == "prepare" or keep == "all" or (keep == "finals" and final),
             evaluations=(consumer.cell.evaluation(),) if final else (),

@@ -96,7 +96,9 @@ def study_cost(study: ResolvedStudy, plan: Plan, *, probe_s: float = PROBE_S) ->
 def _pretrainings(study: ResolvedStudy, plan: Plan) -> Iterator[tuple[str, int, Job]]:
     planned = {item.run_id: item for item in plan.prepare}
     needed = {
-        c.pretraining.run_id: (c.pretraining, c.cell.dataset.path) for c in study.cells if c.pretraining is not None
+        c.pretraining.run_id: (c.pretraining, c.cell.pretraining_data.path)
+        for c in study.cells
+        if c.pretraining is not None
     }
     for run_id, (spec, path) in needed.items():
         item = planned[run_id]

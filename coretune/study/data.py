@@ -20,9 +20,9 @@ def check_data(study: ResolvedStudy, cache: Path) -> None:
     seed = final_seed(study.loaded.study.seed, 0)
     seen: set[str] = set()
     for cell in study.cells:
-        runs = [study.run_spec(cell, {}, seed), *([cell.pretraining] if cell.pretraining is not None else [])]
-        dataset = cell.cell.dataset
-        for data in (run.data for run in runs):
+        used = [(study.run_spec(cell, {}, seed).data, cell.cell.dataset)]
+        used += [(cell.pretraining.data, cell.cell.pretraining_data)] if cell.pretraining is not None else []
+        for data, dataset in used:
             if (key := data.model_dump_json(exclude={"augment"})) in seen:
                 continue
             seen.add(key)

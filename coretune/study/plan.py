@@ -18,7 +18,14 @@ from coretune.spec.load import LoadedStudy
 from coretune.spec.run import RunSpec
 from coretune.spec.study import SearchOptions
 from coretune.study.optuna_cell import grid
-from coretune.study.resolved import ResolvedCell, ResolvedStudy, check_executable, look_at_data, resolve_cell
+from coretune.study.resolved import (
+    ResolvedCell,
+    ResolvedStudy,
+    check_executable,
+    datasets_of,
+    look_at_data,
+    resolve_cell,
+)
 
 RunState = Literal["recorded", "to evaluate", "to train again", "to train"]
 
@@ -109,7 +116,7 @@ def make_plan(loaded: LoadedStudy, store: ResultsStore) -> Plan:
     check_executable(loaded)
     known: dict[str, str] = {}
     notes: list[str] = []
-    for dataset in {cell.dataset.label: cell.dataset for cell in loaded.cells}.values():
+    for dataset in datasets_of(loaded.cells).values():
         try:
             known[dataset.label] = look_at_data(loaded, dataset)
         except UnfitError as error:
@@ -118,8 +125,7 @@ def make_plan(loaded: LoadedStudy, store: ResultsStore) -> Plan:
     found = []
     for cell in loaded.cells:
         try:
-            fingerprint = known.get(cell.dataset.label)
-            names = None if fingerprint is None else resolve_cell(cell, fingerprint)
+            names = resolve_cell(cell, known) if datasets_of([cell]).keys() <= known.keys() else None
         except UnfitError as error:
             names = None
             notes.append(f"recorded: unknown: {error}")
@@ -193,21 +199,19 @@ def _count_recorded(store: ResultsStore, run_ids: Iterable[str]) -> int:
 
 
 def _prepare(loaded: LoadedStudy, fingerprints: dict[str, str], store: ResultsStore) -> Iterable[PlannedItem]:
-    packs: set[str] = set()
+    for dataset in datasets_of(loaded.cells).values():
+        there = None
+        if (fingerprint := fingerprints.get(dataset.label)) is not None:
+            source = open_source(loaded.catalog, dataset.ref, dataset.path)
+            there = is_packed(source, fingerprint, dataset.image_size, cache_root())
+        yield PlannedItem(f"pack {dataset.label} at {dataset.image_size} px", "pack", None, there)
     runs: set[tuple[str, str]] = set()
     for cell in loaded.cells:
-        dataset, backbone = cell.dataset, cell.backbone
-        fingerprint = fingerprints.get(dataset.label)
-        if dataset.label not in packs:
-            packs.add(dataset.label)
-            there = None
-            if fingerprint is not None:
-                source = open_source(loaded.catalog, dataset.ref, dataset.path)
-                there = is_packed(source, fingerprint, dataset.image_size, cache_root())
-            yield PlannedItem(f"pack {dataset.label} at {dataset.image_size} px", "pack", None, there)
+        dataset, backbone = cell.pretraining_data, cell.backbone
         if backbone.pretrain is None or (dataset.label, backbone.label) in runs:
             continue
         runs.add((dataset.label, backbone.label))
+        fingerprint = fingerprints.get(dataset.label)
         spec = backbone.pretraining(dataset, fingerprint) if fingerprint is not None else None
         yield PlannedItem(
             f"{backbone.pretrain.ref.name} {backbone.label} on {dataset.label}",

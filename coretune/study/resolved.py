@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -153,24 +153,33 @@ def resolve(loaded: LoadedStudy, only: Mapping[str, str] | None = None) -> Resol
     """
     check_executable(loaded)
     cells = only_matching(loaded, only or {})
-    datasets = {cell.dataset.label: cell.dataset for cell in cells}
     found: dict[str, str] = {}
-    for label, dataset in datasets.items():
+    for label, dataset in datasets_of(cells).items():
         try:
             found[label] = look_at_data(loaded, dataset)
         except UnfitError as error:
             raise UnfitError(f"data set {label}: {error}") from error
-    return ResolvedStudy(loaded, tuple(resolve_cell(cell, found[cell.dataset.label]) for cell in cells), found)
+    return ResolvedStudy(loaded, tuple(resolve_cell(cell, found) for cell in cells), found)
 
 
-def resolve_cell(cell: Cell, data: str) -> ResolvedCell:
+def datasets_of(cells: Iterable[Cell]) -> dict[str, DatasetChoice]:
+    """Returns the data sets that cells are tuned on, and those that their backbones are pre-trained on, by label."""
+    return {dataset.label: dataset for cell in cells for dataset in (cell.dataset, cell.pretraining_data)}
+
+
+def resolve_cell(cell: Cell, fingerprints: Mapping[str, str]) -> ResolvedCell:
     """Names what the runs of a cell start from.
+
+    Args:
+        cell: What it is.
+        fingerprints: By data set label.
 
     Raises:
         UnfitError: The checkpoint is not there.
         StorageError: It cannot be read.
     """
-    pretraining = cell.backbone.pretraining(cell.dataset, data)
+    data, origin = fingerprints[cell.dataset.label], cell.pretraining_data
+    pretraining = cell.backbone.pretraining(origin, fingerprints[origin.label])
     if pretraining is not None:
         return ResolvedCell(cell, data, f"run:{pretraining.run_id}", pretraining)
     if cell.backbone.checkpoint is None:

@@ -275,6 +275,7 @@ def edit(old: str, new: str) -> str:
         (GOOD + "  epoch: {int: [1, 9]}\n", "s.yaml:16: train.epoch: unknown key; did you mean epochs?"),
         (GOOD + "  optimizer: {choice: [sgd, adam]}\n", "s.yaml:16: train.optimizer: is one of sgd, adamw, got 'adam'; did you mean adamw? (in the search space choice ['sgd', 'adam'])"),
         (GOOD + "  batch: {choice: [64, 100]}\n", "s.yaml:14: train: batch must be a multiple of contrast_batch, got 100 and 64; 64 would do (the search may propose lr = 0.003, batch = 100)"),
+        (edit("pretrain: {", "pretrain: {dataset: digit, "), "s.yaml:9: backbones.small.pretrain.dataset: no data set of the study has the label 'digit'; did you mean digits?"),
         (GOOD + "baseline: core\n", "s.yaml:16: baseline: no method has the label 'core'; did you mean core_tuning?"),
         (GOOD + "search: {trails: 3}\n", "s.yaml:16: search.trails: unknown key; did you mean trials?"),
         (GOOD + "search: {trials: 1000001}\n", "s.yaml:16: search.trials: is at most 1000000, got 1000001"),

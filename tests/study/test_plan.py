@@ -101,6 +101,14 @@ def test_prepare_names_packs_and_pretrainings(root: Path) -> None:
     assert planned(root, *sets)["prepare"][1]["recorded"] is True
 
 
+def test_a_pretraining_that_cells_of_several_data_sets_share_is_prepared_once(root: Path) -> None:
+    sets = ("datasets.few={dataset: digits, labels_per_class: 2}", "backbones.plain.pretrain={dataset: few}")
+    labels = [item["label"] for item in planned(root, *sets)["prepare"]]
+    assert labels == ["pack digits at 16 px", "pack few at 16 px", "moco_v2 plain on few"]
+    book = make_book(resolved(*sets), root)
+    assert [run.label for run in book.runs.values()] == ["moco_v2 plain on few"]
+
+
 def test_without_the_data_the_runs_are_counted_and_the_rest_is_unknown(root: Path, tmp_path: Path) -> None:
     absent = tmp_path / "absent"
     sets = (f"datasets.photos={{dataset: folder, path: {absent}}}", "backbones.plain.pretrain={method: moco_v2}")

@@ -144,3 +144,24 @@ def test_the_best_epoch_is_part_of_a_final_run_only_where_its_weights_are_evalua
     assert specs() == specs(GEOMETRY) == (("top1",), ("top1", "top1"))
     assert specs(BEST) == (("top1",), ("cross_entropy", "cross_entropy")), "trials are scored by their last epoch"
     assert specs("finals.weights=best") == (("cross_entropy",), ("cross_entropy", "cross_entropy"))
+
+
+FEW = "datasets.few={dataset: digits, labels_per_class: 2, validation: 20}"
+MANY = "datasets.many={dataset: digits, validation: 60}"
+
+
+def test_cells_may_share_the_pretraining_on_one_of_their_data_sets() -> None:
+    study = resolved(FEW, MANY, "backbones.plain.pretrain={dataset: many}")
+    assert len({cell.cell.dataset.label for cell in study.cells}) == 3
+    (needed,) = {cell.pretraining.run_id: cell.pretraining for cell in study.cells if cell.pretraining}.values()
+    assert needed.data.validation == 60 and needed.data.labels_per_class is None
+    own = resolved(FEW, MANY, "backbones.plain.pretrain={}")
+    assert needed.run_id in {cell.pretraining.run_id for cell in own.cells if cell.pretraining}
+    assert len({cell.pretraining.run_id for cell in own.cells if cell.pretraining}) == 3
+
+
+def test_the_data_of_the_pretraining_are_looked_at_although_no_cell_of_them_is_wanted(tmp_path: Path) -> None:
+    absent = f"datasets.photos={{dataset: folder, path: {tmp_path / 'absent'}}}"
+    loaded = resolve_study(parse_yaml(STUDY, "tiny.yaml"), ["backbones.plain.pretrain={dataset: photos}", absent])
+    with pytest.raises(UnfitError, match="^data set photos: "):
+        resolve(loaded, {"dataset": "digits"})
