@@ -163,5 +163,5 @@ def test_cells_may_share_the_pretraining_on_one_of_their_data_sets() -> None:
 def test_the_data_of_the_pretraining_are_looked_at_although_no_cell_of_them_is_wanted(tmp_path: Path) -> None:
     absent = f"datasets.photos={{dataset: folder, path: {tmp_path / 'absent'}}}"
     loaded = resolve_study(parse_yaml(STUDY, "tiny.yaml"), ["backbones.plain.pretrain={dataset: photos}", absent])
-    with pytest.raises(UnfitError, match="^data set photos: "):
+    with pytest.raises(UnfitError, match=r"^data set photos: "):
         resolve(loaded, {"dataset": "digits"})
