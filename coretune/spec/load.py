@@ -72,10 +72,14 @@ def find_study(path: Path | str) -> Path:
 
 
 def shipped_studies() -> dict[str, Path]:
-    """Returns the study files that are installed with coretune, by name."""
+    """Returns the study files that are installed with coretune, by name; `evidence/explore` in a folder."""
     spec = importlib.util.find_spec("coretune_studies")
     folders = spec.submodule_search_locations if spec is not None else None
-    return {file.stem: file for folder in folders or () for file in sorted(Path(folder).glob("*.yaml"))}
+    return {
+        file.relative_to(folder).with_suffix("").as_posix(): file
+        for folder in folders or ()
+        for file in sorted(Path(folder).rglob("*.yaml"))
+    }
 
 
 def resolve_study(document: Document, sets: Sequence[str] = (), *, folder: Path | None = None) -> LoadedStudy:

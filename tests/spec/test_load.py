@@ -73,7 +73,8 @@ def test_every_shipped_study_loads(file: Path) -> None:
 
 def test_there_are_shipped_studies() -> None:
     assert STUDIES
-    assert set(shipped_studies()) == {file.stem for file in STUDIES}
+    assert {file for file in shipped_studies().values()} == set(STUDIES)
+    assert find_study("evidence/explore").parts[-2:] == ("evidence", "explore.yaml")
     assert find_study("quickstart").name == "quickstart.yaml"
 
 
