@@ -71,7 +71,8 @@ def _encode_whole_groups(model: Model, images: Tensor, part: Part, context: Cont
     with joined_statistics(model.encoder, part.order(rank), context.shard):
         if groups:
             return encode_in_groups(model.features, images, groups, context.micro_batch)
-        with torch.no_grad(), evaluation_mode(model.encoder):  # only for the shape and dtype of no features
+        # For the shape and dtype of no features, and for gradients that are zero, as everybody's parameters have some.
+        with evaluation_mode(model.encoder):
             return model.features(images)
 
 

@@ -281,6 +281,7 @@ class Training(Iterator[Tick | EpochReport]):
 
     def _report(self, epoch: int) -> EpochReport:
         started = time.perf_counter()
+        self._context.shard.check_alike(self._trained)
         with (
             evaluation_mode(self._parts.model, self._parts.method),
             torch.no_grad(),

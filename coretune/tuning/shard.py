@@ -8,7 +8,7 @@ process (and is summed up by the average) or through what all processes compute 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,26 +62,42 @@ class Shard:
         return int(self.sum(values).item())
 
     @torch.no_grad()
-    def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Averages the gradients over the processes.
+    def average_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
+        """Averages gradients over the processes, without waiting for a device.
 
-        A parameter that has a gradient on some processes only counts as zero on the others, as with a process that
-        encoded nothing; one that has none on all of them keeps none.
+        Args:
+            parameters: The same ones on all processes. Which of them have no gradient has to be the same as well: they
+                keep none, and take part as zeros, so that nobody has to ask the others first.
         """
         if self.workers == 1:
             return
-        trained = [parameter for parameter in parameters if parameter.requires_grad]
-        present = torch.tensor([float(p.grad is not None) for p in trained], device=trained[0].device)
-        anywhere = self.sum(present).tolist()
-        by_dtype: dict[torch.dtype, list[Tensor]] = {}
-        for parameter, count in zip(trained, anywhere, strict=True):
-            if count:
-                if parameter.grad is None:
-                    parameter.grad = torch.zeros_like(parameter)
-                by_dtype.setdefault(parameter.grad.dtype, []).append(parameter.grad)
-        for gradients in by_dtype.values():
-            summed = self.sum(flatten(gradients)).div_(self.workers)
-            torch._foreach_copy_(gradients, unflatten(summed, gradients))
+        by_dtype: dict[torch.dtype, list[nn.Parameter]] = {}
+        for parameter in parameters:
+            by_dtype.setdefault(parameter.dtype, []).append(parameter)
+        for alike in by_dtype.values():
+            own = [parameter.grad if parameter.grad is not None else torch.zeros_like(parameter) for parameter in alike]
+            averages = unflatten(self.sum(flatten(own)).div_(self.workers), own)
+            torch._foreach_copy_(own, averages)
+
+    @torch.no_grad()
+    def check_alike(self, tensors: Iterable[Tensor]) -> None:
+        """Makes sure that all processes hold the same numbers. Waits for the device.
+
+        Raises:
+            RuntimeError: They do not, by their sums.
+        """
+        if self.workers == 1:
+            return
+        own = torch.stack([tensor.double().sum() for tensor in tensors]).sum()
+        sums = [torch.empty_like(own) for _ in range(self.workers)]
+        dist.all_gather(sums, own, group=self.group)
+        found = [value.item() for value in sums]
+        # A training that has diverged ends in NaN on all of them, and is told of elsewhere.
+        if len({str(value) for value in found}) > 1:
+            raise RuntimeError(
+                f"the workers' weights have come apart (sums {found}): the method or a layer does not compute the same on "
+                "all of them; does it draw from another generator than Step.generator?"
+            )
 
 
 def flatten(tensors: list[Tensor]) -> Tensor:

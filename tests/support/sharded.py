@@ -35,7 +35,7 @@ def step_result(shard: Shard, spec: RunSpec, n: int, moment: Moment, micro_batch
     loss = contrast_loss(parts.model, data, parts.method, spec.train, moment, where)
     loss.total.backward()  # type: ignore[no-untyped-call]
     modules = nn.ModuleDict({"encoder": parts.model.encoder, "method": parts.method})
-    shard.average_gradients(modules.parameters())
+    shard.average_gradients([p for p in modules.parameters() if p.requires_grad])
     return {
         "loss": {"total": loss.total.detach(), **loss.terms},
         "counts": dict(loss.counts),
@@ -78,14 +78,24 @@ def gathered(shard: Shard, part: Part, values: Tensor, weights: Tensor) -> tuple
     return rows.detach(), own.grad
 
 
-def averaged(shard: Shard, given: list[list[float] | None]) -> list[list[float] | None]:
-    """Gradients after averaging; worker r has its number times the given ones, and r = 1 has none of the first."""
-    parameters = [nn.Parameter(torch.zeros(2)) for _ in given]
-    for number, (parameter, gradient) in enumerate(zip(parameters, given, strict=True)):
-        if gradient is not None and not (number == 0 and shard.rank == 1):
-            parameter.grad = torch.tensor(gradient) * shard.rank
+def averaged(shard: Shard, given: list[tuple[torch.dtype, list[float] | None]]) -> list[list[float] | None]:
+    """Gradients after averaging; worker r has its number times the given ones."""
+    parameters = [nn.Parameter(torch.zeros(2, dtype=dtype)) for dtype, _ in given]
+    for parameter, (dtype, gradient) in zip(parameters, given, strict=True):
+        if gradient is not None:
+            parameter.grad = torch.tensor(gradient, dtype=dtype) * shard.rank
     shard.average_gradients(parameters)
     return [None if parameter.grad is None else parameter.grad.tolist() for parameter in parameters]
+
+
+def checked(shard: Shard, values: Tensor, drift: float) -> str:
+    """What is said of numbers that are off by `drift` on the last of the workers."""
+    own = values + drift * (shard.rank == shard.workers - 1)
+    try:
+        shard.check_alike([own, own[:1]])
+    except RuntimeError as error:
+        return str(error)
+    return "alike"
 
 
 def agreed(shard: Shard, number: int) -> int:

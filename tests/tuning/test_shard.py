@@ -5,7 +5,7 @@ import pytest
 import torch
 from support.crew import Crew
 from support.near import assert_near
-from support.sharded import agreed, averaged, gathered, step_result, training_result
+from support.sharded import agreed, averaged, checked, gathered, step_result, training_result
 from support.training import toy_spec
 
 from coretune.tuning.division import Part
@@ -34,13 +34,19 @@ def test_one_worker_gets_back_what_it_gives() -> None:
     assert Shard().gather(own, Part(np.zeros(3, np.int64), (3,), 1, False)) is own
 
 
-@pytest.mark.parametrize("workers", WORKERS)
-def test_gradients_are_averaged_and_absent_ones_count_as_zero(crew: Crew, workers: int) -> None:
-    given = [[1.0, 2.0], None, [4.0, 8.0]]
-    everywhere = sum(range(workers)) / workers
-    first = (sum(range(workers)) - (1 if workers > 1 else 0)) / workers
+@pytest.mark.parametrize("workers", WORKERS[1:])
+def test_gradients_are_averaged_and_absent_ones_stay_absent(crew: Crew, workers: int) -> None:
+    given = [(torch.float32, [1.0, 2.0]), (torch.float32, None), (torch.float64, [4.0, 8.0])]
+    share = (workers - 1) / 2
     for found in crew.run(workers, averaged, given):
-        assert_near(found, [[first, 2 * first], None, [4 * everywhere, 8 * everywhere]], rtol=1e-6, atol=0)
+        assert_near(found, [[share, 2 * share], None, [4 * share, 8 * share]], rtol=1e-6, atol=0.0)
+
+
+def test_workers_that_have_come_apart_are_found(crew: Crew) -> None:
+    values = torch.rand(5)
+    assert crew.run(3, checked, values, 0.0) == ["alike"] * 3
+    assert crew.run(3, checked, values * torch.nan, 0.0) == ["alike"] * 3
+    assert all("come apart" in said for said in crew.run(3, checked, values, 1e-6))
 
 
 def test_all_agree_on_the_number_of_the_first(crew: Crew) -> None:
