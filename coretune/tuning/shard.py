@@ -95,8 +95,8 @@ class Shard:
         # A training that has diverged ends in NaN on all of them, and is told of elsewhere.
         if len({str(value) for value in found}) > 1:
             raise RuntimeError(
-                f"the workers' weights have come apart (sums {found}): the method or a layer does not compute the same on "
-                "all of them; does it draw from another generator than Step.generator?"
+                f"the workers' weights have come apart (sums {found}): the method or a layer does not compute the same "
+                "on all of them; does it draw from another generator than Step.generator?"
             )
 
 
