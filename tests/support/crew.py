@@ -47,12 +47,19 @@ class Crew:
         if not self._ends:
             self._start()
         ends = self._ends[:workers]
+        try:
+            return self._answers(ends, (workers, function, args))
+        except (EOFError, OSError) as error:
+            self.close()
+            raise AssertionError("one of the processes has died") from error
+
+    def _answers(self, ends: list[Connection], task: tuple[Any, ...]) -> list[Any]:
         for end in ends:
             # Not end.send, which lets all processes share the memory of a tensor.
-            end.send_bytes(pickle.dumps((workers, function, args)))
+            end.send_bytes(pickle.dumps(task))
         answers: dict[Connection, Any] = {}
         deadline = time.monotonic() + PATIENCE_S
-        while len(answers) < workers:
+        while len(answers) < len(ends):
             ready = wait([end for end in ends if end not in answers], max(0.0, deadline - time.monotonic()))
             found = {end: pickle.loads(end.recv_bytes()) for end in ready if isinstance(end, Connection)}
             broken = [text for ok, text in found.values() if not ok]
