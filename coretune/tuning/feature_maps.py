@@ -73,7 +73,8 @@ class FeatureMaps:
         """Returns the maps of the next samples, (samples, C, H, W) by layer; stops once all have been taken.
 
         Args:
-            samples: How many, in the order in which they were encoded, however they were divided among calls.
+            samples: How many, in the order in which they were encoded, however they were divided among calls. Of none
+                there are no maps: an empty tuple.
 
         Raises:
             RuntimeError: So many were not collected.
@@ -89,6 +90,9 @@ class FeatureMaps:
                 call = tuple(values[:samples] for values in call)
             parts.append(call)
             samples -= min(size, samples)
+        # Of several workers one may have encoded nothing: such a call stands for no sample, and nobody asks for it.
+        while self._calls and not self._calls[0][0].shape[0]:
+            self._calls.pop(0)
         if not self._calls:
             self._calls = None
         return parts[0] if len(parts) == 1 else tuple(torch.cat(values) for values in zip(*parts, strict=True))

@@ -125,6 +125,22 @@ def test_nothing_is_collected_before_the_start_or_after_the_last_sample() -> Non
     assert maps.take(3)[0].shape[0] == 3
 
 
+def test_calls_of_no_image_do_not_keep_it_collecting() -> None:
+    net = TinyNet().eval()
+    maps = FeatureMaps(net, ["norm"])
+    maps.start()
+    for n in (0, 2, 0, 3, 0):
+        net(images(n))
+    assert maps.take(0) == ()
+    assert [maps.take(n)[0].shape[0] for n in (2, 3)] == [2, 3]
+    maps.start()
+    net(images(0))
+    assert maps.take(0) == ()
+    net(images(4))
+    with pytest.raises(RuntimeError, match="feature maps of 1 more samples"):
+        maps.take(1)
+
+
 def test_what_is_collected_aside_leaves_the_rest_alone() -> None:
     net = TinyNet().eval()
     maps = FeatureMaps(net, ["norm"])

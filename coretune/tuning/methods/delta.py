@@ -91,10 +91,10 @@ class Delta(CrossEntropy):
     def _distances(self, source: EncoderCopy, maps: FeatureMaps, step: Step) -> Tensor:
         """Returns D (m,) of the images that this worker encodes."""
         images = step.views[0]
-        live = maps.take(images.shape[0]) if images.shape[0] else ()
+        live = maps.take(images.shape[0])
         with maps.aside() as calls:
             source(images, step.encode)
-        return map_distances(live, calls[0]) if live else images.new_zeros(0, dtype=computing_dtype(images))
+        return map_distances(live or calls[0], calls[0])
 
 
 def map_distances(live: Maps, frozen: Maps) -> Tensor:

@@ -11,7 +11,7 @@ import pytest
 import torch
 from support.crew import Crew
 from support.near import assert_near
-from support.sharded import step_result
+from support.sharded import step_result, training_result
 from support.training import (
     CLASSES,
     assert_same_tensors,
@@ -158,6 +158,15 @@ def test_several_workers_compute_what_one_computes(
     alone = step_result(Shard(), described, 11, moment)
     for found in crew.run(workers, step_result, described, 11, moment):
         assert_near(found, alone, rtol=1e-6, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_training_of_several_workers_is_that_of_one(crew: Crew, name: str) -> None:
+    """Four epochs of batches of 16 and 3 samples; three of the four workers have nothing of the latter."""
+    described = spec(name, epochs=4, batch=16, contrast_batch=4)
+    alone = training_result(Shard(), described, 19, torch.float64)
+    for found in crew.run(4, training_result, described, 19, torch.float64):
+        assert_near(found, alone, rtol=1e-6, atol=1e-8)
 
 
 @pytest.mark.parametrize("name", METHODS)
