@@ -61,9 +61,9 @@ def _encode_some(model: Model, images: Tensor, micro_batch: int | None) -> Tenso
 
 def _encode_whole_groups(model: Model, images: Tensor, part: Part, context: Context) -> Tensor:
     rank = context.shard.rank
-    shares = part.shares(rank)
-    groups = [share for share in shares if share]
-    if any(share not in (0, size) for share, size in zip(shares, part.groups, strict=True)):
+    groups = [share for share in part.shares(rank) if share]
+    # Asked of all workers' shares, so that nobody is left waiting for those that raise.
+    if part.largest_shares() != list(part.groups):
         raise RuntimeError(
             "a contrast batch that several workers encode is encoded again, with batch statistics of its own: "
             "a method that does so in training mode has to say `views = 2`"

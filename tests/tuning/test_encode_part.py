@@ -10,6 +10,7 @@ from support.training import TinyNet, context
 from coretune.nets.model import Model
 from coretune.tuning.division import Part
 from coretune.tuning.encode_part import encode_part, encoding
+from coretune.tuning.shard import Shard
 
 torch.set_num_threads(1)
 
@@ -17,6 +18,12 @@ torch.set_num_threads(1)
 def test_a_divided_group_without_synchronisation_is_refused(crew: Crew) -> None:
     with pytest.raises(AssertionError, match="has to say `views = 2`"):
         crew.run(2, encoded_again, Part(np.array([0, 0, 1, 1]), (4,), 2, False))
+
+
+def test_a_worker_without_a_share_of_it_refuses_too() -> None:
+    part = Part(np.array([0, 0, 1, 1]), (4,), 3, False)
+    with pytest.raises(RuntimeError, match="has to say `views = 2`"):
+        encoded_again(Shard(2, 3), part)
 
 
 def test_all_workers_get_all_features(crew: Crew) -> None:
