@@ -10,6 +10,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from coretune.tuning.arguments import computing_dtype
 from coretune.tuning.shard import Shard, flatten, unflatten
@@ -26,7 +27,8 @@ def joined_statistics(module: nn.Module, order: tuple[int, int, int], shard: Sha
     own, and the sum over the processes is what is missing.
 
     Args:
-        module: In training mode; its layers in evaluation mode are left alone.
+        module: In training mode; its layers in evaluation mode are left alone. Run inside the context once for each
+            group of this process; once, in evaluation mode and on no image, where it has none.
         order: How many groups are encoded by processes before this one, by this one, by those after it.
         shard: The processes.
     """
@@ -34,6 +36,12 @@ def joined_statistics(module: nn.Module, order: tuple[int, int, int], shard: Sha
     if not layers:
         yield
         return
+    calls = dict.fromkeys(layers, 0)
+
+    def count(layer: nn.Module, *_: Any) -> None:
+        calls[layer] += 1  # type: ignore[index]
+
+    hooks = [layer.register_forward_hook(count) for layer in layers]
     # Others in their place: autograd remembers those of the forward pass, which must not change any more.
     kept = [(layer, name, getattr(layer, name)) for layer in layers for name in ("running_mean", "running_var")]
     for layer, name, value in kept:
@@ -44,14 +52,18 @@ def joined_statistics(module: nn.Module, order: tuple[int, int, int], shard: Sha
     finally:
         for layer, name, value in kept:
             setattr(layer, name, value)
-    keep = [1 - _momentum(layer) for layer, _, _ in kept]
+        for hook in hooks:
+            hook.remove()
+    # A layer may run more than once for a group, or not at all. Who has no group runs the module once all the same.
+    runs = {layer: number // max(order[1], 1) for layer, number in calls.items()}
+    keep = [(1 - _momentum(layer)) ** runs[layer] for layer, _, _ in kept]
     joined = shard.sum(flatten(list(torch._foreach_mul(own, [factor ** order[2] for factor in keep]))))
     buffers = [value for _, _, value in kept]
     torch._foreach_mul_(buffers, [factor ** sum(order) for factor in keep])
     torch._foreach_add_(buffers, unflatten(joined, buffers))
     for layer in layers:
         if layer.num_batches_tracked is not None:
-            layer.num_batches_tracked.add_(sum(order) - order[1])
+            layer.num_batches_tracked.add_(runs[layer] * (sum(order) - order[1]))
 
 
 @contextmanager
@@ -63,8 +75,17 @@ def synchronised_batch_norm(module: nn.Module, shard: Shard) -> Iterator[None]:
     Args:
         module: In training mode; its layers in evaluation mode are left alone.
         shard: The processes.
+
+    Raises:
+        ValueError: A layer's class has a forward pass of its own, which may do more than normalise.
     """
     layers = sharing_layers(module)
+    for layer in layers:
+        if type(layer).forward is not BATCH_NORM.forward:
+            raise ValueError(
+                f"{type(layer).__name__}: batch norm with a forward pass of its own cannot be synchronised; give "
+                "each of the workers whole batch-norm groups (train.bn_group)"
+            )
     for layer in layers:
         layer.forward = partial(_forward, layer, shard)  # type: ignore[method-assign]
     try:
@@ -122,6 +143,7 @@ class _Normalise(torch.autograd.Function):
         return outputs.to(inputs.dtype), mean, variance, count
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         inputs, weight, mean, scale, count = ctx.saved_tensors
         on_channels, channels = _on_channels(inputs), inputs.shape[1]

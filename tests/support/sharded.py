@@ -9,11 +9,12 @@ from torch import Tensor, nn
 
 from coretune.nets.model import Model
 from coretune.spec.run import RunSpec
-from coretune.tuning.batch_norm import synchronised_batch_norm
+from coretune.tuning.batch_norm import joined_statistics, synchronised_batch_norm
 from coretune.tuning.contrast import contrast_loss, divide_batch
 from coretune.tuning.division import Part
 from coretune.tuning.encode_part import encode_part
 from coretune.tuning.loop import Tick, train
+from coretune.tuning.modes import evaluation_mode
 from coretune.tuning.shard import Shard
 from coretune.tuning.task import Batch, Moment
 from support.training import TinyNet, context, reports, tensors_of, through_disk, toy_dataset, toy_parts
@@ -78,6 +79,17 @@ def gathered(shard: Shard, part: Part, values: Tensor, weights: Tensor) -> tuple
     return rows.detach(), own.grad
 
 
+def differentiated_twice(shard: Shard, part: Part) -> str:
+    """What is said to whoever asks for the gradient of a gradient."""
+    own = torch.rand(len(part.own(shard.rank)), 2, requires_grad=True)
+    (gradient,) = torch.autograd.grad(shard.gather(own, part).square().sum(), own, create_graph=True)
+    try:
+        gradient.sum().backward()  # type: ignore[no-untyped-call]
+    except RuntimeError as error:
+        return str(error)
+    return "nothing"
+
+
 def averaged(shard: Shard, given: list[tuple[torch.dtype, list[float] | None]]) -> list[list[float] | None]:
     """Gradients after averaging; worker r has its number times the given ones."""
     parameters = [nn.Parameter(torch.zeros(2, dtype=dtype)) for dtype, _ in given]
@@ -116,6 +128,19 @@ def normalised(shard: Shard, layer: nn.Module, values: Tensor, weights: Tensor, 
         "parameters": [shard.sum(p.grad.clone()) for p in layer.parameters() if p.grad is not None],
         "buffers": [buffer.clone() for buffer in layer.buffers()],
     }
+
+
+def whole_groups(shard: Shard, module: nn.Module, groups: list[Tensor], owner: list[int]) -> list[Tensor]:
+    """A module's buffers once each worker has run it, in training mode, on the groups that are its own, one by one."""
+    own = [group for group, rank in zip(groups, owner, strict=True) if rank == shard.rank]
+    order = (sum(rank < shard.rank for rank in owner), len(own), sum(rank > shard.rank for rank in owner))
+    with joined_statistics(module, order, shard):
+        for group in own:
+            module(group)
+        if not own:
+            with evaluation_mode(module):
+                module(groups[0][:0])
+    return [buffer.clone() for buffer in module.buffers()]
 
 
 def encoded_again(shard: Shard, part: Part) -> Tensor:

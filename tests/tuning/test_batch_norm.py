@@ -6,7 +6,7 @@ import pytest
 import torch
 from support.crew import Crew
 from support.near import assert_near
-from support.sharded import normalised
+from support.sharded import normalised, whole_groups
 from torch import nn
 
 from coretune.tuning.batch_norm import joined_statistics, sharing_layers, synchronised_batch_norm
@@ -57,6 +57,43 @@ def test_half_precision_is_normalised_in_single(crew: Crew) -> None:
         assert found["outputs"].dtype == torch.bfloat16
         own = slice(0, 3) if rank == 0 else slice(3, 8)
         torch.testing.assert_close(found["outputs"].float(), expected[own], rtol=0.01, atol=0.01)
+
+
+class TwiceOrNever(nn.Module):
+    """Layers that run once, twice and never."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.once, self.twice, self.never = (nn.BatchNorm1d(4, momentum=0.3).double() for _ in range(3))
+        for buffer in self.buffers():
+            buffer.fill_(5)
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = self.twice(3 + self.twice(self.once(values)))
+        return found
+
+
+@pytest.mark.parametrize("owner", [[0, 0, 1, 1, 2], [0, 2, 2, 2, 2], [1, 1, 1, 1, 1]], ids=str)
+def test_whole_groups_leave_the_statistics_of_one_worker(crew: Crew, owner: list[int]) -> None:
+    draws = torch.Generator().manual_seed(1)
+    groups = [torch.randn(3, 4, generator=draws, dtype=torch.float64) for _ in owner]
+    alone = TwiceOrNever()
+    for group in groups:
+        alone(group)
+    for found in crew.run(3, whole_groups, TwiceOrNever(), groups, owner):
+        assert_near(found, list(alone.buffers()), rtol=1e-12, atol=1e-12)
+
+
+class Rectified(nn.BatchNorm1d):
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        return torch.relu(super().forward(values))
+
+
+def test_a_layer_that_does_more_than_normalise_is_not_synchronised() -> None:
+    net = nn.Sequential(nn.BatchNorm1d(2), Rectified(2))
+    with pytest.raises(ValueError, match="Rectified: batch norm with a forward"), synchronised_batch_norm(net, Shard()):
+        pass
+    assert "forward" not in vars(net[0])
 
 
 def test_layers_that_rest_are_left_alone() -> None:
