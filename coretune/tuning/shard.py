@@ -15,7 +15,9 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
+from coretune.tuning.arguments import bad_argument
 from coretune.tuning.division import Part
 
 
@@ -42,7 +44,13 @@ class Shard:
 
         Returns:
             (n, ...), the same on all processes.
+
+        Raises:
+            ValueError: Other than m rows.
         """
+        need = len(part.own(self.rank))
+        if own.shape[0] != need:
+            raise bad_argument("rows", own.shape[0], f"{need}, those of the images that this worker encodes")
         if self.workers == 1:
             return own
         gathered: Tensor = _Gather.apply(own, part, self)
@@ -123,6 +131,7 @@ class _Gather(torch.autograd.Function):
         return torch.cat(received).index_select(0, part.places(own.device))
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         own = ctx.part.rows(ctx.shard.rank, gradients[0].device)
         return gradients[0].index_select(0, own) * ctx.shard.workers, None, None

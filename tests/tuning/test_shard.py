@@ -5,7 +5,7 @@ import pytest
 import torch
 from support.crew import Crew
 from support.near import assert_near
-from support.sharded import agreed, averaged, checked, gathered, step_result, training_result
+from support.sharded import agreed, averaged, checked, differentiated_twice, gathered, step_result, training_result
 from support.training import toy_spec
 
 from coretune.tuning.division import Part
@@ -32,6 +32,19 @@ def test_rows_come_in_the_order_of_the_samples(crew: Crew, owner: list[int], dty
 def test_one_worker_gets_back_what_it_gives() -> None:
     own = torch.rand(3, 2)
     assert Shard().gather(own, Part(np.zeros(3, np.int64), (3,), 1, False)) is own
+
+
+@pytest.mark.parametrize("given", [1, 3])
+def test_other_rows_than_ones_own_are_refused(given: int) -> None:
+    part = Part(np.array([0, 0, 1, 1, 1]), (5,), 2, True)
+    with pytest.raises(ValueError, match=rf"rows: got {given}, need 2, those of the images"):
+        Shard(0, 2).gather(torch.rand(given, 2), part)
+
+
+def test_a_gradients_gradient_is_refused(crew: Crew) -> None:
+    part = Part(np.array([0, 1, 1]), (3,), 2, True)
+    for said in crew.run(2, differentiated_twice, part):
+        assert "once_differentiable" in said
 
 
 @pytest.mark.parametrize("workers", WORKERS[1:])
