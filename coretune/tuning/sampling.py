@@ -66,8 +66,9 @@ class Sampler:
             part = slice(end - size, end)
             made = part if own is None else end - size + own(size)
             images = gather_images(self.packed, chosen[made], device)
+            where = part if own is None else to_device(torch.from_numpy(made), device)
             views = tuple(
-                augment(images, rows[made], self.augment).contiguous(memory_format=context.memory_format)
+                augment(images, rows[where], self.augment).contiguous(memory_format=context.memory_format)
                 for rows in draws
             )
             yield Batch(views, labels[part], index[part])

@@ -18,7 +18,8 @@ class Batch:
     """One optimiser step's samples, on the device.
 
     Attributes:
-        views: One tensor (n, 3, H, W) in [0, 1] per view; normalisation is a layer of the model.
+        views: One tensor (n, 3, H, W) in [0, 1] per view; normalisation is a layer of the model. Where several workers
+            train, the m images that this one encodes, unless the method wants `whole_images`.
         labels: (n,) int64.
         index: (n,) int64, each sample's index in the data set.
         domain: (n,) int64 domain of each sample, or None.
