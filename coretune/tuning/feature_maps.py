@@ -95,7 +95,7 @@ class FeatureMaps:
             self._calls.pop(0)
         if not self._calls:
             self._calls = None
-        return parts[0] if len(parts) == 1 else tuple(torch.cat(values) for values in zip(*parts, strict=True))
+        return joined(parts)
 
     @contextmanager
     def aside(self) -> Iterator[list[Maps]]:
@@ -115,6 +115,11 @@ class FeatureMaps:
             return
         self._calls.append(tuple(self._outputs[layer] for layer in self._layers))
         self._outputs.clear()
+
+
+def joined(calls: Sequence[Maps]) -> Maps:
+    """Returns the maps of some calls as those of one, of all their samples in turn; of no call, an empty tuple."""
+    return calls[0] if len(calls) == 1 else tuple(torch.cat(values) for values in zip(*calls, strict=True))
 
 
 class _Listener:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from coretune.spec.catalog.methods.regularisers import DeltaParameters
 from coretune.tuning.arguments import computing_dtype, full_precision
 from coretune.tuning.copies import EncoderCopy
-from coretune.tuning.feature_maps import FeatureMaps, Maps, stage_ends
+from coretune.tuning.feature_maps import FeatureMaps, Maps, joined, stage_ends
 from coretune.tuning.method import LossTerms, Step
 from coretune.tuning.methods.cross_entropy import CrossEntropy
 from coretune.tuning.penalties import half_squared_norm
@@ -94,7 +94,8 @@ class Delta(CrossEntropy):
         live = maps.take(images.shape[0])
         with maps.aside() as calls:
             source(images, step.encode)
-        return map_distances(live or calls[0], calls[0])
+        frozen = joined(calls)
+        return map_distances(live or frozen, frozen)
 
 
 def map_distances(live: Maps, frozen: Maps) -> Tensor:

@@ -150,13 +150,14 @@ def test_a_micro_batch_changes_nothing(name: str, moment: Moment) -> None:
 @pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize("moment", [EARLY, LATE], ids=["early", "late"])
 @pytest.mark.parametrize(("workers", "contrast_batch"), [(2, 6), (3, 12)], ids=["whole groups", "in step"])
+@pytest.mark.parametrize("micro_batch", [None, 2])
 def test_several_workers_compute_what_one_computes(
-    crew: Crew, name: str, moment: Moment, workers: int, contrast_batch: int
+    crew: Crew, name: str, moment: Moment, workers: int, contrast_batch: int, micro_batch: int | None
 ) -> None:
     """Loss, averaged gradients and buffers of a step on 11 samples."""
     described = spec(name, contrast_batch=contrast_batch)
     alone = step_result(Shard(), described, 11, moment)
-    for found in crew.run(workers, step_result, described, 11, moment):
+    for found in crew.run(workers, step_result, described, 11, moment, micro_batch):
         assert_near(found, alone, rtol=1e-6, atol=1e-10)
 
 
