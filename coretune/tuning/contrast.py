@@ -27,7 +27,7 @@ def contrast_loss(
     """Returns the mean over the batch's contrast batches of the method's loss, each weighted by its size.
 
     With several workers each encodes its own images and computes the whole loss, which is the same on all of them; its
-    gradient is that of one worker once the parameters' gradients are averaged over the workers.
+    gradient is that of one worker once it went back through `Shard.part_of` and `Shard.sum_gradients`.
 
     Args:
         model: In training mode.
@@ -58,7 +58,7 @@ def contrast_loss(
                 features=own_features,
                 labels=own_labels,
                 views=own_views,
-                encode=_again(model, part, context, rests),
+                encode=_again(model, part, context, rests=rests, whole_images=method.whole_images),
                 gather=partial(context.shard.gather, part=part),
                 generator=generator,
                 epoch=moment.epoch,
@@ -98,9 +98,17 @@ def _resting(model: Model) -> Iterator[None]:
         yield
 
 
-def _again(model: Model, part: Part, context: Context, rests: bool) -> Callable[[Tensor], Tensor]:
-    """Returns what encodes a contrast batch's images once more."""
+def _again(
+    model: Model, part: Part, context: Context, *, rests: bool, whole_images: bool
+) -> Callable[[Tensor], Tensor]:
+    """Returns what encodes a contrast batch's images once more: those of this worker, or of them all."""
     encode = encoding(model, part, context)
+    if whole_images and context.shard.workers > 1:
+        own = encode
+
+        def encode(images: Tensor) -> Tensor:
+            return own(images.index_select(0, part.rows(context.shard.rank, images.device)))
+
     return _resting(model)(encode) if rests else encode
 
 

@@ -22,7 +22,7 @@ from coretune.tuning.modes import evaluation_mode, private_random_numbers, seed_
 from coretune.tuning.optimizer import forget, learning_rate_factor, make_optimizer, set_learning_rate
 from coretune.tuning.pace import Pace
 from coretune.tuning.precision import autocast, gradient_scaler
-from coretune.tuning.progress import LossLog
+from coretune.tuning.progress import TOTAL, LossLog
 from coretune.tuning.snapshot import module_snapshot, snapshot
 from coretune.tuning.task import Batch, Moment, Task
 
@@ -259,8 +259,8 @@ class Training(Iterator[Tick | EpochReport]):
     def _optimize(self, loss: LossTerms) -> None:
         parts = self._parts
         self._optimizer.zero_grad(set_to_none=True)
-        self._scaler.scale(loss.total).backward()  # type: ignore[no-untyped-call]
-        self._context.shard.average_gradients(self._trained)
+        self._scaler.scale(self._context.shard.part_of(loss.total)).backward()  # type: ignore[no-untyped-call]
+        self._context.shard.sum_gradients(self._trained)
         if parts.train.clip_norm is not None:
             self._scaler.unscale_(self._optimizer)
             nn.utils.clip_grad_norm_(self._trained, parts.train.clip_norm)
@@ -281,7 +281,8 @@ class Training(Iterator[Tick | EpochReport]):
 
     def _report(self, epoch: int) -> EpochReport:
         started = time.perf_counter()
-        self._context.shard.check_alike(self._trained)
+        if self._context.shard.workers > 1:
+            self._context.shard.check_alike(self._trained, self._log.means()[TOTAL])
         with (
             evaluation_mode(self._parts.model, self._parts.method),
             torch.no_grad(),

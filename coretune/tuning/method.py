@@ -25,7 +25,8 @@ class Step:
         views: The augmented images in [0, 1], one tensor (m, 3, H, W) per view: those that this worker encodes, which
             are all n with one worker, and may be none with several.
         encode: Images (m, 3, H, W) to features (n, d), through the model's normalisation and backbone: each worker
-            puts its own in, all get all. Every worker has to call it alike.
+            puts its own in (all of them, if the method wants `whole_images`), all get all. Every worker has to call it
+            alike.
         generator: CPU generator of this contrast batch alone, seeded by (seed, epoch, batch), so that a method's
             draws never shift the order of batches or the augmentation.
         epoch: Zero-based epoch.

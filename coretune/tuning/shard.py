@@ -1,9 +1,8 @@
 """Several processes that train one model: each encodes some samples of a batch, all see the features of all of them.
 
-A loss is computed in full by every process, on the same gathered features. The gradient that it sends back to its own
-features is multiplied by the number of processes, and gradients of parameters are averaged over them afterwards, as
-DistributedDataParallel has it. So a parameter's gradient is the same whether it comes through the encoder of one
-process (and is summed up by the average) or through what all processes compute alike (and is left as it is).
+A loss is computed in full by every process, on the same gathered features. Each goes back through its W-th part, W the
+number of processes, and gradients of parameters are summed over the processes afterwards. What all compute alike adds
+up to the whole that way; what comes back to a process's own features is multiplied by W, since nobody else sends it.
 """
 
 from __future__ import annotations
@@ -19,6 +18,9 @@ from torch.autograd.function import once_differentiable
 
 from coretune.tuning.arguments import bad_argument
 from coretune.tuning.division import Part
+
+NEAR = 1e-3
+"""How far means of losses of different processes may lie apart, absolutely and relatively."""
 
 
 @dataclass(frozen=True)
@@ -69,9 +71,13 @@ class Shard:
         values = torch.tensor([number if self.rank == 0 else 0], device=device)
         return int(self.sum(values).item())
 
+    def part_of(self, loss: Tensor) -> Tensor:
+        """Returns the part of a loss, the same on all processes, that this one goes back through."""
+        return loss if self.workers == 1 else loss / self.workers
+
     @torch.no_grad()
-    def average_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
-        """Averages gradients over the processes, without waiting for a device.
+    def sum_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
+        """Sums gradients over the processes, without waiting for a device.
 
         Args:
             parameters: The same ones on all processes. Which of them have no gradient has to be the same as well: they
@@ -84,28 +90,38 @@ class Shard:
             by_dtype.setdefault(parameter.dtype, []).append(parameter)
         for alike in by_dtype.values():
             own = [parameter.grad if parameter.grad is not None else torch.zeros_like(parameter) for parameter in alike]
-            averages = unflatten(self.sum(flatten(own)).div_(self.workers), own)
-            torch._foreach_copy_(own, averages)
+            torch._foreach_copy_(own, unflatten(self.sum(flatten(own)), own))
 
     @torch.no_grad()
-    def check_alike(self, tensors: Iterable[Tensor]) -> None:
-        """Makes sure that all processes hold the same numbers. Waits for the device.
+    def check_alike(self, weights: Iterable[Tensor], loss: float) -> None:
+        """Makes sure that all processes train the same model with the same loss. Waits for the device.
+
+        Args:
+            weights: The trained ones, compared by their sum, which has to be the same to the last bit.
+            loss: The epoch's mean, which may differ by rounding.
 
         Raises:
-            RuntimeError: They do not, by their sums.
+            RuntimeError: They differ.
         """
         if self.workers == 1:
             return
-        own = torch.stack([tensor.double().sum() for tensor in tensors]).sum()
-        sums = [torch.empty_like(own) for _ in range(self.workers)]
-        dist.all_gather(sums, own, group=self.group)
-        found = [value.item() for value in sums]
+        sums = [weight.double().sum() for weight in weights]
+        own = torch.stack([torch.stack(sums).sum(), sums[0].new_tensor(loss)])
+        received = [torch.empty_like(own) for _ in range(self.workers)]
+        dist.all_gather(received, own, group=self.group)
+        found = torch.stack(received).cpu()
         # A training that has diverged ends in NaN on all of them, and is told of elsewhere.
-        if len({str(value) for value in found}) > 1:
-            raise RuntimeError(
-                f"the workers' weights have come apart (sums {found}): the method or a layer does not compute the same "
-                "on all of them; does it draw from another generator than Step.generator?"
-            )
+        same = torch.equal(found[:, 0].nan_to_num(), found[:1, 0].nan_to_num().expand(self.workers))
+        if not same:
+            self._refuse("weights have", found[:, 0], "does it draw from another generator than Step.generator?")
+        if not torch.allclose(found[:, 1], found[0, 1], rtol=NEAR, atol=NEAR, equal_nan=True):
+            self._refuse("losses have", found[:, 1], "does it use its own images alone, without Step.gather?")
+
+    def _refuse(self, what: str, values: Tensor, question: str) -> None:
+        raise RuntimeError(
+            f"the workers' {what} come apart ({values.tolist()}): the method or a layer does not compute the same on "
+            f"all of them; {question}"
+        )
 
 
 def flatten(tensors: list[Tensor]) -> Tensor:

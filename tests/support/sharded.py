@@ -34,9 +34,9 @@ def step_result(shard: Shard, spec: RunSpec, n: int, moment: Moment, micro_batch
         images = [view[own] for view in images]
     data = Batch(tuple(images), torch.arange(n) % 3, torch.arange(n))
     loss = contrast_loss(parts.model, data, parts.method, spec.train, moment, where)
-    loss.total.backward()  # type: ignore[no-untyped-call]
+    shard.part_of(loss.total).backward()  # type: ignore[no-untyped-call]
     modules = nn.ModuleDict({"encoder": parts.model.encoder, "method": parts.method})
-    shard.average_gradients([p for p in modules.parameters() if p.requires_grad])
+    shard.sum_gradients([p for p in modules.parameters() if p.requires_grad])
     return {
         "loss": {"total": loss.total.detach(), **loss.terms},
         "counts": dict(loss.counts),
@@ -90,21 +90,22 @@ def differentiated_twice(shard: Shard, part: Part) -> str:
     return "nothing"
 
 
-def averaged(shard: Shard, given: list[tuple[torch.dtype, list[float] | None]]) -> list[list[float] | None]:
-    """Gradients after averaging; worker r has its number times the given ones."""
+def summed(shard: Shard, given: list[tuple[torch.dtype, list[float] | None]]) -> list[list[float] | None]:
+    """Gradients after summing; worker r has its number times the given ones."""
     parameters = [nn.Parameter(torch.zeros(2, dtype=dtype)) for dtype, _ in given]
     for parameter, (dtype, gradient) in zip(parameters, given, strict=True):
         if gradient is not None:
             parameter.grad = torch.tensor(gradient, dtype=dtype) * shard.rank
-    shard.average_gradients(parameters)
+    shard.sum_gradients(parameters)
     return [None if parameter.grad is None else parameter.grad.tolist() for parameter in parameters]
 
 
-def checked(shard: Shard, values: Tensor, drift: float) -> str:
-    """What is said of numbers that are off by `drift` on the last of the workers."""
-    own = values + drift * (shard.rank == shard.workers - 1)
+def checked(shard: Shard, values: Tensor, drift: float, loss_drift: float = 0.0) -> str:
+    """What is said of weights and a loss that are off by so much on the last of the workers."""
+    last = shard.rank == shard.workers - 1
+    own = values + drift * last
     try:
-        shard.check_alike([own, own[:1]])
+        shard.check_alike([own, own[:1]], 2.0 + loss_drift * last)
     except RuntimeError as error:
         return str(error)
     return "alike"
