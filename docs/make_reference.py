@@ -34,6 +34,7 @@ SECTIONS = (
     ("FinalsOptions", "finals"),
     ("EvaluationOptions", "evaluations.LABEL"),
     ("Objective", "objective"),
+    ("ContrastOptions", "contrasts"),
     ("Resources", "resources"),
 )
 PLACES = {f"#/$defs/{name}": place for name, place in SECTIONS} | {"#/$defs/searched_recipe": "train"}
@@ -55,7 +56,8 @@ def reference(catalog: Catalog) -> str:
     parts = ["### The file", "", *key_table(schema["properties"], required), ""]
     for name, place in SECTIONS:
         definition = schema["$defs"][name]
-        parts += [f"### `{place}`", "", definition["description"], "", *key_table(definition["properties"]), ""]
+        parts += [f"### `{place}`", "", definition["description"], ""]
+        parts += [*key_table(definition["properties"], definition.get("required", ())), ""]
     parts += ["### Search spaces", "", *space_table(schema["$defs"]["space"]), ""]
     for kind, title in KINDS:
         parts += [f"### {title}", ""]
@@ -94,7 +96,8 @@ def type_text(item: Schema) -> str:
         inner = item.get("prefixItems")
         if inner:
             return f"[{', '.join(map(type_text, inner))}]"
-        return f"list of {type_text(item.get('items', {}))}s"
+        each = type_text(item.get("items", {}))
+        return f"list of {each}" if each.endswith("]") else f"list of {each}s"
     kind = str(item.get("type", "anything"))
     bounds = " and ".join(f"{sign} {item[key]:,}" for key, sign in BOUNDS if key in item)
     return f"{WORDS.get(kind, kind)} {bounds}".rstrip()

@@ -9,8 +9,14 @@ from typing import Any
 from pydantic import Field, ValidationError
 
 from coretune.spec.problems import Problems
-from coretune.spec.study import BackboneOptions, Label, Study
+from coretune.spec.study import BackboneOptions, ContrastOptions, Label, Pair, Study
 from coretune.spec.yamlfile import Path_
+
+
+class DraftContrasts(ContrastOptions):
+    """Contrasts that may lack their pairs."""
+
+    pairs: tuple[Pair, ...] = Field(())
 
 
 class DraftStudy(Study):
@@ -20,6 +26,7 @@ class DraftStudy(Study):
     datasets: dict[Label, dict[str, Any]] = Field({})
     backbones: dict[Label, BackboneOptions] = Field({})
     methods: dict[Label, dict[str, Any]] = Field({})
+    contrasts: DraftContrasts | None = Field(None)
 
 
 def draft_study(raw: dict[str, Any], problems: Problems) -> Study:
@@ -34,6 +41,8 @@ def draft_study(raw: dict[str, Any], problems: Problems) -> Study:
         baseline, methods = rest.get("baseline"), raw.get("methods")
         if isinstance(baseline, str) and (not isinstance(methods, dict) or baseline in methods):
             del rest["baseline"]  # what it names may have been left out, or be unknown: no fault of its own
+        if not isinstance(methods, dict) or methods.keys() != rest.get("methods", {}).keys():
+            rest.pop("contrasts", None)  # likewise
         try:
             return DraftStudy.model_validate(rest)
         except ValidationError as error:

@@ -12,7 +12,7 @@ from coretune.spec.wording import shown
 from coretune.spec.yamlfile import Document, parse_yaml
 
 LABELLED = ("datasets", "backbones", "methods", "evaluations")
-SECTIONS = (*LABELLED, "data", "train", "search", "finals", "objective", "resources", "plugins")
+SECTIONS = (*LABELLED, "data", "train", "search", "finals", "objective", "contrasts", "resources", "plugins")
 
 
 def overridden(document: Document, sets: Iterable[str], problems: Problems) -> dict[str, Any]:

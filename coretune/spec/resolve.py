@@ -62,6 +62,7 @@ def resolve_names(study: Study, catalog: Catalog, problems: Problems, folder: Pa
     backbones = [resolver.backbone(label, options, choices) for label, options in study.backbones.items()]
     methods = [resolver.method(label, raw) for label, raw in study.methods.items()]
     evaluations = {label: resolver.evaluation(label, raw) for label, raw in study.evaluations.items()}
+    resolver.contrasts()
     cells = [
         Cell(dataset, method, backbone)
         for dataset in datasets
@@ -201,6 +202,22 @@ class _Resolver:
             return None
         said = options.model_dump(exclude={"evaluation", "weights"})
         return EvalSpec(evaluation=ref, weights=options.weights or self.study.finals.weights, **said)
+
+    def contrasts(self) -> None:
+        """Notes pairs of methods that are no comparison, or one that stands there already."""
+        options = self.study.contrasts
+        seen: dict[frozenset[str], int] = {}
+        for index, pair in enumerate(options.pairs if options is not None else ()):
+            at: Path_ = ("contrasts", "pairs", index)
+            for place, label in enumerate(pair):
+                if label not in self.study.methods:
+                    self.problems.add(
+                        (*at, place), f"no method has the label {label!r}{nearest(label, self.study.methods)}"
+                    )
+            if pair[0] == pair[1]:
+                self.problems.add(at, f"compares {pair[0]} with itself")
+            elif (first := seen.setdefault(frozenset(pair), index)) != index:
+                self.problems.add(at, f"{shown(pair)} is the same comparison as pairs.{first}; leave one out")
 
     def component(
         self, kind: Kind, at: Path_, raw: Mapping[str, Any], *, key: str = "", fallback: str = ""

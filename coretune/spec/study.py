@@ -54,6 +54,30 @@ def check_amount(value: Any) -> int | float:
     return value
 
 
+def check_pair(value: Any) -> Any:
+    """Returns a contrast of two methods: first minus second.
+
+    Raises:
+        ValueError: It is no pair of texts.
+    """
+    if not isinstance(value, list | tuple) or len(value) != 2 or not all(isinstance(label, str) for label in value):
+        raise ValueError(f"is two labels of methods, [first, second], for first minus second; got {shown(value)}")
+    return value
+
+
+def check_pairs(value: Any) -> Any:
+    """Returns the contrasts of a study.
+
+    Raises:
+        ValueError: There is none.
+    """
+    if isinstance(value, list | tuple) and not value:
+        raise ValueError("needs at least one pair of methods, [first, second]")
+    return value
+
+
+Pair = Annotated[tuple[str, str], BeforeValidator(check_pair)]
+Pairs = Annotated[tuple[Pair, ...], BeforeValidator(check_pairs)]
 Label = Annotated[
     str, AfterValidator(check_label), WithJsonSchema({"type": "string", "pattern": LABEL, "maxLength": MAX_LABEL})
 ]
@@ -176,6 +200,23 @@ class EvaluationOptions(Frozen):
     seed: int = Field(0, ge=0, lt=2**32, description="Seed of what the evaluation draws, the sample included.")
 
 
+class ContrastOptions(Frozen):
+    """The comparisons that the study is made for, said before it runs; on every data set and backbone."""
+
+    level: float = Field(
+        0.05, gt=0, lt=1, description="Chance of any false difference among all contrasts, by Holm's correction."
+    )
+    equivalence: float | None = Field(
+        None,
+        gt=0,
+        description="A difference within ± this, in units of the metric, is none in practice: tested by two one-sided "
+        "tests; null: not tested.",
+    )
+    pairs: Pairs = Field(
+        description="Labels of methods, [first, second] each: first minus second.", json_schema_extra={"minItems": 1}
+    )
+
+
 class Objective(Frozen):
     """What the search optimises, on the validation part."""
 
@@ -248,6 +289,9 @@ class Study(Frozen):
     objective: Objective = Field(Objective(), description="What the search optimises.")
     baseline: str | None = Field(
         None, description="Label of the method that others are compared with; null: the first."
+    )
+    contrasts: ContrastOptions | None = Field(
+        None, description="Comparisons of methods that are planned before the study runs, and tested with correction."
     )
     resources: Resources = Field(Resources(), description="What runs get: slots, CPUs, GPUs, threads.")
     keep: Literal["finals", "all", "none"] = Field("finals", description="Whose weights stay when the study is done.")

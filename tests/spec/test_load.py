@@ -166,6 +166,23 @@ def test_no_label_of_an_evaluation_begins_a_column_that_the_table_of_runs_has() 
         assert "other columns" in problem_of(GOOD, f"evaluations.{label}={{evaluation: geometry}}")
 
 
+# --- contrasts -------------------------------------------------------------------------------------------------
+
+
+def test_contrasts() -> None:
+    found = resolve(GOOD + "contrasts: {equivalence: 0.5, pairs: [[core_tuning, ce]]}\n").study.contrasts
+    assert found is not None
+    assert (found.level, found.equivalence, found.pairs) == (0.05, 0.5, (("core_tuning", "ce"),))
+    for nothing in ("", "contrasts:\n", "contrasts: null\n"):
+        assert resolve(GOOD + nothing).study.contrasts is None
+
+
+def test_all_problems_of_contrasts_come_at_once() -> None:
+    text = "contrasts:\n  level: 2\n  pairs:\n    - [ce, ce]\n    - [ce, nope]\n"
+    keys = [line.split(": ")[1] for line in problems_of(GOOD + text)]
+    assert keys == ["contrasts.level", "contrasts.pairs.0", "contrasts.pairs.1.1"]
+
+
 # --- overrides -------------------------------------------------------------------------------------------------
 
 
@@ -284,6 +301,21 @@ def edit(old: str, new: str) -> str:
         (GOOD + "finals: {seeds: 100000000}\n", "s.yaml:16: finals.seeds: is at most 10000, got 100000000"),
         (GOOD + "search: random\n", "s.yaml:16: search: is none or a mapping, got 'random'"),
         (GOOD + "objective: {metric: top5}\n", "s.yaml:16: objective.metric: is one of top1, mean_per_class, cross_entropy, got 'top5'; did you mean top1?"),
+        (GOOD + "contrasts: 5\n", "s.yaml:16: contrasts: is a mapping of keys to values, got 5"),
+        (GOOD + "contrasts: {}\n", "s.yaml:16: contrasts.pairs: is required"),
+        (GOOD + "contrasts: {pairs: []}\n", "s.yaml:16: contrasts.pairs: needs at least one pair of methods, [first, second]"),
+        (GOOD + "contrasts: {pairs: 3}\n", "s.yaml:16: contrasts.pairs: is a list, got 3"),
+        (GOOD + "contrasts:\n  pairs:\n    - [ce]\n", "s.yaml:18: contrasts.pairs.0: is two labels of methods, [first, second], for first minus second; got [\"ce\"]"),
+        (GOOD + "contrasts:\n  pairs:\n    - [ce, 1]\n", "s.yaml:18: contrasts.pairs.0: is two labels of methods, [first, second], for first minus second; got [\"ce\", 1]"),
+        (GOOD + "contrasts:\n  pairs:\n    - [core_tunin, ce]\n", "s.yaml:18: contrasts.pairs.0.0: no method has the label 'core_tunin'; did you mean core_tuning?"),
+        (GOOD + "contrasts:\n  pairs:\n    - [core_tuning, ce]\n    - [ce, ce]\n", "s.yaml:19: contrasts.pairs.1: compares ce with itself"),
+        (GOOD + "contrasts:\n  pairs:\n    - [core_tuning, ce]\n    - [core_tuning, ce]\n", "s.yaml:19: contrasts.pairs.1: [\"core_tuning\", \"ce\"] is the same comparison as pairs.0; leave one out"),
+        (GOOD + "contrasts:\n  pairs:\n    - [core_tuning, ce]\n    - [ce, core_tuning]\n", "s.yaml:19: contrasts.pairs.1: [\"ce\", \"core_tuning\"] is the same comparison as pairs.0; leave one out"),
+        (GOOD + "contrasts:\n  level: 1\n  pairs: [[core_tuning, ce]]\n", "s.yaml:17: contrasts.level: is less than 1.0, got 1"),
+        (GOOD + "contrasts:\n  level: 0\n  pairs: [[core_tuning, ce]]\n", "s.yaml:17: contrasts.level: is greater than 0.0, got 0"),
+        (GOOD + "contrasts:\n  equivalence: 0\n  pairs: [[core_tuning, ce]]\n", "s.yaml:17: contrasts.equivalence: is greater than 0.0, got 0"),
+        (GOOD + "contrasts:\n  pair: [[core_tuning, ce]]\n  pairs: [[core_tuning, ce]]\n", "s.yaml:17: contrasts.pair: unknown key; did you mean pairs?"),
+        (edit("  ce:", "  ce: 3") + "contrasts:\n  pairs: [[core_tuning, ce]]\n", "s.yaml:11: methods.ce: is a mapping of keys to values, got 3"),
         (GOOD + "preset: fast\n", "s.yaml:16: preset: is one of smoke, cpu, paper, got 'fast'"),
         (GOOD + "plugins: ./a.py\n", "s.yaml:16: plugins: is a list, got './a.py'"),
         (GOOD + "evaluations: {geometri: }\n", "s.yaml:16: evaluations.geometri: unknown evaluation 'geometri'; did you mean geometry?"),
