@@ -119,6 +119,52 @@ def compare_paired(first: Sequence[float], second: Sequence[float]) -> Compariso
     return Comparison(n, centre, _around(centre, error, n - 1), _two_sided(centre / error, n - 1), p_wilcoxon)
 
 
+def equivalence_p(first: Sequence[float], second: Sequence[float], bound: float) -> float | None:
+    """Returns the p-value of two one-sided paired t-tests (TOST): is the mean difference within ± a bound?
+
+    The larger of the p-values of "mean ≤ −bound" against greater and of "mean ≥ bound" against less, each that of
+    `scipy.stats.ttest_1samp` on the differences (Schuirmann 1987). A small one says that the difference is small;
+    a large p of the t-test against zero does not.
+
+    Args:
+        first: n finite values.
+        second: n finite values, in the same order.
+        bound: The smallest difference that matters, greater than 0.
+
+    Returns:
+        p in [0, 1], or None for n < 2 and where the differences do not vary.
+
+    Raises:
+        ValueError: The samples differ in length, or the bound is not greater than 0.
+    """
+    if not bound > 0:
+        raise ValueError(f"bound is greater than 0, got {bound}")
+    differences = paired_differences(first, second)
+    n = len(differences)
+    centre, error = mean(differences), standard_error(differences)
+    if centre is None or error is None or error * math.sqrt(n) <= _resolution(first, second):
+        return None
+    return float(stdtr(n - 1, (abs(centre) - bound) / error))
+
+
+def holm(values: Sequence[float | None]) -> list[float | None]:
+    """Returns Holm's adjusted p-values: a test is rejected at a family-wise level if its value is at most the level.
+
+    With p₍₁₎ ≤ … ≤ p₍ₘ₎, the k-th is the largest of (m − j + 1) · p₍ⱼ₎ over j ≤ k, at most 1 (Holm 1979). It holds
+    whatever the dependence between tests.
+
+    A test without p (None) stays without, and counts in m: as it might turn out, the others are judged as if it were 1.
+    Whatever p it gets later, the adjusted values of the others can only become smaller.
+    """
+    m, largest = len(values), 0.0
+    adjusted: list[float | None] = [None] * m
+    known = sorted((p, index) for index, p in enumerate(values) if p is not None)
+    for rank, (p, index) in enumerate(known):
+        largest = max(largest, min(1.0, (m - rank) * p))
+        adjusted[index] = largest
+    return adjusted
+
+
 def compare_unpaired(first: Sequence[float], second: Sequence[float]) -> Comparison:
     """Compares two independent samples by Welch's t-test, with the degrees of freedom of Satterthwaite."""
     n = min(len(first), len(second))

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from coretune.report.statistics import (
     compare_paired,
     compare_unpaired,
+    equivalence_p,
+    holm,
     mean,
     paired_differences,
     smallest_wilcoxon_p,
@@ -217,3 +219,86 @@ def test_rounding_is_no_evidence() -> None:
 def test_unequal_lengths_are_refused() -> None:
     with pytest.raises(ValueError, match="zip"):
         compare_paired([1.0, 2.0], [1.0])
+
+
+# --- equivalence -----------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=60)
+@given(pairs, st.floats(0.01, 50))
+def test_equivalence_is_the_larger_of_two_one_sided_tests(sample: list[tuple[int, int]], bound: float) -> None:
+    first, second = [[float(value) for value in values] for values in zip(*sample, strict=True)]
+    differences = np.subtract(first, second)
+    p = equivalence_p(first, second, bound)
+    if np.ptp(differences) == 0:
+        assert p is None
+        return
+    above = scipy.stats.ttest_1samp(differences, -bound, alternative="greater").pvalue
+    below = scipy.stats.ttest_1samp(differences, bound, alternative="less").pvalue
+    assert p == pytest.approx(max(above, below), abs=1e-12)
+    assert p == equivalence_p(second, first, bound)
+
+
+def test_equivalence_needs_a_spread_and_a_bound() -> None:
+    assert equivalence_p([], [], 1) is None
+    assert equivalence_p([1.0], [2.0], 1) is None
+    assert equivalence_p([70.1, 70.2], [70.0, 70.1], 1) is None, "differences that agree but for the last bit"
+    for bound in (0.0, -1.0, math.nan):
+        with pytest.raises(ValueError, match="greater than 0"):
+            equivalence_p([1.0, 2.0], [2.0, 2.0], bound)
+
+
+# --- Holm ------------------------------------------------------------------------------------------------------
+
+family = st.lists(st.none() | st.floats(0, 1) | st.integers(0, 20).map(lambda k: k / 100), max_size=7)
+
+
+def rejected_by_steps(values: list[float], level: float) -> set[int]:
+    """Holm's procedure as he states it: go on from the smallest p while p ≤ level / (tests that are left)."""
+    left = list(range(len(values)))
+    while left:
+        smallest = min(left, key=values.__getitem__)
+        if values[smallest] > level / len(left):
+            break
+        left.remove(smallest)
+    return set(range(len(values))) - set(left)
+
+
+@given(family, st.floats(0.001, 0.999))
+def test_holm_rejects_what_the_steps_reject(values: list[float | None], level: float) -> None:
+    adjusted = holm(values)
+    limits = [p for p in adjusted if p is not None]
+    if any(math.isclose(p, level, rel_tol=1e-9) for p in limits):
+        return  # a tie between p and the level is decided by the last bit
+    found = {index for index, p in enumerate(adjusted) if p is not None and p <= level}
+    assert found == rejected_by_steps([1.0 if p is None else p for p in values], level)
+
+
+@given(family)
+def test_holm_against_its_definition(values: list[float | None]) -> None:
+    """The smallest p over all intersections that hold a test, each judged by Bonferroni, is the closed test of Holm."""
+    adjusted = holm(values)
+    known = [1.0 if p is None else p for p in values]
+    for index, (raw, p) in enumerate(zip(values, adjusted, strict=True)):
+        if raw is None:
+            assert p is None
+            continue
+        others = [place for place in range(len(values)) if place != index]
+        groups = [[index, *more] for size in range(len(values)) for more in itertools.combinations(others, size)]
+        assert p == pytest.approx(max(min(1.0, len(group) * min(known[i] for i in group)) for group in groups))
+        assert p >= raw
+
+
+@given(family.filter(lambda values: None in values), st.floats(0, 1))
+def test_a_p_that_comes_later_makes_no_other_larger(values: list[float | None], late: float) -> None:
+    index = values.index(None)
+    before, after = holm(values), holm([*values[:index], late, *values[index + 1 :]])
+    for one, two in zip(before, after, strict=True):
+        assert one is None or (two is not None and two <= one + 1e-15)
+
+
+def test_holm_by_hand() -> None:
+    assert holm([]) == []
+    assert holm([0.04]) == [0.04]
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([None, 0.02]) == [None, 0.04]
