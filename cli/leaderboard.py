@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from coretune.errors import RequestError
 from coretune_cli.arguments import JsonOption, ResultsArgument
 from coretune_cli.output import console, note, show, show_json, show_text
 from coretune_cli.places import find_results
 
 if TYPE_CHECKING:
+    from coretune.report.contrasts import Contrasts
     from coretune.report.leaderboard import Leaderboard
+    from coretune.results.store import ResultsStore
 
 app = typer.Typer(
     name="leaderboard", help="Records, aggregated: show them, or write them to a file.", no_args_is_help=True
@@ -31,6 +34,9 @@ class Format(StrEnum):
 
 FormatOption = Annotated[
     Format | None, typer.Option("--format", "-f", help="Default: by the ending of --output, else csv.")
+]
+ContrastFormatOption = Annotated[
+    Format | None, typer.Option("--format", "-f", help="Default: by the ending of --output, else a table to read.")
 ]
 OutputOption = Annotated[Path | None, typer.Option("--output", "-o", help="The file to write; default: stdout.")]
 
@@ -52,23 +58,82 @@ def show_command(results: ResultsArgument = None, as_json: JsonOption = False) -
 def export_command(results: ResultsArgument = None, form: FormatOption = None, output: OutputOption = None) -> int:
     """Write the leaderboard as CSV (all columns), Markdown, LaTeX or JSON."""
     from coretune.report import export, typeset
-    from coretune.results.files import put_atomic
 
-    endings = {".md": Format.md, ".markdown": Format.md, ".tex": Format.tex, ".json": Format.json}
-    chosen = form or endings.get(output.suffix.lower() if output is not None else "", Format.csv)
+    chosen = _form(form, output) or Format.csv
     write = {
         Format.csv: export.to_csv,
         Format.md: typeset.to_markdown,
         Format.tex: typeset.to_latex,
         Format.json: export.to_json,
     }
-    text = write[chosen](load(results))
+    _put(write[chosen](load(results)), output)
+    return 0
+
+
+@app.command("contrasts")
+def contrasts_command(
+    results: ResultsArgument = None,
+    form: ContrastFormatOption = None,
+    output: OutputOption = None,
+    as_json: JsonOption = False,
+) -> int:
+    """Judge the comparisons that the study planned, with correction for their number."""
+    from coretune.report import export, typeset_contrasts
+
+    contrasts = load_contrasts(results)
+    chosen = Format.json if as_json else _form(form, output) or (Format.csv if output is not None else None)
+    write = {
+        Format.csv: export.contrasts_to_csv,
+        Format.md: typeset_contrasts.contrasts_to_markdown,
+        Format.tex: typeset_contrasts.contrasts_to_latex,
+        Format.json: export.contrasts_to_json,
+    }
+    if chosen is None:
+        show_contrasts(contrasts)
+    else:
+        _put(write[chosen](contrasts), output)
+    return 0
+
+
+def _form(form: Format | None, output: Path | None) -> Format | None:
+    """Returns the format that was asked for, or that a file's ending means."""
+    endings = {".md": Format.md, ".markdown": Format.md, ".tex": Format.tex, ".json": Format.json, ".csv": Format.csv}
+    return form or endings.get(output.suffix.lower() if output is not None else "")
+
+
+def _put(text: str, output: Path | None) -> None:
+    """Writes text to a file, or to stdout."""
+    from coretune.results.files import put_atomic
+
     if output is None:
         show_text(text)
     else:
         put_atomic(output, text.encode())
         note(f"written: {output}")
-    return 0
+
+
+def load_contrasts(results: str | None) -> Contrasts:
+    """Judges the planned contrasts of a results directory, and says which where it was chosen for want of an argument.
+
+    Raises:
+        RequestError: There is no such directory, or its study plans no contrasts.
+        StorageError: Its files cannot be read.
+    """
+    from coretune.report.contrasts import build
+    from coretune.report.study import read_study
+
+    store = open_results(results)
+    if (found := build(store)) is not None:
+        return found
+    asked = read_study(store)
+    if asked.study is None:
+        raise RequestError(f"no planned contrasts: {asked.problem}")
+    methods, baseline = asked.study.methods, asked.study.baseline_label
+    pairs = ", ".join(f"[{label}, {baseline}]" for label in methods if label != baseline)
+    raise RequestError(
+        f"the study {asked.name} plans no contrasts; write into its file, before it runs: "
+        f"contrasts: {{pairs: [{pairs or '[METHOD, BASELINE]'}]}}"
+    )
 
 
 def load(results: str | None) -> Leaderboard:
@@ -79,12 +144,22 @@ def load(results: str | None) -> Leaderboard:
         StorageError: Its files cannot be read.
     """
     from coretune.report.leaderboard import build
+
+    return build(open_results(results))
+
+
+def open_results(results: str | None) -> ResultsStore:
+    """Opens a results directory, and says which where it was chosen for want of an argument.
+
+    Raises:
+        RequestError: There is no such directory.
+    """
     from coretune.results.store import ResultsStore
 
     folder, chosen = find_results(results)
     if chosen:
         note(f"{folder}, the newest results", style="dim")
-    return build(ResultsStore(folder))
+    return ResultsStore(folder)
 
 
 def show_leaderboard(leaderboard: Leaderboard) -> None:
@@ -92,3 +167,10 @@ def show_leaderboard(leaderboard: Leaderboard) -> None:
     from coretune_cli.board import board
 
     show(board(leaderboard, console().width))
+
+
+def show_contrasts(contrasts: Contrasts) -> None:
+    """Prints planned contrasts as a table."""
+    from coretune_cli.contrasts import contrast_board
+
+    show(contrast_board(contrasts, console().width))

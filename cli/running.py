@@ -13,7 +13,7 @@ import typer
 from coretune.errors import RequestError
 from coretune_cli.arguments import JsonOption, OnlyOption, OutOption, SetOption, chosen_cells, parse_only
 from coretune_cli.formats import parse_duration, plural
-from coretune_cli.output import note, show_json
+from coretune_cli.output import note, show_json, show_text
 from coretune_cli.places import RESULTS, find_results
 
 if TYPE_CHECKING:
@@ -155,14 +155,16 @@ def exit_code(outcome: Outcome) -> int:
 
 
 def report(outcome: Outcome, *, as_json: bool) -> None:
-    """Prints the leaderboard to stdout, and to stderr what became of the study and what can be done next."""
-    from coretune.report.export import to_dict
+    """Prints leaderboard and planned contrasts to stdout, to stderr what became of the study and what comes next."""
+    from coretune.report import contrasts
+    from coretune.report.export import contrasts_to_dict, to_dict
     from coretune.report.leaderboard import build
     from coretune.results.store import ResultsStore
-    from coretune_cli.leaderboard import show_leaderboard
+    from coretune_cli.leaderboard import show_contrasts, show_leaderboard
 
     store = ResultsStore(outcome.results)
     leaderboard = build(store)
+    planned = contrasts.build(store) if outcome.phase != "interrupted" else None  # no early look
     if as_json:
         said = {
             "phase": outcome.phase,
@@ -170,9 +172,13 @@ def report(outcome: Outcome, *, as_json: bool) -> None:
             "failed_runs": outcome.failed_runs,
             "results": str(outcome.results),
         }
-        show_json({**said, "leaderboard": to_dict(leaderboard)})
+        found = {"contrasts": contrasts_to_dict(planned)} if planned is not None else {}
+        show_json({**said, "leaderboard": to_dict(leaderboard), **found})
     elif leaderboard.rows:
         show_leaderboard(leaderboard)
+        if planned is not None:
+            show_text("\n")
+            show_contrasts(planned)
     if outcome.failed_runs:
         _note_failures([record for record in store.records() if record.status == "failed"], outcome)
     if outcome.phase == "interrupted":

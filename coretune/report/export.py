@@ -10,6 +10,11 @@ JSON:
 
 with one key per attribute of `coretune.report.leaderboard.Row` in a ROW: numbers are numbers, what cannot be computed
 is null, params is an object, the others are lists.
+
+Planned contrasts are written likewise, with one column or key per attribute of `coretune.report.contrasts.Contrast`:
+
+    {"schema_version": 1, "study": str, "metric": str, "direction": "max" | "min", "level": float,
+     "equivalence": float | null, "complete": bool, "rows": [ROW], "notes": [str]}
 """
 
 from __future__ import annotations
@@ -18,9 +23,10 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
 
+from coretune.report.contrasts import Contrast, Contrasts
 from coretune.report.leaderboard import Leaderboard, Row
 
 if TYPE_CHECKING:
@@ -60,6 +66,22 @@ def to_dict(leaderboard: Leaderboard) -> dict[str, Any]:
     plain["means"] = [_plain(row) for row in leaderboard.means]
     plain["notes"] = list(leaderboard.notes)
     return {"schema_version": SCHEMA_VERSION, **plain}
+
+
+def contrasts_to_csv(contrasts: Contrasts) -> str:
+    """Returns planned contrasts as CSV: a header, a row per contrast."""
+    return table_to_csv([field.name for field in fields(Contrast)], map(asdict, contrasts.rows))
+
+
+def contrasts_to_json(contrasts: Contrasts) -> str:
+    """Returns planned contrasts as JSON; the schema stands at the top of this module."""
+    return json.dumps(contrasts_to_dict(contrasts), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def contrasts_to_dict(contrasts: Contrasts) -> dict[str, Any]:
+    """Returns planned contrasts as plain values; the schema stands at the top of this module."""
+    plain = asdict(contrasts)
+    return {"schema_version": SCHEMA_VERSION, **plain, "rows": list(plain["rows"]), "notes": list(plain["notes"])}
 
 
 def to_dataframe(leaderboard: Leaderboard) -> pandas.DataFrame:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
 
+from coretune.report.reader import Reader
 from coretune.report.scores import Scores
 from coretune.report.statistics import smallest_wilcoxon_p
 from coretune.report.study import StudyFile
 from coretune.results.cellfile import CellFile
+from coretune.results.planned import Plan, changes, plan_of
 from coretune.spec.study import Study
 
 SIGNIFICANCE = 0.05
@@ -78,6 +83,63 @@ def about_tests(pairs: Sequence[int], asked: StudyFile, baseline: str | None) ->
     if len(pairs) > 1:
         found.append(f"p-values are not corrected for the {len(pairs)} comparisons with {baseline}")
     return found
+
+
+def about_plan(reader: Reader, study: Study, table: Sequence[Scores]) -> list[str]:
+    """Returns when the contrasts of a study were planned, and how that was changed, after how many test scores.
+
+    Args:
+        reader: Where `planned.json` and the evaluations are.
+        study: The study as it is now.
+        table: The cells that the contrasts compare.
+    """
+    planned = reader.store.planned()
+    if planned is None:
+        return ["nothing says when the contrasts were planned: there is no planned.json, which `study run` writes"]
+    first, *later = planned.entries
+    found = [f"planned on {_day(first)} {_after(first)}"]
+    if not first.test_scores and (older := _older(reader, table, first.date)):
+        found = [
+            f"planned on {_day(first)} before any test score was in this directory; {older} of the test scores are "
+            "older: their runs were taken over from other results"
+        ]
+    for before, entry in itertools.pairwise(planned.entries):
+        found.append(f"the plan was changed on {_day(entry)} {_after(entry)}: {_listed(before.plan, entry.plan)}")
+    last = later[-1] if later else first
+    if changed := _listed(last.plan, plan_of(study)):
+        found.append(f"study.yaml is not what was planned: {changed}")
+    return found
+
+
+def _day(entry: Plan) -> str:
+    return entry.date.partition("T")[0]
+
+
+def _after(entry: Plan) -> str:
+    scores = entry.test_scores
+    return f"after {scores} test score{'' if scores == 1 else 's'}" if scores else "before any test score was there"
+
+
+def _listed(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+    return ", ".join(changes(before, after))
+
+
+def _older(reader: Reader, table: Sequence[Scores], date: str) -> int:
+    """Returns how many test scores had been made before a date."""
+    found = [
+        reader.evaluation(final.run_id, scores.evaluation.eval_id(final.run_id))
+        for scores in table
+        if scores.evaluation is not None
+        for final in scores.scored
+    ]
+    return sum(evaluation is not None and _earlier(evaluation.created, date) for evaluation in found)
+
+
+def _earlier(one: str, two: str) -> bool:
+    try:
+        return datetime.fromisoformat(one) < datetime.fromisoformat(two)
+    except (ValueError, TypeError):  # a time that is no time, or one of two without a zone
+        return False
 
 
 def _what_varies(study: Study) -> str:

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from coretune.results.cellfile import CellFile
-from coretune.results.record import Cause, Record, Status
+from coretune.results.record import Cause, Evaluation, Record, Status
 from coretune.results.store import ResultsStore
 
 
@@ -57,7 +57,7 @@ class Reader:
         self.store = store
         self._warned = len(store.warnings)
         self._runs: dict[str, Run] = {}
-        self._metrics: dict[tuple[str, str], Mapping[str, float]] = {}
+        self._evaluations: dict[tuple[str, str], Evaluation] = {}
 
     @property
     def warnings(self) -> list[str]:
@@ -87,13 +87,19 @@ class Reader:
 
     def metrics(self, run_id: str, eval_id: str) -> Mapping[str, float] | None:
         """Returns the metrics of an evaluation, or None if there is none."""
+        evaluation = self.evaluation(run_id, eval_id)
+        return evaluation.metrics if evaluation is not None else None
+
+    def evaluation(self, run_id: str, eval_id: str) -> Evaluation | None:
+        """Returns an evaluation, or None if there is none."""
         key = (run_id, eval_id)
-        if key not in self._metrics:
-            evaluation = self.store.evaluation(run_id, eval_id)
-            if evaluation is None:
-                return None
-            self._metrics[key] = evaluation.metrics
-        return self._metrics[key]
+        known = self._evaluations.get(key)
+        if known is not None:
+            return known
+        found = self.store.evaluation(run_id, eval_id)
+        if found is not None:
+            self._evaluations[key] = found
+        return found
 
 
 def flatten_spec(spec: Mapping[str, Any]) -> dict[str, Any]:

@@ -35,12 +35,12 @@ def to_markdown(leaderboard: Leaderboard) -> str:
     Mean rows are left out where there is only one data set.
     """
     rows = [_cells(row, leaderboard) for row in _shown(leaderboard)]
-    lines = [f"## {leaderboard.study}", "", *_markdown_table(_header(leaderboard), rows), ""]
-    lines.append(_escaped(_legend(leaderboard)))
+    lines = [f"## {leaderboard.study}", "", *markdown_table(_header(leaderboard), rows), ""]
+    lines.append(escaped(_legend(leaderboard)))
     if not leaderboard.complete:
         lines += ["", "**Not complete**: not every final run has its test score."]
     if leaderboard.notes:
-        lines += ["", *(f"- {_escaped(note)}" for note in leaderboard.notes)]
+        lines += ["", *(f"- {escaped(note)}" for note in leaderboard.notes)]
     return "\n".join(lines) + "\n"
 
 
@@ -49,30 +49,48 @@ def to_latex(leaderboard: Leaderboard) -> str:
 
     The caption says what ± means and how configurations were chosen; notes follow as comments.
     """
+    groups: dict[tuple[str, str], list[list[str]]] = {}
+    for row in _shown(leaderboard):
+        cells = [latex(NEGATIVE.sub("−", cell)) for cell in _cells(row, leaderboard)]
+        if row.rank == 1:
+            cells[4] = rf"\textbf{{{cells[4]}}}"
+        groups.setdefault((row.dataset, row.backbone), []).append(cells)
     header = _header(leaderboard)
+    caption = f"{leaderboard.study}. {_legend(leaderboard)}"
+    if not leaderboard.complete:
+        caption += " Not complete: not every final run has its test score."
+    columns = "lllr" + "r" * (len(header) - 5) + "l"
+    return latex_table(columns, header, list(groups.values()), caption, leaderboard.notes)
+
+
+def latex_table(
+    columns: str,
+    header: Sequence[str],
+    groups: Iterable[Sequence[Sequence[str]]],
+    caption: str,
+    notes: Iterable[str],
+) -> str:
+    """Returns a table for the package booktabs.
+
+    Args:
+        columns: How each column is set, `llr`.
+        header: Their heads, as plain text.
+        groups: Rows of cells in LaTeX, with a rule before each group.
+        caption: As plain text.
+        notes: What follows as comments.
+    """
     lines = [
         r"% \usepackage{booktabs}",
         r"\begin{table}",
         r"\centering",
-        r"\begin{tabular}{lllr" + "r" * (len(header) - 5) + "l}",
+        rf"\begin{{tabular}}{{{columns}}}",
         r"\toprule",
         " & ".join(map(latex, header)) + r" \\",
     ]
-    before: tuple[str, str] | None = None
-    for row in _shown(leaderboard):
-        place = (row.dataset, row.backbone)
-        if place != before:
-            lines.append(r"\midrule")
-        before = place
-        cells = [latex(NEGATIVE.sub("−", cell)) for cell in _cells(row, leaderboard)]
-        if row.rank == 1:
-            cells[4] = rf"\textbf{{{cells[4]}}}"
-        lines.append(" & ".join(cells) + r" \\")
-    caption = f"{leaderboard.study}. {_legend(leaderboard)}"
-    if not leaderboard.complete:
-        caption += " Not complete: not every final run has its test score."
+    for group in groups:
+        lines += [r"\midrule", *(" & ".join(cells) + r" \\" for cells in group)]
     lines += [r"\bottomrule", r"\end{tabular}", rf"\caption{{{latex(caption)}}}", r"\end{table}"]
-    lines += [f"% {' '.join(note.split())}" for note in leaderboard.notes]
+    lines += [f"% {' '.join(note.split())}" for note in notes]
     return "\n".join(lines) + "\n"
 
 
@@ -116,14 +134,14 @@ def _legend(leaderboard: Leaderboard) -> str:
 def _cells(row: Row, leaderboard: Leaderboard) -> list[str]:
     digits = 2 if UNITS.get(leaderboard.metric) == "%" else 4
     spread = "" if row.stderr is None else f" ± {row.stderr:.{digits}f}"
-    reach = _interval(row.diff_ci_low, row.diff_ci_high, digits)
+    reach = interval_text(row.diff_ci_low, row.diff_ci_high, digits)
     return [
         row.dataset,
         row.backbone,
         row.method,
         str(row.n),
         "" if row.mean is None else f"{row.mean:.{digits}f}{spread}",
-        _interval(row.ci_low, row.ci_high, digits).strip(" ()"),
+        interval_text(row.ci_low, row.ci_high, digits).strip(" ()"),
         "" if row.diff is None else f"{row.diff:+.{digits}f}{reach}",
         p_text(row.p_paired_t),
         p_text(row.p_wilcoxon),
@@ -132,13 +150,16 @@ def _cells(row: Row, leaderboard: Leaderboard) -> list[str]:
     ]
 
 
-def _interval(low: float | None, high: float | None, digits: int) -> str:
+def interval_text(low: float | None, high: float | None, digits: int) -> str:
+    """Returns an interval as it follows its mean, ` (1.20 to 3.40)`; empty for None."""
     return "" if low is None or high is None else f" ({low:.{digits}f} to {high:.{digits}f})"
 
 
-def _markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    return ["| " + " | ".join(map(_escaped, line)) + " |" for line in (header, ["---"] * len(header), *rows)]
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """Returns the lines of a Markdown table of plain texts."""
+    return ["| " + " | ".join(map(escaped, line)) + " |" for line in (header, ["---"] * len(header), *rows)]
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
+    """Returns text as Markdown shows it within a table."""
     return text.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ")

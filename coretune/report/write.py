@@ -1,8 +1,9 @@
-"""Writes `leaderboard.csv` and `runs.csv` of a results directory."""
+"""Writes `leaderboard.csv`, `contrasts.csv` and `runs.csv` of a results directory."""
 
 from __future__ import annotations
 
-from coretune.report.export import table_to_csv, to_csv
+from coretune.report import contrasts
+from coretune.report.export import contrasts_to_csv, table_to_csv, to_csv
 from coretune.report.leaderboard import Leaderboard, build_from
 from coretune.report.reader import Reader
 from coretune.report.runs_table import FIRST, LAST, runs_table_from
@@ -11,7 +12,7 @@ from coretune.results.store import ResultsStore
 
 
 class Writer:
-    """Rewrites both tables as records arrive; what is settled is read once, so that a rewrite costs little."""
+    """Rewrites the tables as records arrive; what is settled is read once, so that a rewrite costs little."""
 
     def __init__(self, store: ResultsStore) -> None:
         self._reader = Reader(store)
@@ -20,6 +21,8 @@ class Writer:
     def write(self) -> Leaderboard:
         """Rewrites the tables that changed, each whole or not at all, and returns the leaderboard.
 
+        `contrasts.csv` is of a study that plans contrasts.
+
         Raises:
             StorageError: The disk is full or the folder is read-only.
         """
@@ -27,6 +30,8 @@ class Writer:
         leaderboard = build_from(self._reader, cells)
         runs = runs_table_from(self._reader, cells)
         self._put("leaderboard.csv", to_csv(leaderboard))
+        if (planned := contrasts.build_from(self._reader, cells)) is not None:
+            self._put("contrasts.csv", contrasts_to_csv(planned))
         self._put("runs.csv", table_to_csv(tuple(runs[0]) if runs else (*FIRST, *LAST), runs))
         return leaderboard
 
@@ -39,7 +44,8 @@ class Writer:
 
 
 def write(store: ResultsStore) -> Leaderboard:
-    """Rewrites `leaderboard.csv` and `runs.csv`, each whole or not at all, and returns the leaderboard.
+    """Rewrites `leaderboard.csv`, `runs.csv` and, of planned contrasts, `contrasts.csv`, each whole or
+    not at all, and returns the leaderboard.
 
     A process that does this often keeps a `Writer`.
 

@@ -35,7 +35,7 @@ def environment() -> dict[str, Any]:
     """
     return {
         "versions": {"python": platform.python_version(), **_versions()},
-        "revision": git_revision(Path(coretune.__file__).parent.parent),
+        "revision": own_revision(),
         "platform": platform.platform(),
         "hostname": socket.gethostname(),
         "cpus": usable_cpus(),
@@ -62,6 +62,11 @@ def manifest(
         "plugins": dict(sorted((plugins or {}).items())),
         "environment": environment(),
     }
+
+
+def own_revision() -> str | None:
+    """Returns the commit of coretune's checkout, as `git_revision` does; None outside of one."""
+    return git_revision(Path(coretune.__file__).parent.parent)
 
 
 @lru_cache(maxsize=8)  # every record asks, and what is loaded is what was checked out when the process began

@@ -1,7 +1,8 @@
 """The results directory: the one place that knows its layout.
 
     RESULTS/
-      study.yaml · manifest.json · state.json · optuna.journal · leaderboard.csv · runs.csv · log.txt
+      study.yaml · manifest.json · planned.json · state.json · optuna.journal · log.txt
+      leaderboard.csv · contrasts.csv · runs.csv
       cells/<cell>/search.json
       runs/<run_id>/  run.json · metrics-*.jsonl · log.txt · state/ · record.json · *.safetensors · evals/<eval_id>.json
 
@@ -21,6 +22,7 @@ from pydantic import ValidationError
 from coretune.errors import StorageError
 from coretune.results.cellfile import CellFile
 from coretune.results.files import explain, put_atomic, set_aside
+from coretune.results.planned import Planned
 from coretune.results.record import Evaluation, Record
 from coretune.spec.frozen import Frozen
 from coretune.spec.run import EvalSpec
@@ -180,6 +182,14 @@ class ResultsStore:
         for path in sorted((self.root / "cells").glob("*/search.json")):
             if (cell := self._read(path, CellFile)) is not None:
                 yield cell
+
+    def planned(self) -> Planned | None:
+        """Returns what the study planned to compare and when, or None if it never planned contrasts."""
+        return self._read(self.root / "planned.json", Planned)
+
+    def put_planned(self, planned: Planned) -> None:
+        """Writes what the study planned to compare."""
+        self._write(self.root / "planned.json", planned)
 
     def put_json(self, name: str, value: Any) -> None:
         """Writes one of the driver's JSON files (`state.json`, `manifest.json`)."""

@@ -29,6 +29,7 @@ from coretune.study.data import check_data
 from coretune.study.directory import claim_directory, refuse_foreign
 from coretune.study.events import EventLog
 from coretune.study.interrupt import interruptible
+from coretune.study.planned import note_plan
 from coretune.study.progress import Progress
 from coretune.study.resolved import ResolvedStudy, resolve
 from coretune.study.writer import StudyWriter
@@ -94,6 +95,7 @@ def run_study(
     store = ResultsStore(root, repair=True)
     with DirectoryLock(root) as lock, chatter_to(root / "log.txt", "optuna"):
         claim_directory(store, loaded)
+        note_plan(store, loaded.study)
         events = EventLog(root / "log.txt")
         if lock.took_over is not None:
             events.add("warning", lock.took_over)

@@ -1,0 +1,67 @@
+"""What a study planned to compare, and when, as it lies on disk: `planned.json`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import Field
+
+from coretune.spec.frozen import Frozen
+from coretune.spec.study import Study
+
+
+class Plan(Frozen):
+    """What was planned from one date on."""
+
+    date: str = Field(description="ISO 8601, UTC.")
+    version: str = Field(description="Of coretune.")
+    revision: str | None = Field(None, description="Git revision of coretune's checkout.")
+    test_scores: int = Field(ge=0, description="Runs in the directory that had been evaluated on a test part by then.")
+    plan: dict[str, Any] = Field(description="The keys of the study file that a planned comparison rests on.")
+
+
+class Planned(Frozen):
+    """All plans of a study, the first one first. An entry is never changed, only followed by another."""
+
+    schema_version: int = 1
+    entries: tuple[Plan, ...] = Field(min_length=1)
+
+
+def plan_of(study: Study) -> dict[str, Any]:
+    """Returns the keys of a study that its planned comparisons rest on, by path, as JSON holds them.
+
+    These are the contrasts, the settings on which they are judged, the number and the origin of the final seeds, which
+    weights are tested by what metric, and the budget of the search.
+    """
+    said = study.model_dump(mode="json", include={"contrasts", "search", "finals", "seed"})
+    contrasts, search, finals = said["contrasts"] or {}, said["search"], said["finals"]
+    return {
+        **_under("contrasts", contrasts),
+        "datasets": list(study.datasets),
+        "backbones": list(study.backbones),
+        **_under("finals", finals),
+        "seed": said["seed"],
+        **(_under("search", search) if isinstance(search, dict) else {"search": search}),
+        "objective.metric": study.objective.metric,
+        "objective.direction": study.direction,
+    }
+
+
+def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """Returns how two plans differ, one text per key: `finals.seeds from 6 to 16`; a longer value is only named."""
+    found = []
+    for key in dict.fromkeys([*before, *after]):
+        one, two = before.get(key), after.get(key)
+        if one != two:
+            short = not any(isinstance(value, list | dict) for value in (one, two))
+            found.append(f"{key} from {_shown(one)} to {_shown(two)}" if short else key)
+    return found
+
+
+def _under(prefix: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    return {f"{prefix}.{key}": value for key, value in values.items()}
+
+
+def _shown(value: Any) -> str:
+    return "nothing" if value is None else str(value)
