@@ -44,7 +44,7 @@ def contrast_columns(contrasts: Contrasts) -> list[Column[Contrast]]:
         Column("p Holm", lambda row: p_value(row.p_holm), 1, "right"),
         None if contrasts.equivalence is None else Column("p TOST", lambda row: p_value(row.p_tost_holm), 2, "right"),
         Column("MDD", lambda row: _mdd(row, digits), 3, "right"),
-        Column("verdict", _verdict, least=10),
+        Column("verdict", _verdict),
     ]
     return [column for column in columns if column is not None]
 

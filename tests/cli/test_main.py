@@ -90,7 +90,7 @@ def test_every_table_can_be_json() -> None:
     study = get_command(app).commands["study"].commands  # type: ignore[attr-defined]
     board = get_command(app).commands["leaderboard"].commands  # type: ignore[attr-defined]
     tables = [study[name] for name in ("run", "resume", "plan", "status", "watch", "list", "show", "schema")]
-    for command in [*tables, board["show"], get_command(app).commands["doctor"]]:  # type: ignore[attr-defined]
+    for command in [*tables, board["show"], board["contrasts"], get_command(app).commands["doctor"]]:  # type: ignore[attr-defined]
         assert any("--json" in param.opts for param in command.params), command.name
 
 

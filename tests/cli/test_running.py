@@ -136,6 +136,20 @@ def test_run_as_json(cli: Any, engine: Engine) -> None:
     assert value["phase"] == "interrupted" and value["leaderboard"]["rows"][0]["method"] == "ce"
 
 
+@pytest.mark.parametrize(("phase", "shown"), [("done", True), ("failed", True), ("interrupted", False)])
+def test_planned_contrasts_follow_the_leaderboard_of_a_study_that_ended(
+    cli: Any, engine: Engine, phase: str, shown: bool
+) -> None:
+    engine.phase = phase
+    Path("mine").mkdir()
+    text = SHIPPED.read_text().replace("methods: [ce, core_tuning]", "methods: {ce: {}, core_tuning: {}}")
+    Path("mine/study.yaml").write_text(text + "contrasts: {pairs: [[core_tuning, ce]]}\n")
+    said = cli("study", "run", "mine")
+    assert ("planned contrasts" in said.out) is shown and "mean ± s.e." in said.out
+    assert said.out.find("planned contrasts") > said.out.find("mean ± s.e.") or not shown
+    assert ("contrasts" in json.loads(cli("study", "run", "mine", "--json").out)) is shown
+
+
 def test_the_address_of_the_environment(cli: Any, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
     cli("study", "run", "quickstart")

@@ -9,6 +9,7 @@ from typing import get_args
 import torch
 
 from coretune.data.roots import CACHE_VARIABLE, DATA_VARIABLE
+from coretune.results.planned import Plan
 from coretune.results.record import CauseKind, Record
 from coretune.results.retry import Keep
 from coretune.results.store import ResultsStore
@@ -33,6 +34,11 @@ def test_the_layout_names_what_the_store_writes(root: Path) -> None:
     names = re.findall(r"[\w-]+\.(?:yaml|json|journal|csv|txt)", documented.group(1))
     assert len(names) >= 8
     assert [name for name in names if name not in text] == []
+
+
+def test_the_plan_is_explained(root: Path) -> None:
+    text = (root / "docs" / "results-directory.md").read_text()
+    assert [name for name in (*Plan.model_fields, "planned.json") if f"`{name}`" not in text] == []
 
 
 def test_every_option_of_core_tuning_is_explained(root: Path) -> None:

@@ -80,3 +80,20 @@ def test_writing_needs_neither_torch_nor_ray_nor_pandas() -> None:
     code = f"import sys, coretune.report.write; print([name for name in {heavy} if name in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+def test_planned_contrasts_are_a_table_of_their_own(builder) -> None:
+    builder.study(contrasts={"pairs": [["core_tuning", "ce"]]})
+    builder.cell("digits", "ce", [70.0, 71.5])
+    builder.cell("digits", "core_tuning", [70.5, 73.0])
+    write(builder.store)
+    (row,) = read(builder.store.root / "contrasts.csv")
+    assert (row["first"], row["second"], row["n"], row["difference"]) == ("core_tuning", "ce", "2", "1.0")
+    assert (row["verdict"], row["p_tost"]) == ("incomplete", "")
+
+
+def test_a_study_without_contrasts_has_no_table_of_them(builder) -> None:
+    builder.study()
+    builder.cell("digits", "ce", [70.0, 71.5])
+    write(builder.store)
+    assert not (builder.store.root / "contrasts.csv").exists()
