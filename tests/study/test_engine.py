@@ -14,7 +14,7 @@ from typing import Any
 
 import psutil
 import pytest
-from support.command import coretune, records, start, wait_until, write_study
+from support.command import TINY, coretune, records, start, wait_until, write_study
 
 RUNS = 2 * (3 + 2)
 STABLE = ("dataset", "method", "backbone", "n", "mean", "std", "diff", "p_paired_t", "params", "run_ids", "values")
@@ -33,8 +33,10 @@ def times(results: Path) -> dict[str, int]:
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The results of the tiny study, run without a disturbance."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    done = coretune("study", "run", str(write_study(folder)), folder=folder)
+    text = TINY + "contrasts: {pairs: [[core_tuning, ce]]}\n"
+    done = coretune("study", "run", str(write_study(folder, text)), folder=folder)
     assert done.returncode == 0, done.stderr
+    assert "core_tuning − ce" in done.stdout and "before any test score was there" in " ".join(done.stdout.split())
     return folder / "results" / "tiny"
 
 
@@ -51,6 +53,16 @@ def test_a_study_leaves_what_the_design_says(undisturbed: Path) -> None:
     weights = {path.parent.name for path in undisturbed.glob("runs/*/model.safetensors")}
     assert weights == finals
     assert not list(undisturbed.glob("runs/*/state")), "no state of a finished run stays"
+
+
+def test_what_was_planned_is_older_than_every_record(undisturbed: Path) -> None:
+    (entry,) = json.loads((undisturbed / "planned.json").read_text())["entries"]
+    assert entry["test_scores"] == 0 and entry["plan"]["contrasts.pairs"] == [["core_tuning", "ce"]]
+    started = [json.loads(path.read_text())["started"] for path in undisturbed.glob("runs/*/record.json")]
+    assert entry["date"] < min(started)
+    with (undisturbed / "contrasts.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert (row["n"], row["first"], row["second"]) == ("2", "core_tuning", "ce") and row["verdict"] != "incomplete"
 
 
 def test_a_second_run_trains_nothing(undisturbed: Path) -> None:
