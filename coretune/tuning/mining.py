@@ -1,4 +1,4 @@
-"""Whom a sample is mixed with: a drawn negative, the hardest positive and the hardest negative of its batch."""
+"""Whom a sample is mixed with: a drawn negative; the hardest positive and negative of its batch, or drawn ones."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from coretune.tuning.blocked import rows_per_block
 from coretune.tuning.released import released_partners
 
 Variant = Literal["paper", "released"]
+Mining = Literal["hard", "random"]
 
 TIE = 8  # cosines closer than so many units of rounding are ties: a dot product is not known better
 
@@ -21,8 +22,9 @@ class Partners(NamedTuple):
 
     Attributes:
         negative_index: (n,) a drawn sample, of another class in the paper's variant.
-        hardest_positive: (n,) the same-class sample of lowest cosine similarity, as the variant chooses it.
-        hardest_negative: (n,) the other-class sample of highest cosine similarity, as the variant chooses it.
+        hardest_positive: (n,) the same-class sample of lowest cosine similarity, as the variant chooses it; a drawn
+            one for `mining: random`.
+        hardest_negative: (n,) the other-class sample of highest cosine similarity, likewise.
         has_positive: (n,) bool, whether another sample is of the same class.
         mixable: (n,) bool, whether there is anything to mix.
     """
@@ -34,49 +36,87 @@ class Partners(NamedTuple):
     mixable: Tensor
 
 
-def choose_partners(variant: Variant, features: Tensor, labels: Tensor, num_classes: int, uniforms: Tensor) -> Partners:
+def choose_partners(
+    variant: Variant, mining: Mining, features: Tensor, labels: Tensor, num_classes: int, uniforms: Tensor
+) -> Partners:
     """Chooses whom each sample is mixed with (arXiv 2102.06605, section 3.2).
 
     Args:
         variant: `paper` or `released`, as in `hard_pairs`.
+        mining: `hard`, or in the paper's variant `random`: positive and negative are drawn, not chosen.
         features: (n, d), float32 or float64.
         labels: (n,) int64 in [0, C).
         num_classes: C.
-        uniforms: (n,) in [0, 1), of which the drawn samples follow.
+        uniforms: (1, n) in [0, 1), of which the drawn samples follow; (3, n) for `random`.
     """
-    drawn, has_positive, has_negative = _draw_negatives(labels, num_classes, uniforms)
+    classes = _sorted_by_class(labels, num_classes)
+    has_positive, has_negative = classes.own > 1, classes.own < labels.shape[0]
+    drawn = _other_class(classes, uniforms[0])
     if variant == "released":
-        shuffle = uniforms.argsort()
+        shuffle = uniforms[0].argsort()
         return Partners(shuffle, *released_partners(features, labels), has_positive, torch.ones_like(has_negative))
-    return Partners(drawn, *_hardest(features, labels, has_positive, has_negative), has_positive, has_negative)
-
-
-def _draw_negatives(labels: Tensor, num_classes: int, uniforms: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Returns (n,) a sample of another class each, whether there is a same-class one, and one of another class.
-
-    Sorted by class, the samples of other classes are all but one block: linear memory, no search.
-    """
-    size = labels.shape[0]
-    order = labels.argsort(stable=True)
-    counts = labels.new_zeros(num_classes).scatter_add_(0, labels, torch.ones_like(labels))
-    starts = (counts.cumsum(0) - counts)[labels]
-    own = counts[labels]
-    others = size - own
-    rank = torch.minimum((uniforms * others).long(), (others - 1).clamp_min(0))
-    place = torch.where(rank < starts, rank, rank + own).clamp_max(size - 1)
-    return order[place], own > 1, others > 0
-
-
-def _hardest(features: Tensor, labels: Tensor, has_positive: Tensor, has_negative: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns (n,) the least similar same-class and the most similar other-class sample, itself where there is none."""
+    if mining == "random":
+        found = _same_class(classes, uniforms[1]), _other_class(classes, uniforms[2])
+    else:
+        found = _hardest(features, labels)
     order = torch.arange(labels.shape[0], device=labels.device)
-    positive, negative = torch.empty_like(order), torch.empty_like(order)
+    positive, negative = torch.where(has_positive, found[0], order), torch.where(has_negative, found[1], order)
+    return Partners(drawn, positive, negative, has_positive, has_negative)
+
+
+class _Classes(NamedTuple):
+    """A batch sorted by class: each class is a block, so that a draw from one needs linear memory and no search.
+
+    Attributes:
+        order: (n,) samples, sorted by (class, index).
+        starts: (n,) where in `order` the class of each sample begins.
+        own: (n,) number of samples of the class of each.
+    """
+
+    order: Tensor
+    starts: Tensor
+    own: Tensor
+
+
+def _sorted_by_class(labels: Tensor, num_classes: int) -> _Classes:
+    counts = labels.new_zeros(num_classes).scatter_add_(0, labels, torch.ones_like(labels))
+    return _Classes(labels.argsort(stable=True), (counts.cumsum(0) - counts)[labels], counts[labels])
+
+
+def _other_class(classes: _Classes, uniforms: Tensor) -> Tensor:
+    """Returns (n,) a sample of another class for each; without meaning where there is none."""
+    size = classes.order.shape[0]
+    rank = _rank(uniforms, size - classes.own)
+    place = torch.where(rank < classes.starts, rank, rank + classes.own).clamp_max(size - 1)
+    return classes.order[place]
+
+
+def _same_class(classes: _Classes, uniforms: Tensor) -> Tensor:
+    """Returns (n,) another sample of the same class for each; without meaning where there is none."""
+    size = classes.order.shape[0]
+    before = torch.empty_like(classes.order).scatter_(0, classes.order, torch.arange(size, device=uniforms.device))
+    place = classes.starts + _rank(uniforms, classes.own - 1)
+    # The block without the sample itself: what lies behind it moves up by one.
+    return classes.order[torch.where(place < before, place, place + 1).clamp_max(size - 1)]
+
+
+def _rank(uniforms: Tensor, count: Tensor) -> Tensor:
+    """Returns (n,) ⌊u·m⌋, also where rounding makes it m."""
+    return torch.minimum((uniforms * count).long(), (count - 1).clamp_min(0))
+
+
+def _hardest(features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns (n,) the least similar same-class and the most similar other-class sample of each.
+
+    Without meaning where there is none.
+    """
+    positive, negative = torch.empty_like(labels), torch.empty_like(labels)
     for rows, cosine in _cosines(features):
         same = labels[rows, None] == labels
         negative[rows] = _first_largest(cosine.masked_fill(same, -torch.inf))
         same.diagonal(rows.start).fill_(False)
         positive[rows] = _first_largest(cosine.neg_().masked_fill_(same.logical_not_(), -torch.inf))
-    return torch.where(has_positive, positive, order), torch.where(has_negative, negative, order)
+    return positive, negative
 
 
 def _cosines(features: Tensor) -> Iterator[tuple[slice, Tensor]]:

@@ -19,10 +19,11 @@ from coretune.tuning.arguments import (
     full_precision,
 )
 from coretune.tuning.beta import draw_beta
-from coretune.tuning.mining import Variant, choose_partners
+from coretune.tuning.mining import Mining, Variant, choose_partners
 from coretune.tuning.released import GROUPINGS, Grouping, soft_label_groups
 
 VARIANTS = ("paper", "released")
+MINING = ("hard", "random")
 
 
 @dataclass(frozen=True)
@@ -41,9 +42,11 @@ class HardPairs:
         has_positive: (n,) bool: whether another sample of the batch is of the same class.
         negative_index: (n,) int64: whom i is mixed with in its hard negative; i itself in a batch of one class.
         negative_mix: (n,) weight of that other sample, as used.
-        hardest_positive: (n,) int64: the same-class sample of lowest cosine similarity; i itself if there is none.
-        hardest_negative: (n,) int64: the other-class sample of highest cosine similarity; i itself if there is none.
-        positive_mix: (n,) weight of the hardest positive in the hard positive, as used.
+        hardest_positive: (n,) int64: the same-class sample of lowest cosine similarity, or with `mining: random` a
+            drawn one; i itself if there is none.
+        hardest_negative: (n,) int64: the other-class sample of highest cosine similarity, or a drawn one; i itself if
+            there is none.
+        positive_mix: (n,) weight of `hardest_positive` in the hard positive, as used.
     """
 
     features: Tensor
@@ -71,6 +74,7 @@ def hard_pairs(
     num_classes: int,
     *,
     variant: Variant = "paper",
+    mining: Mining = "hard",
     alpha: float = 1.0,
     generator: torch.Generator | None = None,
     negative_index: Tensor | None = None,
@@ -88,7 +92,9 @@ def hard_pairs(
         z_i⁺ = λ z_hp + (1 − λ) z_hn      λ = max(Beta(α, α), 0)
 
     hp is the same-class sample of lowest cosine similarity to i, never i itself; hn the other-class sample of highest.
-    Labels are mixed likewise. Gradients flow through everything that is mixed, not through the choice.
+    Labels are mixed likewise. Gradients flow through everything that is mixed, not through the choice. With `mining:
+    random`, the paper's control for hardness, hp is uniform among the other samples of the class and hn, drawn apart
+    from k, among those of other classes; all else stays as it is.
 
     Where the paper is silent: ties (cosines within 8 units of rounding) go to the lowest index; the cosine with a zero
     vector is 0; without a same-class sample hp is i and i is no anchor; in a batch of one class mixtures are copies
@@ -100,13 +106,15 @@ def hard_pairs(
     labels; every row an anchor that sees all others.
 
     All of λ and k is drawn on the CPU, in one order whatever is passed in place of a draw, and in float64; k takes the
-    ⌊u·m⌋-th of the m samples of other classes, sorted by (class, index). On a GPU nothing waits for the device.
+    ⌊u·m⌋-th of the m samples of other classes, sorted by (class, index). Random hp and hn follow last and likewise, so
+    that λ and k are the same for both kinds of mining. On a GPU nothing waits for the device.
 
     Args:
         features: (n, d).
         labels: (n,) integers in [0, C).
         num_classes: C.
         variant: `paper` or `released`.
+        mining: `hard` or `random`; the released variant has `hard` only.
         alpha: α > 0 of both mixing weights.
         generator: On the CPU; None for torch's global one.
         negative_index: (n,) integers in [0, n) in place of the drawn k, taken as they are.
@@ -122,6 +130,9 @@ def hard_pairs(
         ValueError: An argument has a wrong shape, dtype, device or value.
     """
     check_choice("variant", variant, VARIANTS)
+    check_choice("mining", mining, MINING)
+    if variant == "released" and mining != "hard":
+        raise bad_argument("mining", repr(mining), "'hard' for variant='released'; 'random' goes with variant='paper'")
     check_choice("grouping", grouping, GROUPINGS)
     _check_numbers(num_classes, alpha, negative_floor, positive_floor, generator)
     _check_samples(features, labels, num_classes, validate)
@@ -129,8 +140,8 @@ def hard_pairs(
     labels = labels.long()
     with torch.no_grad(), full_precision(features.device):
         exact = features.detach().to(computing_dtype(features))
-        draws = _draw(alpha, exact, generator)
-        chosen = choose_partners(variant, exact, labels, num_classes, draws[2])
+        draws = _draw(alpha, 3 if mining == "random" else 1, exact, generator)
+        chosen = choose_partners(variant, mining, exact, labels, num_classes, draws[2:])
         mixable, order = chosen.mixable, torch.arange(exact.shape[0], device=exact.device)
         if negative_index is None:
             negative_index = chosen.negative_index
@@ -168,11 +179,11 @@ def hard_pairs(
     )
 
 
-def _draw(alpha: float, like: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Returns (3, n): the two mixing weights, and a uniform for the negative's index."""
+def _draw(alpha: float, partners: int, like: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Returns (2 + partners, n): the two mixing weights, and a uniform for each partner that is drawn."""
     size = like.shape[0]
     mixes = draw_beta(alpha, (2, size), generator)
-    uniforms = torch.rand((1, size), dtype=torch.float64, generator=generator)
+    uniforms = torch.rand((partners, size), dtype=torch.float64, generator=generator)
     # One copy, and not a blocking one: the device would have to be waited for.
     return torch.cat([mixes, uniforms]).to(like.dtype).to(like.device, non_blocking=True)
 

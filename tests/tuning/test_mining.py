@@ -1,4 +1,4 @@
-"""Who is mixed with whom: scale and blocks do not matter, ties go to the first, negatives are true ones."""
+"""Who is mixed with whom: scale and blocks do not matter, ties go to the first, draws are uniform."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def generator(seed: int = 0) -> torch.Generator:
 def test_a_uniform_says_which_negative_is_drawn(variant: str) -> None:
     features, labels = sample(5, 3, 2, 0)[0], torch.tensor([0, 1, 0, 1, 0])
     uniforms = torch.tensor([0.0, 0.4, 0.99, 0.99, 0.5], dtype=torch.float64)
-    found = choose_partners(variant, features, labels, 2, uniforms)  # type: ignore[arg-type]
+    found = choose_partners(variant, "hard", features, labels, 2, uniforms[None])  # type: ignore[arg-type]
     if variant == "paper":
         assert found.negative_index.tolist() == [1, 2, 3, 4, 3], "the ⌊u·m⌋-th of the m others, by class and index"
     else:
@@ -92,3 +92,56 @@ def test_negatives_are_uniform_over_true_negatives() -> None:
         others = labels != labels[i]
         assert counts[i][~others].sum() == 0
         assert stats.chisquare(counts[i][others].numpy()).pvalue > 0.001
+
+
+def literal_random(labels: Tensor, uniforms: Tensor) -> tuple[list[int], list[int]]:
+    """The ⌊u·m⌋-th of the m candidates, sorted by (class, index), with loops; i itself where there is none."""
+    y = labels.tolist()
+    chosen: tuple[list[int], list[int]] = ([], [])
+    for i in range(len(y)):
+        for same, row, found in ((True, 1, chosen[0]), (False, 2, chosen[1])):
+            candidates = sorted((y[j], j) for j in range(len(y)) if j != i and (y[j] == y[i]) == same)
+            place = int(float(uniforms[row, i]) * len(candidates))
+            found.append(candidates[min(place, len(candidates) - 1)][1] if candidates else i)
+    return chosen
+
+
+@given(st.integers(1, 14), st.integers(1, 5), st.integers(0, 10**6), st.booleans())
+@settings(max_examples=80, deadline=None)
+def test_random_partners_equal_the_definition(n: int, classes: int, seed: int, extreme: bool) -> None:
+    features, labels = sample(n, 3, classes, seed)
+    uniforms = torch.rand(3, n, generator=generator(seed), dtype=torch.float64)
+    if extreme:  # 0, and the largest that is below 1 before it is rounded to float32
+        uniforms = (uniforms > 0.5).float()
+    found = choose_partners("paper", "random", features, labels, 5, uniforms)
+    positives, negatives = literal_random(labels, uniforms)
+    assert found.hardest_positive.tolist() == positives
+    assert found.hardest_negative.tolist() == negatives
+    hard = choose_partners("paper", "hard", features, labels, 5, uniforms[:1])
+    for name in ("negative_index", "has_positive", "mixable"):
+        assert torch.equal(getattr(found, name), getattr(hard, name))
+
+
+def test_random_partners_are_uniform_and_drawn_apart() -> None:
+    labels = torch.tensor([0, 1, 0, 2, 1, 0, 0, 1])
+    size, rounds = labels.shape[0], 2000
+    features = torch.randn(size, 2, generator=generator())
+    stream = generator(3)
+    positives, negatives, joint = (torch.zeros(size, size) for _ in range(3))
+    rows = torch.arange(size)
+    for _ in range(rounds):
+        pairs = hard_pairs(features, labels, 3, mining="random", generator=stream, validate=False)
+        positives[rows, pairs.hardest_positive] += 1
+        negatives[rows, pairs.hardest_negative] += 1
+        joint[pairs.negative_index[0], pairs.hardest_negative[0]] += 1
+    for i in range(size):
+        same, other = (labels == labels[i]) & (rows != i), labels != labels[i]
+        if i == 3:  # alone in its class
+            assert positives[i, i] == rounds
+        else:
+            assert positives[i][~same].sum() == 0
+            assert stats.chisquare(positives[i][same].numpy()).pvalue > 0.001
+        assert negatives[i][~other].sum() == 0
+        assert stats.chisquare(negatives[i][other].numpy()).pvalue > 0.001
+    others = labels != labels[0]
+    assert stats.chi2_contingency(joint[others][:, others].numpy()).pvalue > 0.001

@@ -14,9 +14,13 @@ from support.distributions import assert_beta
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from coretune.tuning.beta import draw_beta
+from coretune.tuning.mining import Mining, choose_partners
 from coretune.tuning.mixup import HardPairs, hard_pairs
 
 torch.set_num_threads(1)
+
+MINING: tuple[Mining, ...] = ("hard", "random")
 
 
 def sample(n: int, d: int, classes: int, seed: int, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
@@ -34,15 +38,34 @@ def cosine(a: list[float], b: list[float]) -> float:
     return sum(x * y for x, y in zip(a, b, strict=True)) / lengths if lengths else 0.0
 
 
+def partners_of(
+    features: list[list[float]], labels: list[int], i: int, chosen: HardPairs | None
+) -> tuple[bool, bool, int, int]:
+    """Whether i has a same-class and an other-class sample, and its hp and hn: the hardest, or those of `chosen`."""
+    same = {j: cosine(features[i], features[j]) for j in range(len(labels)) if j != i and labels[j] == labels[i]}
+    other = {j: cosine(features[i], features[j]) for j in range(len(labels)) if labels[j] != labels[i]}
+    if chosen is None:
+        return bool(same), bool(other), first_extreme(same, -1) if same else i, first_extreme(other, 1) if other else i
+    hp, hn = int(chosen.hardest_positive[i]), int(chosen.hardest_negative[i])
+    assert hp in (same or {i}) and hn in (other or {i})
+    return bool(same), bool(other), hp, hn
+
+
 def first_extreme(values: dict[int, float], sign: int) -> int:
     best = max(sign * value for value in values.values())
     return min(k for k, value in values.items() if sign * value >= best - 1e-13)
 
 
 def literal(
-    features: Tensor, labels: Tensor, num_classes: int, k: Tensor, lambda_neg: Tensor, lambda_pos: Tensor
+    features: Tensor,
+    labels: Tensor,
+    num_classes: int,
+    k: Tensor,
+    lambda_neg: Tensor,
+    lambda_pos: Tensor,
+    chosen: HardPairs | None = None,
 ) -> dict[str, list[Any]]:
-    """The definition, transcribed with Python loops and numbers."""
+    """The definition, transcribed with Python loops and numbers; hp and hn are those of `chosen`, if given."""
     x, y, n = features.tolist(), labels.tolist(), len(labels)
     one_hot = [[float(c == label) for c in range(num_classes)] for label in y]
 
@@ -53,13 +76,11 @@ def literal(
     owner: list[int] = []
     anchors = []
     for i in range(n):
-        same = {j: cosine(x[i], x[j]) for j in range(n) if j != i and y[j] == y[i]}
-        other = {j: cosine(x[i], x[j]) for j in range(n) if y[j] != y[i]}
-        anchors.append(bool(same))
-        hp = first_extreme(same, -1) if same else i
+        same, other, hp, hn = partners_of(x, y, i, chosen)
+        anchors.append(same)
         if other:
             negatives.append((int(k[i]), i, float(lambda_neg[i])))
-            positives.append((hp, first_extreme(other, 1), float(lambda_pos[i])))
+            positives.append((hp, hn, float(lambda_pos[i])))
         else:
             negatives.append((i, i, 1.0))
             positives.append((i, i, 1.0))
@@ -93,18 +114,19 @@ def test_equals_the_definition(n: int, classes: int, seed: int, coarse: bool) ->
     assert_equals_literal(pairs, literal(features, labels, 5, k, mixes[0], mixes[1]))
 
 
-@given(st.integers(1, 14), st.integers(1, 5), st.integers(0, 10**6))
-@settings(max_examples=40, deadline=None)
-def test_draws_obey_the_definition(n: int, classes: int, seed: int) -> None:
+@given(st.integers(1, 14), st.integers(1, 5), st.integers(0, 10**6), st.sampled_from(["hard", "random"]))
+@settings(max_examples=60, deadline=None)
+def test_draws_obey_the_definition(n: int, classes: int, seed: int, mining: Mining) -> None:
     features, labels = sample(n, 4, classes, seed)
-    pairs = hard_pairs(features, labels, 5, generator=generator(seed), positive_floor=0.3)
+    pairs = hard_pairs(features, labels, 5, mining=mining, generator=generator(seed), positive_floor=0.3)
     several = bool((labels != labels[0]).any())
     if several:
         assert (labels[pairs.negative_index] != labels).all()
         assert (pairs.negative_mix >= 0.8).all() and (pairs.positive_mix >= 0.3).all()
     else:
         assert torch.equal(pairs.features, features.repeat(3, 1))
-    expected = literal(features, labels, 5, pairs.negative_index, pairs.negative_mix, pairs.positive_mix)
+    chosen = pairs if mining == "random" else None
+    expected = literal(features, labels, 5, pairs.negative_index, pairs.negative_mix, pairs.positive_mix, chosen)
     assert_equals_literal(pairs, expected)
 
 
@@ -147,13 +169,11 @@ def test_known_angles() -> None:
     assert pairs.positive_weights.tolist() == [1.0] * 10 + [0.25] * 5
 
 
-def test_gradient_flows_through_all_that_is_mixed() -> None:
+@pytest.mark.parametrize("mining", ["hard", "random"])
+def test_gradient_flows_through_all_that_is_mixed(mining: Mining) -> None:
     features, labels = sample(6, 3, 2, 1)
-    mixes = torch.rand(2, 6, generator=generator(), dtype=torch.float64)
-    k = torch.tensor([1, 0, 3, 2, 5, 4])
     assert torch.autograd.gradcheck(
-        lambda x: hard_pairs(x, labels, 2, negative_index=k, negative_mix=mixes[0], positive_mix=mixes[1]).features,
-        (features.requires_grad_(),),
+        lambda x: hard_pairs(x, labels, 2, mining=mining, generator=generator()).features, (features.requires_grad_(),)
     )
 
 
@@ -178,20 +198,56 @@ def test_the_same_generator_state_gives_the_same_pairs() -> None:
     assert torch.equal(fixed.negative_index, first.negative_index)
 
 
-def test_a_sample_alone_in_its_class_is_its_own_positive_and_no_anchor() -> None:
+def test_random_pairs_keep_all_other_draws() -> None:
+    features, labels = sample(30, 4, 3, 0)
+    hard, drawn = (hard_pairs(features, labels, 3, mining=mining, generator=generator(7)) for mining in MINING)
+    for name in ("targets", "negative_index", "negative_mix", "positive_mix", "groups", "owner", "anchors"):
+        rows = slice(60) if name == "targets" else slice(None)  # a hard positive's label is that of its partners
+        assert torch.equal(getattr(hard, name)[rows], getattr(drawn, name)[rows]), name
+    assert torch.equal(hard.features[:60], drawn.features[:60])
+    assert not torch.equal(hard.hardest_positive, drawn.hardest_positive)
+    assert not torch.equal(hard.hardest_negative, drawn.hardest_negative)
+    # Features play no part in random pairs.
+    other = hard_pairs(features.flip(0), labels, 3, mining="random", generator=generator(7))
+    assert torch.equal(other.hardest_positive, drawn.hardest_positive)
+    assert torch.equal(other.hardest_negative, drawn.hardest_negative)
+
+
+def test_the_draws_of_hard_pairs_are_pinned() -> None:
+    features, labels = sample(6, 4, 3, 0)
+    stream = generator(7)
+    mixes = draw_beta(1.0, (2, 6), stream)
+    uniform = torch.rand((1, 6), dtype=torch.float64, generator=stream)
+    own = generator(7)
+    pairs = hard_pairs(features, labels, 3, generator=own)
+    assert torch.equal(pairs.negative_mix, mixes[0].clamp_min(0.8)) and torch.equal(pairs.positive_mix, mixes[1])
+    chosen = choose_partners("paper", "hard", features, labels, 3, uniform)
+    assert torch.equal(pairs.negative_index, chosen.negative_index)
+    assert torch.equal(own.get_state(), stream.get_state()), "nothing else is drawn"
+
+
+@pytest.mark.parametrize("mining", ["hard", "random"])
+def test_a_sample_alone_in_its_class_is_its_own_positive_and_no_anchor(mining: Mining) -> None:
     features, _ = sample(3, 4, 1, 0)
-    pairs = hard_pairs(features, torch.tensor([0, 0, 1]), 2, generator=generator())
+    pairs = hard_pairs(features, torch.tensor([0, 0, 1]), 2, mining=mining, generator=generator())
     assert pairs.has_positive.tolist() == [True, True, False]
     assert pairs.hardest_positive.tolist() == [1, 0, 2]
     assert pairs.owner.tolist() == [-1, -1, -1, 0, 1, 2, 0, 1, 2]
 
 
+@pytest.mark.parametrize("mining", ["hard", "random"])
 @pytest.mark.parametrize("n", [1, 4])
-def test_one_class_gives_copies_that_nobody_sees(n: int) -> None:
+def test_one_class_gives_copies_that_nobody_sees(n: int, mining: Mining) -> None:
     features, _ = sample(n, 4, 1, 0)
     for given_mix in (None, torch.full((n,), 0.5)):
         pairs = hard_pairs(
-            features, torch.full((n,), 2), 3, generator=generator(), negative_mix=given_mix, positive_mix=given_mix
+            features,
+            torch.full((n,), 2),
+            3,
+            mining=mining,
+            generator=generator(),
+            negative_mix=given_mix,
+            positive_mix=given_mix,
         )
         assert torch.equal(pairs.features, features.repeat(3, 1))
         assert torch.equal(pairs.targets, torch.eye(3, dtype=torch.float64)[[2] * (3 * n)])
@@ -199,11 +255,12 @@ def test_one_class_gives_copies_that_nobody_sees(n: int) -> None:
         assert pairs.anchors[:n].tolist() == [n > 1] * n
 
 
+@pytest.mark.parametrize("mining", ["hard", "random"])
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_precision(dtype: torch.dtype) -> None:
+def test_half_precision(dtype: torch.dtype, mining: Mining) -> None:
     features, labels = sample(8, 6, 3, 2, dtype)
-    half = hard_pairs(features, labels, 3, generator=generator())
-    full = hard_pairs(features.float(), labels, 3, generator=generator())
+    half = hard_pairs(features, labels, 3, mining=mining, generator=generator())
+    full = hard_pairs(features.float(), labels, 3, mining=mining, generator=generator())
     assert half.features.dtype == dtype and half.targets.dtype == torch.float32
     assert torch.equal(half.features, full.features.to(dtype))
     assert torch.equal(half.targets, full.targets)
@@ -238,8 +295,9 @@ def test_nothing_depends_on_values_on_a_gpu() -> None:
     with FakeTensorMode():
         features = torch.empty(6, 4, device="cuda", requires_grad=True)
         labels = torch.empty(6, dtype=torch.int64, device="cuda")
-        pairs = hard_pairs(features, labels, 3, generator=generator())
-        assert pairs.features.shape == (18, 4) and pairs.targets.device.type == "cuda"
+        for mining in MINING:
+            pairs = hard_pairs(features, labels, 3, mining=mining, generator=generator())
+            assert pairs.features.shape == (18, 4) and pairs.targets.device.type == "cuda"
         pairs = hard_pairs(features, labels, 3, negative_index=labels, negative_mix=features[:, 0])
         assert pairs.positive_weights.shape == (18,)
 
@@ -258,6 +316,11 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"num_classes": 0}, r"num_classes: got 0, need an integer >= 1"),
     ({"num_classes": 2.0}, r"num_classes: got 2.0, need an integer >= 1"),
     ({"variant": "other"}, r"variant: got 'other', need one of: paper, released"),
+    ({"mining": "soft"}, r"mining: got 'soft', need one of: hard, random"),
+    (
+        {"variant": "released", "mining": "random"},
+        r"mining: got 'random', need 'hard' for variant='released'; 'random' goes with variant='paper'",
+    ),
     ({"grouping": "rounded"}, r"grouping: got 'rounded', need one of: exact, released_code"),
     ({"alpha": 0.0}, r"alpha: got 0.0, need a finite number > 0"),
     ({"alpha": math.nan}, r"alpha: got nan, need a finite number > 0"),

@@ -20,8 +20,9 @@ class CoreTuning(MixtureCE):
 
     Hard pairs are made of the features of a contrast batch; L_ce^m is the soft cross-entropy over originals and
     mixtures (3n rows), L_con^f the focal contrast of their projections. The paper's ablations are switches: without
-    `smooth_classifier` L_ce^m is over the originals, without `contrast_mixtures` L_con^f is among them. A NaN in the
-    features passes through to the loss, where the training loop looks for it.
+    `smooth_classifier` L_ce^m is over the originals, without `contrast_mixtures` L_con^f is among them, with `mining:
+    random` pairs are random ones. A NaN in the features passes through to the loss, where the training loop looks for
+    it.
 
     Args:
         params: η, τ, α, γ and the options.

@@ -17,7 +17,7 @@ class MixtureCE(Method):
     The same loss as Core-tuning's at η = 0, with the same draws, and no projection head.
 
     Args:
-        params: α, the floors, and whether the originals are detached.
+        params: α, the floors, how partners are found, and whether the originals are detached.
         features: Width d of the backbone's features.
         classes: Number of classes C.
     """
@@ -43,6 +43,7 @@ class MixtureCE(Method):
             step.features,
             step.labels,
             self.classes,
+            mining=self.mixture.mining,
             alpha=self.mixture.alpha,
             generator=step.generator,
             negative_floor=self.mixture.negative_floor,

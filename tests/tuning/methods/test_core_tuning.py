@@ -46,6 +46,7 @@ def literal(method: CoreTuning, features: Tensor, labels: Tensor) -> tuple[float
         generator=torch.Generator().manual_seed(5),
         negative_floor=params.negative_floor,
         positive_floor=params.positive_floor,
+        mining=params.mining,
     )
     log_q = torch.log_softmax(pairs.features @ method.classifier.weight.T + method.classifier.bias, dim=1)
     cross_entropy = -float((pairs.targets * log_q).sum().detach()) / (3 * n)
@@ -78,10 +79,12 @@ def literal(method: CoreTuning, features: Tensor, labels: Tensor) -> tuple[float
     st.sampled_from([0.0, 0.5, 1.0, 2.0]),
     st.sampled_from([0.0, 0.5]),
     st.sampled_from(["one", "lambda"]),
+    st.sampled_from(["hard", "random"]),
 )
-@settings(max_examples=50, deadline=None)
-def test_loss_equals_the_paper(n: int, seed: int, gamma: float, floor: float, weight: str) -> None:
-    method = make(eta=0.7, temperature=0.3, gamma=gamma, positive_floor=floor, positive_weight=weight).double()
+@settings(max_examples=70, deadline=None)
+def test_loss_equals_the_paper(n: int, seed: int, gamma: float, floor: float, weight: str, mining: str) -> None:
+    options = {"gamma": gamma, "positive_floor": floor, "positive_weight": weight, "mining": mining}
+    method = make(eta=0.7, temperature=0.3, **options).double()
     features, labels = sample(n, seed)
     loss = method.loss(step(features, labels))
     cross_entropy, contrastive = literal(method, features, labels)
@@ -205,6 +208,13 @@ def test_without_both_uses_of_the_mixtures_it_is_cross_entropy_and_focal_supcon(
     )
     expected = focal_contrastive(method.projector(features), labels, temperature=0.3, gamma=1.5)
     assert loss.terms["contrastive"].item() == pytest.approx(expected.item(), abs=1e-12)
+
+
+def test_random_pairs_change_both_terms() -> None:
+    features, labels = sample(9, 2)
+    hard, drawn = (make(eta=0.7, mining=mining).double().loss(step(features, labels)) for mining in ("hard", "random"))
+    for name in ("cross_entropy", "contrastive"):
+        assert hard.terms[name].item() != drawn.terms[name].item()
 
 
 @pytest.mark.parametrize("switch", ["smooth_classifier", "contrast_mixtures"])

@@ -11,9 +11,9 @@ from coretune.tuning.loop import train
 torch.set_num_threads(1)
 
 
-@pytest.mark.parametrize("detach", [False, True])
-def test_it_is_core_tuning_without_contrast(detach: bool) -> None:
-    options = {"alpha": 0.5, "positive_floor": 0.3, "detach_originals": detach}
+@pytest.mark.parametrize(("detach", "mining"), [(False, "hard"), (True, "hard"), (False, "random")])
+def test_it_is_core_tuning_without_contrast(detach: bool, mining: str) -> None:
+    options = {"alpha": 0.5, "positive_floor": 0.3, "detach_originals": detach, "mining": mining}
     found = []
     for name, more in (("mixture_ce", {}), ("core_tuning", {"eta": 0.0})):
         parts = toy_parts(toy_spec(name, params={**options, **more}))

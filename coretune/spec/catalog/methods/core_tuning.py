@@ -21,6 +21,10 @@ class MixtureParameters(Frozen):
     positive_floor: float = Field(
         0.0, ge=0, le=1, description="Hard positives: the hardest positive's weight is max(draw, this floor)."
     )
+    mining: Literal["hard", "random"] = Field(
+        "hard",
+        description="Whose features make a hard positive: the hardest ones of the batch, or ones drawn at random.",
+    )
     classifier_bias: bool = Field(True, description="Whether the linear classifier has a bias.")
     detach_originals: bool = Field(
         False, description="Whether originals teach the heads only: the backbone then learns from mixtures alone."
