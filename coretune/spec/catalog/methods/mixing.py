@@ -33,7 +33,8 @@ COMPONENTS: list[Component] = [
         summary="CE-tuning on mixed images with mixed labels",
         source="Zhang, Cisse, Dauphin, Lopez-Paz, ICLR 2018, arXiv 1710.09412",
         parameters=InputMixupParameters,
-        space={"alpha": Space("log_uniform", 0.1, 4.0)},
+        # From hardly any mixing, which is CE-tuning, to the largest α that the paper takes for clean labels.
+        space={"alpha": Space("log_uniform", 0.01, 1.0)},
     ),
     Component(
         kind="method",
