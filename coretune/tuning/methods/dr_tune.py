@@ -26,7 +26,7 @@ class DRTune(Method):
     z_i are the live features of a batch, ẑ_k calibrated features of K past samples, by the encoder as it was before
     fine-tuning; a queue keeps these and the fine-tuned features of the same images (see `calibrate` for ẑ). A batch
     joins the queue, and the oldest rows leave it, once its loss is computed. No gradient goes through ẑ. While the
-    queue fills, K is the number of rows that it has.
+    queue fills, the rows that it has stand for all K: their mean keeps the weight K / (n + K), and a batch its own.
 
     The mean over n + K rows leaves a batch n / (n + K) of the weight, and the backbone that part of CE-tuning's
     gradient: 1/33 at n = 64 and K = 2048. The authors' learning rates are 0.33 for the classifier and 0.01 for the
@@ -80,7 +80,7 @@ class DRTune(Method):
         self.pretrained = EncoderCopy(encoder, resting=True)
 
     def loss(self, step: Step) -> LossTerms:
-        """Returns the mean cross-entropy over the batch and the queue, computed in float32 also under autocast.
+        """Returns the mean cross-entropy over the batch and the K rows, computed in float32 also under autocast.
 
         Returns:
             Terms `cross_entropy`, the mean over the batch, and `regularisation`, the mean over the queue (0 while it
@@ -99,7 +99,8 @@ class DRTune(Method):
             calibrated = scale * self._calibrated()
         logits = self.classifier(torch.cat([step.features, calibrated.to(step.features.dtype)]))
         losses = F.cross_entropy(logits.to(dtype), labels, reduction="none", ignore_index=EMPTY)
-        filled = (self.label_queue != EMPTY).sum()
+        batch = losses[:count].mean()
+        queue = losses[count:].sum() / (self.label_queue != EMPTY).sum().clamp_min(1)
         if self.training:
             earlier = self.pretrained(step.views[0], step.encode)
             enqueue(
@@ -108,9 +109,10 @@ class DRTune(Method):
                 (self.tuned_queue, step.features.detach()),
                 (self.label_queue, step.labels),
             )
-        terms = {"cross_entropy": losses[:count].mean(), "regularisation": losses[count:].sum() / filled.clamp_min(1)}
+        size = self.params.queue
         return LossTerms(
-            total=losses.sum() / (count + filled), terms={name: value.detach() for name, value in terms.items()}
+            total=(count * batch + size * queue) / (count + size),
+            terms={"cross_entropy": batch.detach(), "regularisation": queue.detach()},
         )
 
     @torch.no_grad()

@@ -57,9 +57,11 @@ def test_the_loss_equals_the_formula_while_the_queue_fills_and_after() -> None:
             for z, y in zip(rows, every, strict=True)
         ]
         loss = method.loss(now)
-        assert loss.total.item() == pytest.approx(sum(losses) / len(losses), abs=1e-10)
-        assert loss.terms["cross_entropy"].item() == pytest.approx(sum(losses[: len(live)]) / len(live), abs=1e-10)
         rest = losses[len(live) :]
+        # Each row of a queue that has r of its 7 rows counts 7 / r times.
+        total = sum(losses[: len(live)]) + sum(7 / len(rest) * value for value in rest)
+        assert loss.total.item() == pytest.approx(total / (len(live) + 7), abs=1e-10)
+        assert loss.terms["cross_entropy"].item() == pytest.approx(sum(losses[: len(live)]) / len(live), abs=1e-10)
         assert loss.terms["regularisation"].item() == pytest.approx(sum(rest) / max(len(rest), 1), abs=1e-10)
         queue.extend(zip(pretrained(model.normalise(now.views[0])).tolist(), live, labels, strict=True))
         with torch.no_grad():  # a step of training, and with it another rotation
@@ -106,16 +108,28 @@ def test_the_pre_trained_encoder_stays_and_asks_for_no_gradient() -> None:
     assert trained == {"classifier.weight", "classifier.bias"}
 
 
-def test_the_first_loss_is_cross_entropy_and_evaluation_leaves_the_queue_alone() -> None:
+def test_the_first_loss_is_the_batchs_share_of_cross_entropy_and_evaluation_leaves_the_queue_alone() -> None:
     method, model = make()
     now = step(model, [0, 1, 2])
-    expected = torch.nn.functional.cross_entropy(method.classifier(now.features), now.labels)
+    expected = 3 / 10 * torch.nn.functional.cross_entropy(method.classifier(now.features), now.labels)
     method.eval()
-    assert torch.equal(method.loss(now).total, method.loss(now).terms["cross_entropy"])
+    torch.testing.assert_close(method.loss(now).total, expected)
+    assert method.loss(now).terms["regularisation"].item() == 0
     method.train()
     torch.testing.assert_close(method.loss(now).total, expected)
     assert method.label_queue.tolist() == [0, 1, 2, EMPTY, EMPTY, EMPTY, EMPTY]
     assert method.loss(now).terms["regularisation"].item() > 0
+
+
+def test_the_backbone_learns_at_one_pace_however_full_the_queue_is() -> None:
+    """The gradient of the live features is n / (n + K) of cross-entropy's from the first step on."""
+    method, model = make(queue=9)
+    for number in range(5):
+        now = step(model, [0, 1, 2], number)
+        plain = torch.nn.functional.cross_entropy(method.classifier(now.features), now.labels)
+        (expected,) = torch.autograd.grad(plain, now.features, retain_graph=True)
+        (found,) = torch.autograd.grad(method.loss(now).total, now.features)
+        torch.testing.assert_close(found, 3 / 12 * expected, rtol=0, atol=1e-12)
 
 
 def test_the_rotation_comes_on_time_also_after_a_resume() -> None:

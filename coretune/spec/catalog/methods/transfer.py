@@ -30,7 +30,7 @@ COMPONENTS: list[Component] = [
     Component(
         kind="method",
         name="dr_tune",
-        version=1,
+        version=2,
         target="coretune.tuning.methods.dr_tune:DRTune",
         summary="DR-Tune: cross-entropy also on a queue of calibrated features of the pre-trained encoder",
         source="Zhou, Chen, Huang, ICCV 2023, arXiv 2308.12058, section 3",
