@@ -30,8 +30,9 @@ class DRTune(Method):
 
     The mean over n + K rows leaves a batch n / (n + K) of the weight, and the backbone that part of CE-tuning's
     gradient: 1/33 at n = 64 and K = 2048. The authors' learning rates are 0.33 for the classifier and 0.01 for the
-    backbone, which hardly moves then. The default here is 0.33 for both, so that the backbone's step is that of
-    CE-tuning at 0.01; `train: {lr: 0.01, head_lr: 33}` is the authors'.
+    backbone, which hardly moves then. The defaults here are 1 for the backbone and 0.03 for the classifier, so that
+    both move as in CE-tuning at 0.03: one rate for both that suits the backbone is too much for the classifier.
+    `train: {lr: 0.01, head_lr: 33}` is the authors'.
 
     The rotation follows from the queue after every `rotation_every`-th optimiser step, counted over the whole
     training, and is used until the next; at first it is the identity.
