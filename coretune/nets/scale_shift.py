@@ -42,9 +42,25 @@ class ScaleShift(nn.Module):
     def __init__(self, layer: nn.Module, std: float) -> None:
         super().__init__()
         self.layer = layer.requires_grad_(False).eval()
+        self._second = _channels_second(layer)
         like = next(layer.parameters(), torch.empty(0))
         self.scale = nn.Parameter(torch.empty(_shape(layer), dtype=like.dtype, device=like.device).normal_(1.0, std))
         self.shift = nn.Parameter(torch.empty_like(self.scale).normal_(0.0, std))
+
+    @property
+    def weight(self) -> Tensor | None:
+        """γ W: attention that reads its linear layers' weights without calling them sees the scale so."""
+        weight = _tensor(self.layer, "weight")
+        scale = self.scale
+        return (
+            None if weight is None else weight * scale.view(*scale.shape, *(1 for _ in range(weight.ndim - scale.ndim)))
+        )
+
+    @property
+    def bias(self) -> Tensor:
+        """γ b + β, likewise."""
+        bias = _tensor(self.layer, "bias")
+        return self.shift if bias is None else bias * self.scale + self.shift
 
     def train(self, mode: bool = True) -> Self:
         """Sets the mode of all but the layer."""
@@ -55,7 +71,7 @@ class ScaleShift(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         """Returns the layer's output, scaled and shifted."""
         outputs: Tensor = self.layer(inputs)
-        if not isinstance(self.layer, CHANNELS_SECOND):
+        if not self._second:
             return outputs * self.scale + self.shift
         shape = (-1, *(1 for _ in range(outputs.ndim - 2)))
         return outputs * self.scale.view(shape) + self.shift.view(shape)
@@ -109,6 +125,22 @@ def _shape(layer: nn.Module) -> tuple[int, ...]:
     return tuple(layer.normalized_shape)  # type: ignore[arg-type]
 
 
+def _channels_second(layer: nn.Module) -> bool:
+    if isinstance(layer, CHANNELS_SECOND):
+        return True
+    if not isinstance(layer, nn.LayerNorm) or type(layer).forward is nn.LayerNorm.forward:
+        return False
+    # A layer norm of another kind, perhaps of maps (torchvision's and timm's LayerNorm2d): a map that is no batch of
+    # vectors of this width tells.
+    (width,) = layer.normalized_shape
+    try:
+        with torch.no_grad():
+            layer(layer.weight.new_zeros(1, width, 1, width + 1))
+    except RuntimeError:
+        return False
+    return True
+
+
 def _insert(module: nn.Module, std: float) -> None:
     for name, child in module.named_children():
         if isinstance(child, nn.MultiheadAttention):
@@ -122,14 +154,14 @@ def _insert(module: nn.Module, std: float) -> None:
 
 
 def _fold(name: str, part: ScaleShift, norm: nn.Module | None) -> None:
-    weight, bias, scale = _tensor(part.layer, "weight"), _tensor(part.layer, "bias"), part.scale
+    weight, bias, scaled = _tensor(part.layer, "weight"), _tensor(part.layer, "bias"), part.weight
     mean = None if norm is None else _tensor(norm, "running_mean")
-    if weight is None or (bias is None and mean is None):
+    if weight is None or scaled is None or (bias is None and mean is None):
         lacks = "weight" if weight is None else "bias, and feeds no batch norm alone"
         raise RequestError(f"the scale and shift after {name} cannot be merged: it has no {lacks}")
-    weight.mul_(scale.view(*scale.shape, *(1 for _ in range(weight.ndim - scale.ndim))))
+    weight.copy_(scaled)
     if bias is not None:
-        bias.mul_(scale).add_(part.shift)
+        bias.copy_(part.bias)
     elif mean is not None:
         mean.sub_(part.shift)
 

@@ -7,10 +7,11 @@ from itertools import pairwise
 from torch import Tensor, nn
 from torch.nn import functional
 
+from coretune.nets.backbone import Level, LevelledBackbone
 from coretune.spec.catalog.backbones import SmallResNetParameters
 
 
-class SmallResNet(nn.Module):
+class SmallResNet(LevelledBackbone):
     """A 3×3 stem and one basic block (He et al., CVPR 2016) per width; features are globally averaged.
 
     The first block keeps the resolution, each later one halves it. Shortcuts are projections (1×1 convolution and
@@ -19,15 +20,14 @@ class SmallResNet(nn.Module):
 
     Args:
         params: Widths and the stride of the stem.
-
-    Attributes:
-        features: Width d of the features.
     """
 
     def __init__(self, params: SmallResNetParameters) -> None:
         super().__init__()
         widths = params.widths
         self.features = widths[-1]
+        self.input_size = 32
+        self.levels = tuple(Level(f"blocks.{i}", width, params.stem_stride * 2**i) for i, width in enumerate(widths))
         self.conv = nn.Conv2d(3, widths[0], 3, params.stem_stride, padding=1, bias=False)
         self.norm = nn.BatchNorm2d(widths[0])
         first = BasicBlock(widths[0], widths[0], stride=1)
@@ -36,10 +36,9 @@ class SmallResNet(nn.Module):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Returns features (n, d) >= 0 of normalised images (n, 3, H, W)."""
-        hidden: Tensor = self.blocks(functional.relu(self.norm(self.conv(images))))
-        return hidden.mean((2, 3))
+    def stem(self, images: Tensor) -> Tensor:
+        """Returns (n, C, H / stride, W / stride) >= 0."""
+        return functional.relu(self.norm(self.conv(images)))
 
 
 class BasicBlock(nn.Module):

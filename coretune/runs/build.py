@@ -15,6 +15,7 @@ from coretune.data.dataset import Dataset, open_dataset
 from coretune.data.fingerprint import hash_file
 from coretune.data.roots import cache_root
 from coretune.errors import UnfitError
+from coretune.nets.backbone import Backbone
 from coretune.nets.model import Model
 from coretune.nets.weights import load_encoder
 from coretune.pretrain.task import PretrainingTask
@@ -101,13 +102,15 @@ def build_model(
         weights: File of the encoder's weights; None leaves them random.
 
     Raises:
-        RequestError: The weights do not fit the architecture, or a component has another version here.
+        RequestError: The weights or the images do not fit the architecture, or a component has another version here.
     """
     spec = job.spec
     kind = TASKS[spec.task]
     parameters = catalog.parameters("backbone", spec.backbone.arch)
     with seeded(derive_seed(spec.seed, "init", "encoder")):
         encoder = catalog.get("backbone", spec.backbone.arch.name).load()(parameters)
+    if isinstance(encoder, Backbone):
+        encoder.sizes.check(spec.backbone.arch.name, spec.data.image_size, spec.data.image_size)
     if weights is not None:
         load_encoder(encoder, weights)
     with seeded(derive_seed(spec.seed, "init", "method")):
@@ -117,7 +120,8 @@ def build_model(
             classes=len(dataset.packed.classes) if kind.labelled else 0,
         )
         method.prepare(encoder)
-    model = Model(encoder, method.classifier)
+    statistics = (encoder.mean, encoder.std) if isinstance(encoder, Backbone) else ()
+    model = Model(encoder, method.classifier, *statistics)
     for module in (model, method):
         module.to(device=context.device)
         module.to(memory_format=context.memory_format)

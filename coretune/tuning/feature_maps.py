@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from coretune.errors import RequestError
+from coretune.nets.backbone import Backbone
 from coretune.tuning.modes import evaluation_mode
 
 PROBE_SIDE = 64
@@ -26,17 +27,19 @@ def stage_ends(encoder: nn.Module, count: int) -> list[str]:
     Layers are the encoder's children, with those of an `nn.Sequential` in its place, that have parameters and put out
     (n, C, H, W), in the order in which they run. Consecutive ones of the same H and W are a stage. Its last layer that
     is an `nn.Conv2d` or has one among its own children (a block) gives the convolution: itself, or the last of those
-    children, which leaves out shortcuts. A stage without any is represented by its last layer. Resolutions are those
-    of an image of 64 pixels, whatever the data have, so that the answer follows from the architecture alone.
+    children, which leaves out shortcuts; a layer that has one deeper in it stands itself, with all that it puts out. A
+    stage without any is represented by its last layer. Resolutions are those of an image of 64 pixels, or of the one
+    size that the encoder takes, whatever the data have, so that the answer follows from the architecture alone. An
+    encoder that is but a wrapper of one module has that one's layers.
 
     Args:
         encoder: Normalised images (n, 3, H, W) to features; it is run once, in evaluation mode.
         count: Stages, counted from the output; fewer where the encoder has fewer.
 
     Raises:
-        RequestError: No layer puts out feature maps.
+        RequestError: No layer puts out feature maps, or some put out tokens, (n, L, C) or (n, H, W, C).
     """
-    layers = dict(_layers(encoder, ""))
+    layers = dict(_layers(*_unwrapped(encoder)))
     sizes = _sizes(encoder, layers)
     stages = [list(names) for _, names in groupby(sizes, key=sizes.__getitem__)]
     if not stages:
@@ -143,9 +146,15 @@ def _ignore(module: nn.Module, inputs: Any, output: Any) -> None:
 def _sizes(encoder: nn.Module, layers: Mapping[str, nn.Module]) -> dict[str, torch.Size]:
     """Returns the resolution (H, W) of those layers that put out feature maps, in the order in which they run."""
     sizes: dict[str, torch.Size] = {}
+    tokens: list[str] = []
 
     def note(name: str, output: object) -> None:
-        if isinstance(output, Tensor) and output.ndim == 4:
+        if not isinstance(output, Tensor):
+            return
+        # The image is square, so that maps of unequal sides have their channels last.
+        if output.ndim == 3 or (output.ndim == 4 and output.shape[1] == output.shape[2] != output.shape[3]):
+            tokens.append(name)
+        elif output.ndim == 4:
             sizes.pop(name, None)  # a layer that runs twice counts where it ran last
             sizes[name] = output.shape[2:]
 
@@ -154,12 +163,20 @@ def _sizes(encoder: nn.Module, layers: Mapping[str, nn.Module]) -> dict[str, tor
         for name, layer in layers.items()
     ]
     like = next(encoder.parameters(), torch.zeros(()))
+    side = PROBE_SIDE
+    if isinstance(encoder, Backbone):
+        side = encoder.sizes.only or side
     try:
         with evaluation_mode(encoder):
-            encoder(torch.zeros(1, 3, PROBE_SIDE, PROBE_SIDE, dtype=like.dtype, device=like.device))
+            encoder(torch.zeros(1, 3, side, side, dtype=like.dtype, device=like.device))
     finally:
         for handle in handles:
             handle.remove()
+    if tokens:
+        raise RequestError(
+            f"{type(encoder).__name__} has no stages of feature maps (n, C, H, W): "
+            f"from {tokens[0]} on it works on tokens (n, L, C) or (n, H, W, C)"
+        )
     return sizes
 
 
@@ -170,7 +187,17 @@ def _last_convolution(stage: Sequence[str], layers: Mapping[str, nn.Module]) -> 
         inner = [child for child, module in layers[name].named_children() if isinstance(module, nn.Conv2d)]
         if inner:
             return f"{name}.{inner[-1]}"
+        if any(isinstance(module, nn.Conv2d) for module in layers[name].modules()):
+            return name
     return stage[-1]
+
+
+def _unwrapped(encoder: nn.Module) -> tuple[nn.Module, str]:
+    """Returns the module that holds the layers, and what their names begin with."""
+    children = list(encoder.named_children())
+    if len(children) == 1 and not isinstance(children[0][1], nn.Sequential) and any(children[0][1].children()):
+        return children[0][1], f"{children[0][0]}."
+    return encoder, ""
 
 
 def _layers(module: nn.Module, prefix: str) -> Iterator[tuple[str, nn.Module]]:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from coretune.nets.backbone import Backbone
 from coretune.nets.scale_shift import ScaleShift
 from coretune.spec.run import TrainSpec
 
@@ -101,10 +102,12 @@ def _divide(
 ) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
     decayed: list[nn.Parameter] = []
     spared: list[nn.Parameter] = []
-    for owner in module.modules():
+    undecayed = module.undecayed if isinstance(module, Backbone) else frozenset()
+    for path, owner in module.named_modules():
         for name, parameter in owner.named_parameters(recurse=False):
             if parameter.requires_grad and parameter not in seen:
                 seen.add(parameter)
-                plain = decay_all or not is_norm_or_bias(owner, name)
+                whole = f"{path}.{name}" if path else name
+                plain = decay_all or not (is_norm_or_bias(owner, name) or whole in undecayed)
                 (decayed if plain else spared).append(parameter)
     return decayed, spared

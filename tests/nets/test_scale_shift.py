@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torchvision.models.convnext import LayerNorm2d
 
 from coretune.errors import RequestError
 from coretune.nets.scale_shift import ScaleShift, insert_scale_shift, merged
@@ -92,9 +93,9 @@ def test_a_layer_with_a_bias_merges_alone(name: str) -> None:
     torch.testing.assert_close(plain(inputs), encoder(inputs), rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", CATALOG.names("backbone"))
+@pytest.mark.parametrize("name", ["small_resnet", "resnet18", "resnet20", "resnet50"])
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 3e-6)], ids=["fp64", "fp32"])
-def test_every_backbone_merges(name: str, dtype: torch.dtype, tolerance: float) -> None:
+def test_residual_nets_merge(name: str, dtype: torch.dtype, tolerance: float) -> None:
     """In float32, ResNet-50's features are 1e-6 of the largest away from those in float64, merged or not."""
     encoder, original = backbone(name), backbone(name)
     insert_scale_shift(encoder, 0.02)
@@ -112,6 +113,44 @@ def test_every_backbone_merges(name: str, dtype: torch.dtype, tolerance: float) 
         torch.testing.assert_close(original(images) / scale, expected / scale, rtol=0, atol=tolerance)
         torch.testing.assert_close(plain(images), original(images), rtol=0, atol=0)
     assert float((expected - untouched).abs().max()) > 0.01 * scale, "the scales and shifts matter"
+
+
+def test_what_reads_a_linear_layer_s_weights_gets_the_scaled_ones() -> None:
+    """As Swin's attention does."""
+    for bias in (True, False):
+        part = trained(ScaleShift(nn.Linear(4, 6, bias=bias).double(), 0.02))
+        inputs = torch.randn(2, 4, dtype=torch.float64)
+        found = nn.functional.linear(inputs, part.weight, part.bias)
+        torch.testing.assert_close(found, part(inputs), rtol=1e-12, atol=1e-12)
+        found.square().sum().backward()
+        assert part.scale.grad is not None and part.scale.grad.all()
+        assert part.shift.grad is not None and part.shift.grad.all()
+
+
+@pytest.mark.parametrize("side", [3, 4])
+def test_a_layer_norm_of_maps_has_its_channels_second(side: int) -> None:
+    """Also where the map is as wide as it has channels."""
+    part = trained(ScaleShift(LayerNorm2d(4).double(), 0.02))
+    inputs = torch.randn(2, 4, 5, side, dtype=torch.float64)
+    expected = part.layer(inputs)
+    for channel in range(4):
+        expected[:, channel] = expected[:, channel] * part.scale[channel] + part.shift[channel]
+    torch.testing.assert_close(part(inputs), expected, rtol=1e-12, atol=1e-12)
+    plain = merged(nn.Sequential(part))
+    torch.testing.assert_close(plain(inputs), expected, rtol=1e-12, atol=1e-12)
+
+
+class OtherLayerNorm(nn.LayerNorm):
+    """Of vectors, in code of its own."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return nn.functional.layer_norm(input, self.normalized_shape, self.weight, self.bias, self.eps)
+
+
+def test_a_layer_norm_of_vectors_in_other_code_has_its_channels_last() -> None:
+    part = trained(ScaleShift(OtherLayerNorm(4).double(), 0.02))
+    inputs = torch.randn(2, 4, 4, 4, dtype=torch.float64)
+    torch.testing.assert_close(part(inputs), part.layer(inputs) * part.scale + part.shift, rtol=0, atol=0)
 
 
 @given(st.lists(st.sampled_from(["conv", "linear-like", "group"]), min_size=1, max_size=4), st.integers(0, 10**6))

@@ -76,3 +76,26 @@ def test_every_parameter_gets_a_gradient() -> None:
 def test_no_width_is_refused() -> None:
     with pytest.raises(ValidationError):
         SmallResNetParameters(widths=())
+
+
+@pytest.mark.parametrize("stem_stride", [1, 2])
+def test_a_seed_gives_the_same_weights_and_features_to_the_bit(stem_stride: int) -> None:
+    """Those of runs that are recorded: its parts made one after another, convolutions drawn anew at the end."""
+    torch.manual_seed(3)
+    net = SmallResNet(SmallResNetParameters(widths=(4, 6, 8), stem_stride=stem_stride))
+    torch.manual_seed(3)
+    stem = nn.Sequential(nn.Conv2d(3, 4, 3, stem_stride, padding=1, bias=False), nn.BatchNorm2d(4), nn.ReLU())
+    blocks = nn.Sequential(BasicBlock(4, 4, 1), BasicBlock(4, 6, 2), BasicBlock(6, 8, 2))
+    plain = nn.Sequential(stem, blocks)
+    for module in plain.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+    renamed = {"0.0.": "conv.", "0.1.": "norm.", "1.": "blocks."}
+    expected = {}
+    for key, value in plain.state_dict().items():
+        old = next(prefix for prefix in renamed if key.startswith(prefix))
+        expected[renamed[old] + key.removeprefix(old)] = value
+    assert list(net.state_dict()) == list(expected)
+    assert all(torch.equal(value, expected[key]) for key, value in net.state_dict().items())
+    images = torch.rand(3, 3, 16, 16)
+    assert torch.equal(net(images), plain(images).mean((2, 3)))

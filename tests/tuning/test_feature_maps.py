@@ -22,6 +22,8 @@ torch.set_num_threads(1)
 ENDS = {
     "small_resnet": ["blocks.0.conv2", "blocks.1.conv2", "blocks.2.conv2"],
     "resnet18": ["layer1.1.conv2", "layer2.1.conv2", "layer3.1.conv2", "layer4.1.conv2"],
+    "resnet20": ["layer1.2.conv2", "layer2.2.conv2", "layer3.2.conv2"],
+    "convnext_tiny": ["stages.1.2", "stages.3.2", "stages.5.8", "stages.7.2"],
     "resnet50": ["layer1.2.conv3", "layer2.3.conv3", "layer3.5.conv3", "layer4.2.conv3"],
 }
 """Those of ResNet-50 are the layers of DELTA's authors."""
@@ -53,8 +55,8 @@ def images(n: int, side: int = 8) -> Tensor:
     return torch.rand(n, 3, side, side, generator=torch.Generator().manual_seed(n))
 
 
-@pytest.mark.parametrize("name", catalog().names("backbone"))
-def test_the_stages_of_every_backbone(name: str) -> None:
+@pytest.mark.parametrize("name", ENDS)
+def test_the_stages_of_convolutional_nets(name: str) -> None:
     net = encoder(name)
     assert stage_ends(net, 4) == ENDS[name]
     assert stage_ends(net, 1) == ENDS[name][-1:]
@@ -66,6 +68,43 @@ def test_the_stages_of_plain_nets() -> None:
     assert stage_ends(deep, 4) == ["0", "1.0"]
     assert stage_ends(nn.Sequential(nn.BatchNorm2d(3), nn.AvgPool2d(2), nn.BatchNorm2d(3)), 4) == ["0", "2"]
     assert stage_ends(Twice(), 4) == ["conv"]
+
+
+class Wrapper(nn.Module):
+    """A net in another."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, images: Tensor) -> Tensor:
+        found: Tensor = self.net(images)
+        return found
+
+
+def test_a_wrapper_has_the_stages_of_what_it_wraps() -> None:
+    assert stage_ends(Wrapper(encoder("small_resnet")), 2) == ["net.blocks.1.conv2", "net.blocks.2.conv2"]
+
+
+class Tokens(nn.Module):
+    """A patch embedding, and one layer on tokens in a layout."""
+
+    def __init__(self, *, flat: bool) -> None:
+        super().__init__()
+        self.patches = nn.Conv2d(3, 6, 16, 16)
+        self.mixer = nn.Linear(6, 6)
+        self.flat = flat
+
+    def forward(self, images: Tensor) -> Tensor:
+        tokens = self.patches(images).permute(0, 2, 3, 1)
+        mixed: Tensor = self.mixer(tokens.flatten(1, 2) if self.flat else tokens)
+        return mixed.flatten(1, -2).mean(1)
+
+
+@pytest.mark.parametrize("flat", [True, False])
+def test_a_patch_embedding_before_tokens_is_no_stage(flat: bool) -> None:
+    with pytest.raises(RequestError, match=r"Tokens has no stages of feature maps .* from mixer on it works on tokens"):
+        stage_ends(Tokens(flat=flat), 4)
 
 
 def test_looking_for_stages_leaves_the_encoder_as_it_is() -> None:
