@@ -175,7 +175,7 @@ def test_the_memory_format_changes_nothing(case: str) -> None:
 def test_delta_has_the_stages_or_says_why_not(case: str) -> None:
     net, images = small(case)
     if case in ("vit_b_16", "swin_t"):
-        with pytest.raises(RequestError, match="has no stages of feature maps .* it works on tokens"):
+        with pytest.raises(RequestError, match=r"has no stages of feature maps .* it works on tokens"):
             stage_ends(net, 4)
         return
     shapes: list[torch.Size] = []

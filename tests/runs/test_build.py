@@ -12,6 +12,7 @@ from support.training import catalog, context, digits_job, digits_spec
 from coretune.data.dataset import Dataset
 from coretune.data.fingerprint import hash_file
 from coretune.errors import RequestError, UnfitError
+from coretune.nets.small_resnet import SmallResNet
 from coretune.nets.weights import save_weights
 from coretune.results.store import ResultsStore
 from coretune.runs import build
@@ -124,6 +125,22 @@ def test_another_version_of_a_component_is_refused(digits: Dataset, part: str) -
     changed = spec.replace(method=other) if part == "method" else spec.replace(backbone={"arch": other})
     with pytest.raises(RequestError, match="version 99 is asked for, version 1 is here"):
         build_model(digits_job(changed), digits, catalog(), context())
+
+
+def test_the_backbone_says_how_images_are_normalised(digits: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SmallResNet, "mean", (0.1, 0.2, 0.3))
+    monkeypatch.setattr(SmallResNet, "std", (0.5, 0.6, 0.7))
+    model, _ = build_model(digits_job(), digits, catalog(), context())
+    images = torch.rand(2, 3, 8, 8)
+    expected = (images - torch.tensor([0.1, 0.2, 0.3]).view(3, 1, 1)) / torch.tensor([0.5, 0.6, 0.7]).view(3, 1, 1)
+    torch.testing.assert_close(model.normalise(images), expected)
+
+
+def test_images_that_the_backbone_does_not_take_are_refused(digits: Dataset) -> None:
+    side = digits_spec().data.image_size
+    spec = digits_spec().replace(backbone={"arch": catalog().ref("backbone", "swin_t")})
+    with pytest.raises(RequestError, match=f"backbone swin_t takes images .*, got {side}×{side}; data.image_size"):
+        build_model(digits_job(spec), digits, catalog(), context())
 
 
 def test_a_process_opens_a_data_set_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -254,6 +254,7 @@ def edit(old: str, new: str) -> str:
     ("text", "expected"),
     [
         (edit("  digits:", "  digitz:"), "s.yaml:3: datasets.digitz: unknown dataset 'digitz'; did you mean digits?"),
+        (edit("arch: small_resnet", "arch: vit_b_16\n    params: {image_size: 100}"), "s.yaml:9: backbones.small.params.image_size: is a multiple of 16, got 100"),
         (edit("small_resnet", "small_resnt"), "s.yaml:8: backbones.small.arch: unknown backbone 'small_resnt'; did you mean small_resnet?"),
         (edit("  core_tuning:", "  core_tunin:"), "s.yaml:12: methods.core_tunin: unknown method 'core_tunin'; did you mean core_tuning?"),
         (edit("  ce:", "  mine: {method: c}"), "s.yaml:11: methods.mine.method: unknown method 'c'; did you mean ce?"),

@@ -12,10 +12,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from coretune.nets.backbone import Backbone
 from coretune.spec.run import TrainSpec
 from coretune.tuning.optimizer import forget, learning_rate_factor, make_optimizer, set_learning_rate
 
 torch.set_num_threads(1)
+
+
+class Tokens(Backbone):
+    """A backbone with parameters that are neither biases nor of norm layers, and that weight decay spares."""
+
+    undecayed = frozenset({"token", "inner.table"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.token = nn.Parameter(torch.zeros(4))
+        self.inner = nn.Linear(4, 4)
+        self.inner.table = nn.Parameter(torch.zeros(4))
+        self.table = nn.Parameter(torch.zeros(4))
 
 
 class Encoder(nn.Module):
@@ -40,6 +54,15 @@ def names(module: nn.Module, optimizer: torch.optim.Optimizer) -> list[tuple[flo
     return [
         (g["scale"], g["weight_decay"], {known.get(id(p), "?") for p in g["params"]}) for g in optimizer.param_groups
     ]
+
+
+@pytest.mark.parametrize("all_decayed", [True, False])
+def test_what_a_backbone_says_is_spared_too(all_decayed: bool) -> None:
+    net = Tokens()
+    optimizer = make_optimizer(net, nn.Identity(), TrainSpec(weight_decay=0.01, decay_norm_and_bias=all_decayed))
+    spared = set() if all_decayed else {"token", "inner.table", "inner.bias"}
+    assert names(net, optimizer)[0] == (1.0, 0.01, {name for name, _ in net.named_parameters()} - spared)
+    assert names(net, optimizer)[1:] == ([] if all_decayed else [(1.0, 0.0, spared)])
 
 
 def test_groups_have_scale_and_decay_and_leave_frozen_parameters_out() -> None:

@@ -49,7 +49,7 @@ class VisionTransformerParameters(Frozen):
     """One of torchvision's vision transformers with patches of 16 pixels."""
 
     image_size: int = Field(
-        224, ge=16, le=2048, multiple_of=16, description="Side in pixels of the images that it takes."
+        224, ge=16, le=2048, multiple_of=16, description="Side in pixels of the images that it takes, a multiple of 16."
     )
 
 
@@ -57,7 +57,10 @@ class TimmParameters(Frozen):
     """A model of timm."""
 
     model: str = Field(
-        pattern=r"^[A-Za-z0-9_.]+$", max_length=100, description="Name in timm, e.g. `vit_small_patch16_224`."
+        "vit_small_patch16_224",
+        pattern=r"^[A-Za-z0-9_.]+$",
+        max_length=100,
+        description="Name in timm: letters, digits, `_`, `.`.",
     )
     kwargs: dict[str, bool | int | float | str] = Field({}, description="Further arguments of `timm.create_model`.")
 
