@@ -2,11 +2,13 @@
 
 Official parts stay as they are; what a source lacks is drawn by class, in proportion, from the images that are not
 in an official validation or test part (the pool). Each class is shuffled once by a stream of its own, so that a
-larger validation part leaves the test part as it was, and 5 labels per class are among the 10 of the same seed.
+larger validation part leaves the test part as it was, and 5 labels per class are among the 10 of the same seed. A
+long tail is cut from the labelled subset last, by the same shuffle.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -97,17 +99,46 @@ def shares(sizes: Sequence[int], total: int) -> list[int]:
     return counts
 
 
+def long_tail(sizes: Sequence[int], ratio: float) -> list[int]:
+    """Returns how many images of each class make an exponential long tail (Cui et al., CVPR 2019: CIFAR-10-LT).
+
+    The k-th largest of C classes (equal ones in the order of their labels) keeps n·ratio^(−k/(C−1)) images, k = 0, …,
+    C − 1, rounded down; n is the largest number that every class has enough images for, so that classes that already
+    differ in size keep the ratio asked for.
+
+    Args:
+        sizes: Images of each class.
+        ratio: Largest to smallest class, above 1.
+
+    Raises:
+        UnfitError: The smallest class would have no image left.
+    """
+    order = sorted(range(len(sizes)), key=lambda c: -sizes[c])
+    exponents = [rank / max(1, len(sizes) - 1) for rank in range(len(sizes))]
+    largest = min(sizes[c] * ratio**exponent for c, exponent in zip(order, exponents, strict=True))
+    if largest < ratio:
+        raise UnfitError(
+            f"an imbalance of {ratio:g} leaves no image of the smallest class: the largest can have "
+            f"{math.floor(largest)}; make data.imbalance smaller"
+        )
+    counts = list(sizes)
+    for c, exponent in zip(order, exponents, strict=True):
+        counts[c] = math.floor(largest * ratio**-exponent + 1e-9)  # 500 · 10⁻² is 5 images, whatever the last bit says
+    return counts
+
+
 def _labelled(by_class: list[Indices], data: DataSpec, classes: Sequence[str]) -> Indices:
-    if data.labels_per_class is None and data.label_fraction is None:
+    if data.labels_per_class is None and data.label_fraction is None and data.imbalance is None:
         return _sorted(by_class)
-    sizes = [len(indices) for indices in by_class]
+    sizes = counts = [len(indices) for indices in by_class]
     if data.labels_per_class is not None:
         counts = [data.labels_per_class] * len(sizes)
         _need(by_class, counts, classes, "in the training part")
-    else:
-        fraction = data.label_fraction or 0.0
+    elif data.label_fraction is not None:
         # A class without a single label cannot be learned: each keeps at least one.
-        counts = [max(1, count) for count in shares(sizes, max(1, round(fraction * sum(sizes))))]
+        counts = [max(1, count) for count in shares(sizes, max(1, round(data.label_fraction * sum(sizes))))]
+    if data.imbalance is not None:
+        counts = long_tail(counts, data.imbalance)
     ordered = [np.sort(indices) for indices in by_class]
     drawn = [
         indices[permutation(data.subset_seed, "labelled", c, len(indices))[:count]]

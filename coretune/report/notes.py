@@ -160,4 +160,4 @@ def _what_varies(study: Study) -> str:
 
 
 def _limited(options: dict[str, object]) -> bool:
-    return options.get("labels_per_class") is not None or options.get("label_fraction") is not None
+    return any(options.get(limit) is not None for limit in ("labels_per_class", "label_fraction", "imbalance"))

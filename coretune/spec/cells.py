@@ -33,7 +33,8 @@ class DatasetChoice:
             labelled: Whether labels are limited as the study says; pre-training sees all training images.
         """
         options = self.options
-        limited = labelled and (options.labels_per_class is not None or options.label_fraction is not None)
+        limits = (options.labels_per_class, options.label_fraction, options.imbalance)
+        limited = labelled and any(limit is not None for limit in limits)
         return DataSpec(
             dataset=self.ref,
             fingerprint=fingerprint,
@@ -43,6 +44,7 @@ class DatasetChoice:
             split_seed=options.split_seed,
             labels_per_class=options.labels_per_class if limited else None,
             label_fraction=options.label_fraction if limited else None,
+            imbalance=options.imbalance if limited else None,
             subset_seed=subset_seed if limited else 0,
             augment=self.augment,
         )

@@ -96,6 +96,13 @@ class DataOptions(Frozen):
     image_size: int | None = Field(None, ge=4, description="Side in pixels; null takes the data set's own.")
     labels_per_class: int | None = Field(None, ge=1, description="Labelled training images per class; null: all.")
     label_fraction: float | None = Field(None, gt=0, le=1, description="Labelled fraction of each class; null: all.")
+    imbalance: float | None = Field(
+        None,
+        gt=1,
+        le=1e6,
+        description="Ratio of the largest to the smallest class of the labelled images, which fall off exponentially from "
+        "class to class (long-tailed, as CIFAR-10-LT); null: as they are.",
+    )
     subset_seed: Literal["fixed", "per_seed"] = Field(
         "fixed", description="Whether each seed draws its own labelled subset (per_seed) or all share one (fixed)."
     )

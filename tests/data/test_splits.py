@@ -8,7 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from coretune.data.source import TEST, TRAIN, UNDECIDED, VALIDATION
-from coretune.data.splits import Split, shares, split
+from coretune.data.splits import Split, long_tail, shares, split
 from coretune.errors import RequestError, UnfitError
 from coretune.spec.components import Ref
 from coretune.spec.run import DataSpec
@@ -180,3 +180,42 @@ def test_sizes_that_make_no_sense(size: float) -> None:
     labels = labels_of([12, 12])
     with pytest.raises(RequestError, match=r"data\.test: needs a number of images or a fraction"):
         split(labels, undecided(labels), spec(test=size))
+
+
+def test_the_long_tail_of_the_papers() -> None:
+    """CIFAR-10-LT at a ratio of 100 (Cui et al., 2019; Cao et al., 2019): 12,406 images."""
+    counts = long_tail([5000] * 10, 100)
+    assert counts == [5000, 2997, 1796, 1077, 645, 387, 232, 139, 83, 50]
+    assert sum(counts) == 12_406
+
+
+@given(st.lists(st.integers(1, 500), min_size=2, max_size=12), st.floats(1.01, 50))
+def test_a_long_tail_has_its_ratio_whatever_the_classes(sizes: list[int], ratio: float) -> None:
+    try:
+        counts = long_tail(sizes, ratio)
+    except UnfitError as error:
+        assert "leaves no image of the smallest class" in str(error)
+        falling = sorted(sizes, reverse=True)
+        assert any(size * ratio ** (k / (len(sizes) - 1)) < ratio for k, size in enumerate(falling))
+        return
+    assert all(1 <= count <= size for count, size in zip(counts, sizes, strict=True))
+    order = sorted(range(len(sizes)), key=lambda c: -sizes[c])
+    falling = [counts[c] for c in order]
+    assert falling == sorted(falling, reverse=True)
+    assert falling[0] / (falling[-1] + 1) < ratio * 1.000001 and (falling[0] + 1) / falling[-1] > ratio * 0.999999
+
+
+def test_a_long_tail_is_cut_from_the_labelled_subset_by_seed() -> None:
+    labels = labels_of([100, 100, 100])
+    whole = split(labels, undecided(labels), spec())
+    seeds = [split(labels, undecided(labels), spec(imbalance=10, subset_seed=seed)) for seed in range(2)]
+    for found in seeds:
+        check_complete(found, 300)
+        assert found.train.tolist() == whole.train.tolist()
+        assert np.bincount(labels[found.labelled]).tolist() == [70, 22, 7]
+    assert seeds[0].labelled.tolist() != seeds[1].labelled.tolist()
+    few = split(labels, undecided(labels), spec(imbalance=10, labels_per_class=40))
+    assert np.bincount(labels[few.labelled]).tolist() == [40, 12, 4]
+    assert np.isin(few.labelled, seeds[0].labelled).all()
+    with pytest.raises(UnfitError, match="an imbalance of 100 leaves no image of the smallest class: the largest can"):
+        split(labels, undecided(labels), spec(imbalance=100))

@@ -156,6 +156,7 @@ CHANGES: dict[str, st.SearchStrategy[Any]] = {
     "split_seed": st.integers(0, 99),
     "labels_per_class": st.none() | st.integers(1, 99),
     "label_fraction": st.floats(0.01, 1),
+    "imbalance": st.floats(1.5, 1000),
     "subset_seed": st.integers(0, 99),
     "augment": st.builds(AugmentSpec, flip=st.booleans(), rotation=st.floats(0, 90), contrast=st.floats(0, 1)),
     "fingerprint": st.just("0" * 64),
