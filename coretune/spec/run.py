@@ -64,7 +64,10 @@ class DataSpec(Frozen):
     labels_per_class: int | None = Field(None, ge=1, description="Labelled training images per class; null: all.")
     label_fraction: float | None = Field(None, gt=0, le=1, description="Labelled fraction per class; null: all.")
     imbalance: float | None = Field(
-        None, gt=1, le=1e6, description="Largest to smallest class of the labelled images, long-tailed; null: as they are."
+        None,
+        gt=1,
+        le=1e6,
+        description="Largest to smallest class of the labelled images, long-tailed; null: as they are.",
     )
     subset_seed: int = Field(0, description="Seed of the labelled subset.")
     augment: AugmentSpec = AugmentSpec()
