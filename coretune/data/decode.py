@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import io
 import struct
 from pathlib import Path
@@ -75,7 +76,7 @@ def resemblance(head: bytes, wanted: str) -> str:
         return "an empty file"
     if head.startswith(b"version https://git-lfs"):
         return f"a Git LFS pointer, not {wanted}; fetch it with `git lfs pull`"
-    if head.lstrip().lower().startswith((b"<!doctype", b"<html")):
+    if head.removeprefix(codecs.BOM_UTF8).lstrip().lower().startswith((b"<!doctype", b"<html")):
         return f"an HTML page, not {wanted}"
     return ""
 

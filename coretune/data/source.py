@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from coretune.data.roots import DATA_VARIABLE, data_root
 from coretune.errors import UnfitError
-from coretune.spec.components import Catalog, Ref
+from coretune.spec.components import Catalog, DatasetComponent, Ref
 
 UNDECIDED = -1
 TRAIN = 0
@@ -59,28 +60,56 @@ class Source(Protocol):
         """
 
 
+@dataclass(frozen=True)
+class Domains:
+    """Which domain each image is of, e.g. photo or sketch.
+
+    Attributes:
+        names: Names of the domains.
+        of: (N,) int64, which one of them each image is of.
+    """
+
+    names: tuple[str, ...]
+    of: NDArray[np.int64]
+
+
+def domains_of(source: Source) -> Domains | None:
+    """Returns the domains of a source's images, or None where it knows none.
+
+    A source that does has an attribute `domains`, a `Domains`; others need not have it.
+    """
+    domains = getattr(source, "domains", None)
+    return domains if isinstance(domains, Domains) else None
+
+
 def open_source(catalog: Catalog, ref: Ref, path: str | None) -> Source:
     """Opens the source behind a reference.
 
     Args:
         catalog: Where the data set is declared.
         ref: The data set and its parameters.
-        path: Where the files are; None looks below `$CORETUNE_DATA/<name>`.
+        path: Where the files are; None looks below `$CORETUNE_DATA`, as `located` does.
 
     Raises:
         RequestError: The catalog has no such data set, or its code cannot be loaded.
         UnfitError: The data are absent or not as expected; the message says where it looked and what it found.
     """
     component = catalog.dataset(ref.name)
-    folder = _locate(ref.name, path)
+    folder = located(component, path)
     if folder is None and component.needs_path:
         raise UnfitError(f"no path of {ref.name} is given, and ${DATA_VARIABLE}/{ref.name} does not exist")
     source: Source = component.load()(folder, catalog.parameters("dataset", ref))
     return source
 
 
-def _locate(name: str, path: str | None) -> Path | None:
+def located(component: DatasetComponent, path: str | None = None) -> Path | None:
+    """Returns where the files of a data set are: the path given, else the first of its folders below `$CORETUNE_DATA`.
+
+    Returns:
+        None where no path is given and none of its folders is there.
+    """
     if path is not None:
         return Path(path).expanduser()
     root = data_root()
-    return root / name if root is not None and (root / name).exists() else None
+    names = () if root is None else (component.name, *component.folders)
+    return next((root / name for name in names if root is not None and (root / name).exists()), None)

@@ -92,6 +92,13 @@ class DatasetComponent(Component):
         licence: Under which terms the images may be used.
         citation: How to cite it.
         needs_path: Whether the study must say where the files are.
+        metrics: What results on it are usually reported in.
+        counts: Expected number of images by part (`train`, `val`, `test`), or by domain where `domains` says so.
+        domains: Whether `counts` are by domain: the official parts are domains then.
+        obtain: Where to get the files, in words.
+        layouts: The layouts that are understood, each in words.
+        folders: Other names of its folder below `$CORETUNE_DATA`: those that torchvision's downloaders leave there.
+        download: The class of `torchvision.datasets` that can download it, if there is one.
     """
 
     classes: int | None = None
@@ -101,6 +108,18 @@ class DatasetComponent(Component):
     licence: str = ""
     citation: str = ""
     needs_path: bool = False
+    metrics: tuple[Literal["top1", "mean_per_class"], ...] = ("top1",)
+    counts: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    domains: bool = False
+    obtain: str = ""
+    layouts: tuple[str, ...] = ()
+    folders: tuple[str, ...] = ()
+    download: str = ""
+
+    @property
+    def size(self) -> int | None:
+        """Number of images, or None where the files tell."""
+        return sum(self.counts.values()) or None
 
 
 class Ref(Frozen):

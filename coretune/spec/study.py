@@ -100,8 +100,8 @@ class DataOptions(Frozen):
         None,
         gt=1,
         le=1e6,
-        description="Ratio of the largest to the smallest class of the labelled images, which fall off exponentially from "
-        "class to class (long-tailed, as CIFAR-10-LT); null: as they are.",
+        description="Ratio of the largest to the smallest class of the labelled images, which fall off exponentially "
+        "from class to class (long-tailed, as CIFAR-10-LT); null: as they are.",
     )
     subset_seed: Literal["fixed", "per_seed"] = Field(
         "fixed", description="Whether each seed draws its own labelled subset (per_seed) or all share one (fixed)."

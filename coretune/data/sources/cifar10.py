@@ -1,44 +1,54 @@
-"""CIFAR-10 as Hugging Face parquet."""
+"""CIFAR-10."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from coretune.data.roots import DATA_VARIABLE
-from coretune.data.source import TEST
+from coretune.data.source import TEST, TRAIN, Source
+from coretune.data.sources.cifar import Archive, CifarArchive
+from coretune.data.sources.layouts import Original, absent, open_set
 from coretune.data.sources.parquet import Parquet
 from coretune.errors import UnfitError
-from coretune.spec.catalog.datasets import ParquetParameters
+from coretune.spec.catalog.image_sets import image_set
 from coretune.spec.frozen import Frozen
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-LAYOUT = (
-    "expected CIFAR-10 as Hugging Face parquet: train*.parquet and test*.parquet with the columns img (or image) and "
-    "label, in it or in one folder below it"
+PICKLES = Archive(
+    {**{f"data_batch_{number}": TRAIN for number in range(1, 6)}, "test_batch": TEST},
+    "batches.meta",
+    key=("labels", "label_names"),
+)
+BINARY = Archive(
+    {**{f"data_batch_{number}.bin": TRAIN for number in range(1, 6)}, "test_batch.bin": TEST},
+    "batches.meta.txt",
+    columns=1,
 )
 
 
-class Cifar10(Parquet):
-    """CIFAR-10 (Krizhevsky, 2009), or a part of its images: ten classes, and an official test part.
+def cifar10(path: Path | None, params: Frozen) -> Source:
+    """Opens CIFAR-10 (Krizhevsky, 2009), or a part of its images: ten classes, and an official test part.
 
     Args:
-        path: A folder of parquet files.
+        path: A folder of it.
         params: Without effect: the data set has no parameters.
 
     Raises:
         UnfitError: The files are absent or not as expected, or they are another data set's.
     """
-
-    def __init__(self, path: Path | None, params: Frozen) -> None:
-        if path is None:
-            raise UnfitError(f"no path of cifar10 is given, and ${DATA_VARIABLE}/cifar10 does not exist; {LAYOUT}")
-        super().__init__(path, ParquetParameters())
-        if self.classes == tuple(str(label) for label in range(len(CLASSES))):
-            self.classes = CLASSES
-        if self.classes != CLASSES:
-            raise UnfitError(
-                f"{path}: the classes are {', '.join(self.classes[:20])}; expected those of CIFAR-10: "
-                f"{', '.join(CLASSES)}"
-            )
-        if not (self.parts == TEST).any():
-            raise UnfitError(f"{path}: no test part; {LAYOUT}")
+    source = open_set(
+        "cifar10",
+        path,
+        [
+            Original("data_batch_1", lambda root: CifarArchive(root, PICKLES)),
+            Original("data_batch_1.bin", lambda root: CifarArchive(root, BINARY)),
+        ],
+    )
+    if isinstance(source, Parquet) and source.classes == tuple(map(str, range(len(CLASSES)))):
+        source.classes = CLASSES
+    if source.classes != CLASSES:
+        raise UnfitError(
+            f"{path}: the classes are {', '.join(source.classes)}; expected those of CIFAR-10: {', '.join(CLASSES)}"
+        )
+    if not isinstance(source, CifarArchive) and not (source.parts == TEST).any():
+        raise absent(image_set("cifar10"), f"{path}: no test part")
+    return source

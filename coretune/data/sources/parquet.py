@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coretune.data.decode import DECODING, decode_bytes
+from coretune.data.source import Domains
 from coretune.data.sources.parquet_files import CLASSES, LAYOUT, find
 from coretune.data.sources.shard import Shard
 from coretune.errors import UnfitError
@@ -74,6 +75,7 @@ class Parquet:
             f"{shard.name}/{row:06d}" for shard, count in zip(self._shards, counts, strict=True) for row in range(count)
         )
         self._groups = _RowGroups(self._shards)
+        self.domains: Domains | None = None
 
     def files(self) -> list[tuple[str, Path]]:
         """Returns the parquet files, and `classes.txt` where the names of the classes come from it."""

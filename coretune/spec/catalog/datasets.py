@@ -1,9 +1,10 @@
-"""Image data sets."""
+"""Data sets: the embedded digits, images of your own, and the known image sets."""
 
 from __future__ import annotations
 
 from pydantic import Field
 
+from coretune.spec.catalog.image_sets import SETS
 from coretune.spec.components import Component, DatasetComponent
 from coretune.spec.frozen import Frozen
 
@@ -27,22 +28,16 @@ class ParquetParameters(FolderParameters):
     )
 
 
+class HubParameters(ParquetParameters):
+    """A data set of the Hugging Face hub, by name."""
+
+    name: str = Field("", description="Its name on the hub, e.g. `uoft-cs/cifar10`. It has no default that is of use.")
+    config: str | None = Field(None, min_length=1, description="Its configuration, where it has several.")
+    revision: str | None = Field(None, min_length=1, description="Commit or tag; null takes the newest.")
+
+
 COMPONENTS: list[Component] = [
-    DatasetComponent(
-        kind="dataset",
-        name="cifar10",
-        version=1,
-        target="coretune.data.sources.cifar10:Cifar10",
-        summary="CIFAR-10: 60,000 photographs of ten classes, 32×32, as Hugging Face parquet",
-        source="https://www.cs.toronto.edu/~kriz/cifar.html",
-        classes=10,
-        image_size=32,
-        augment={"crop_scale": [0.5, 1.0], "flip": True},
-        splits="official test part (10,000 images); the validation part is drawn by class from the training part "
-        "(50,000) with a fixed seed",
-        licence="none is stated by its authors",
-        citation="Krizhevsky, Learning Multiple Layers of Features from Tiny Images, University of Toronto, 2009",
-    ),
+    *SETS,
     DatasetComponent(
         kind="dataset",
         name="digits",
@@ -55,6 +50,7 @@ COMPONENTS: list[Component] = [
         augment={"crop_scale": [0.6, 1.0], "crop_ratio": [0.85, 1.18], "rotation": 12.0, "flip": False},
         splits="no official split; test and validation parts are drawn by class with a fixed seed",
         licence="CC BY 4.0",
+        counts={"all": 1797},
         citation="Alpaydin and Kaynak, Optical Recognition of Handwritten Digits, UCI, 1998",
     ),
     DatasetComponent(
@@ -80,5 +76,29 @@ COMPONENTS: list[Component] = [
         splits="parts by the names of files or folders (train, validation, test) where present; what is missing is "
         "drawn by class with a fixed seed",
         needs_path=True,
+    ),
+    DatasetComponent(
+        kind="dataset",
+        name="manifest",
+        version=1,
+        target="coretune.data.sources.manifest:Manifest",
+        summary="your own images, listed in a CSV or Parquet table with the columns `path` and `label`, perhaps "
+        "`split` and `domain`",
+        parameters=FolderParameters,
+        augment={"crop_scale": [0.2, 1.0], "flip": True},
+        splits="column `split` (train, val, test) where present; what is missing is drawn by class with a fixed seed",
+        needs_path=True,
+    ),
+    DatasetComponent(
+        kind="dataset",
+        name="hub",
+        version=1,
+        target="coretune.data.sources.hub:Hub",
+        summary="a data set of the Hugging Face hub, by `name`; needs the package `datasets`",
+        source="https://huggingface.co/datasets",
+        parameters=HubParameters,
+        augment={"crop_scale": [0.2, 1.0], "flip": True},
+        splits="its splits train, validation and test where present; what is missing is drawn by class with a fixed "
+        "seed",
     ),
 ]

@@ -11,7 +11,8 @@ import pytest
 from coretune.data.fingerprint import fingerprint
 from coretune.data.pack import pack
 from coretune.data.source import TEST, TRAIN, open_source
-from coretune.data.sources.cifar10 import CLASSES, Cifar10
+from coretune.data.sources.cifar10 import CLASSES, cifar10
+from coretune.data.sources.parquet import Parquet
 from coretune.data.splits import split
 from coretune.errors import UnfitError
 from coretune.spec.components import Catalog
@@ -27,21 +28,21 @@ def write(path: Path, labels: list[int]) -> None:
 def test_numbers_get_the_names_of_the_classes(tmp_path: Path) -> None:
     write(tmp_path / "train.parquet", list(range(10)))
     write(tmp_path / "test.parquet", [3])
-    assert Cifar10(tmp_path, Frozen()).classes == CLASSES
+    assert cifar10(tmp_path, Frozen()).classes == CLASSES
 
 
 def test_other_data_are_refused_with_the_layout(tmp_path: Path, catalog: Catalog) -> None:
     with pytest.raises(
         UnfitError,
-        match=r"no path of cifar10 is given, and \$CORETUNE_DATA/cifar10 does not exist; expected CIFAR-10 as",
+        match=r"no path of cifar10 is given, and \$CORETUNE_DATA/cifar10 does not exist\n",
     ):
         open_source(catalog, catalog.ref("dataset", "cifar10"), None)
     write(tmp_path / "train.parquet", list(range(10)))
-    with pytest.raises(UnfitError, match="no test part; expected CIFAR-10 as Hugging Face parquet: train"):
-        Cifar10(tmp_path, Frozen())
+    with pytest.raises(UnfitError, match=r"no test part\nTo get it: unpack https://www.cs.toronto.edu"):
+        cifar10(tmp_path, Frozen())
     write(tmp_path / "test.parquet", [10])
-    with pytest.raises(UnfitError, match=r"the classes are 0, 1, .*, 10; expected those of CIFAR-10: airplane, auto"):
-        Cifar10(tmp_path, Frozen())
+    with pytest.raises(UnfitError, match=r"11 classes \(0, 1, .*\); cifar10 has 10"):
+        cifar10(tmp_path, Frozen())
 
 
 STUDY = """
@@ -68,7 +69,7 @@ def test_the_real_images(real_data: Path, catalog: Catalog, tmp_path: Path, monk
     monkeypatch.setenv("CORETUNE_DATA", str(real_data))
     ref = catalog.ref("dataset", "cifar10")
     source = open_source(catalog, ref, None)
-    assert isinstance(source, Cifar10)
+    assert isinstance(source, Parquet)
     assert source.classes == CLASSES
     assert np.bincount(source.labels[source.parts == TRAIN]).tolist() == [3000] * 10
     assert np.bincount(source.labels[source.parts == TEST]).tolist() == [1000] * 10
