@@ -1,0 +1,114 @@
+"""Which images a `coretune data` command is about: a data set's name, or a path."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from coretune.errors import RequestError, UnfitError
+
+if TYPE_CHECKING:
+    from coretune.data.source import Source
+    from coretune.spec.components import Catalog, DatasetComponent, Ref
+
+HUB = "hub:"
+
+DataArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME|PATH",
+        help="A data set's name (`coretune data list`), a folder or table of images, or hub:NAME (Hugging Face hub).",
+    ),
+]
+PathOption = Annotated[
+    Path | None,
+    typer.Option("--path", metavar="DIR", help="Where the named data set lies; default: below $CORETUNE_DATA."),
+]
+DownloadOption = Annotated[
+    bool, typer.Option("--download", help="If it is not there, fetch it with torchvision's downloader.")
+]
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A data set and its images.
+
+    Attributes:
+        about: Its declaration.
+        source: Its images.
+        path: Where they were found, or None where they have no place of their own.
+    """
+
+    about: DatasetComponent
+    source: Source
+    path: Path | None
+
+
+def choose(word: str, path: Path | None, *, download: bool) -> Chosen:
+    """Opens what a command line names.
+
+    Args:
+        word: A name, a path, or `hub:NAME`.
+        path: Where a named data set lies.
+        download: Whether it may be fetched if it cannot be opened.
+
+    Raises:
+        RequestError: There is no such name or path, or nothing to download it with.
+        UnfitError: The files are absent or not as expected.
+    """
+    from coretune.data.source import located, open_source
+    from coretune.spec.catalog import load_catalog
+
+    catalog = load_catalog()
+    ref, said = _named(catalog, word, path)
+    about = catalog.dataset(ref.name)
+    try:
+        source = open_source(catalog, ref, said)
+    except UnfitError:
+        if not download:
+            raise
+        said = str(_fetched(about, said))
+        source = open_source(catalog, ref, said)
+    return Chosen(about, source, located(about, said))
+
+
+def _named(catalog: Catalog, word: str, path: Path | None) -> tuple[Ref, str | None]:
+    """Returns the data set that a word means, and its path if that is said."""
+    said = None if path is None else str(path)
+    if word.startswith(HUB):
+        return catalog.ref("dataset", "hub", {"name": word.removeprefix(HUB)}), said
+    if word in catalog.names("dataset"):
+        return catalog.ref("dataset", word), said
+    if path is not None or not Path(word).expanduser().exists():
+        missing = "" if path is not None else "; there is no such path either"
+        try:
+            catalog.dataset(word)
+        except RequestError as error:
+            raise RequestError(f"{error}{missing}") from error
+    return catalog.ref("dataset", _kind_of(Path(word).expanduser())), word
+
+
+def _kind_of(path: Path) -> str:
+    from coretune.data.sources.layouts import holds_parquet
+    from coretune.data.sources.manifest import is_manifest
+
+    if is_manifest(path):
+        return "manifest"
+    return "parquet" if holds_parquet(path) else "folder"
+
+
+def _fetched(about: DatasetComponent, said: str | None) -> Path:
+    from coretune.data.download import download
+    from coretune.data.roots import DATA_VARIABLE, data_root
+    from coretune_cli.output import note
+
+    root = data_root()
+    if said is None and root is None:
+        raise RequestError(f"--download needs a place: set {DATA_VARIABLE}, or say --path DIR")
+    folder = Path(said).expanduser() if said is not None else Path(root or ".") / about.name
+    note(f"downloading {about.name} to {folder}")
+    download(about, folder)
+    return folder

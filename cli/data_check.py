@@ -1,0 +1,88 @@
+"""`coretune data check`: whether a data set is whole, and whether images stand in several of its parts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from rich.console import Group, RenderableType
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from coretune_cli.arguments import JsonOption
+from coretune_cli.chosen import Chosen, DataArgument, DownloadOption, PathOption, choose
+from coretune_cli.formats import plural
+from coretune_cli.output import console, show, show_json
+
+if TYPE_CHECKING:
+    from coretune.data.check import Report
+
+MOST = 20
+"""Lines of one kind that are shown; --json has all."""
+
+
+def check(
+    data: DataArgument, path: PathOption = None, download: DownloadOption = False, as_json: JsonOption = False
+) -> int:
+    """Count, read and compare all images of a data set. Exit code 1 if something is wrong."""
+    from coretune.data.check import check as look
+
+    chosen = choose(data, path, download=download)
+    with progress(f"reading {chosen.about.name}", len(chosen.source.names)) as advance:
+        report = look(chosen.source, chosen.about, advance)
+    if as_json:
+        show_json({"path": chosen.path, **asdict(report)})
+    else:
+        show(report_view(report, chosen))
+    return 1 if report.problems else 0
+
+
+@contextmanager
+def progress(title: str, total: int) -> Iterator[Callable[[], None]]:
+    """Shows on a terminal's stderr how many of many images are done; yields what is called after each."""
+    screen = console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as bar:
+        task = bar.add_task(title, total=total)
+        yield lambda: bar.advance(task)
+
+
+def report_view(report: Report, chosen: Chosen) -> RenderableType:
+    """Draws what was found: the whole, the classes, and what is wrong."""
+    where = f" in {chosen.path}" if chosen.path is not None else ""
+    title = f"{report.name}{where}: {plural(report.images, 'image')}, {len(report.classes):,} classes"
+    lines = [Text(title, style="bold")]
+    for counts in (report.parts, report.domains):
+        if counts:
+            lines.append(Text(", ".join(f"{name} {count:,}" for name, count in counts.items())))
+    if report.sizes is not None:
+        width, height = report.sizes.width, report.sizes.height
+        lines.append(
+            Text(
+                f"width {width[0]} to {width[2]} (median {width[1]}), height {height[0]} to {height[2]} "
+                f"(median {height[1]})"
+            )
+        )
+    verdict = [Text(f"! {problem}", style="bold red") for problem in report.problems]
+    details = [f"  {line}" for line in report.unreadable] + [f"  {' = '.join(group)}" for group in report.across]
+    if len(details) > MOST:
+        details = [*details[:MOST], f"  and {len(details) - MOST:,} more (--json has all)"]
+    remarks = [Text(f"· {remark}") for remark in report.remarks]
+    if not verdict:
+        verdict = [Text("nothing is wrong", style="bold green")]
+    return Group(*lines, Text(""), class_table(report), Text(""), *remarks, *verdict, *map(Text, details))
+
+
+def class_table(report: Report) -> Table:
+    """Draws the images of each class and part."""
+    parts = list(report.parts)
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("class", overflow="ellipsis", no_wrap=True)
+    for part in parts:
+        table.add_column(part, justify="right")
+    for name, counts in report.classes.items():
+        table.add_row(name, *(f"{counts.get(part, 0):,}" for part in parts))
+    return table

@@ -1,0 +1,71 @@
+"""`coretune data pack`: decodes a data set once, before a study does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from coretune_cli.arguments import JsonOption
+from coretune_cli.chosen import DataArgument, DownloadOption, PathOption, choose
+from coretune_cli.data_check import progress
+from coretune_cli.formats import plural, size
+from coretune_cli.output import note, show_json, show_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from coretune.data.source import Source
+
+SizeOption = Annotated[
+    int | None, typer.Option("--size", min=4, metavar="N", help="Side in pixels; default: the data set's own.")
+]
+
+
+def pack(
+    data: DataArgument,
+    side: SizeOption = None,
+    path: PathOption = None,
+    download: DownloadOption = False,
+    as_json: JsonOption = False,
+) -> int:
+    """Decode and resize every image once, into a file that all runs of this machine share; say where it lies."""
+    from coretune.data.fingerprint import fingerprint
+    from coretune.data.pack import is_packed
+    from coretune.data.pack import pack as pack_source
+    from coretune.data.roots import cache_root
+
+    chosen = choose(data, path, download=download)
+    source, pixels = chosen.source, side or chosen.about.image_size
+    found = fingerprint(source)
+    there = is_packed(source, found, pixels, cache_root())
+    with progress(f"packing {chosen.about.name}", len(source.names)) as advance:
+        packed = pack_source(source if there else counted(source, advance), found, pixels, cache_root())
+    folder = Path(str(getattr(packed.images, "filename"))).parent  # noqa: B009 - a memory map knows its file
+    number = sum(file.stat().st_size for file in folder.iterdir())
+    if as_json:
+        said = {"data": chosen.about.name, "fingerprint": found, "images": len(packed.names), "image_size": pixels}
+        show_json({**said, "path": folder, "bytes": number, "new": not there})
+        return 0
+    state = "was packed already" if there else "packed"
+    note(f"{chosen.about.name}: {plural(len(packed.names), 'image')} of {pixels} pixels, {size(number)}; {state}")
+    show_text(str(folder))
+    return 0
+
+
+def counted(source: Source, advance: Callable[[], None]) -> Source:
+    """Returns a source that calls something after each image that is read of it."""
+
+    class Counted:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(source, name)
+
+        def image(self, index: int) -> Any:
+            try:
+                return source.image(index)
+            finally:
+                advance()
+
+    watched: Any = Counted()
+    return watched  # type: ignore[no-any-return]
