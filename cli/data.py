@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 from rich.console import RenderableType
 
+from coretune.data.roots import DATA_VARIABLE
 from coretune_cli import data_check, data_pack
 from coretune_cli.arguments import JsonOption
 from coretune_cli.columns import Column, fitted
@@ -24,7 +25,7 @@ app.command("pack")(data_pack.pack)
 @app.command("list")
 def list_datasets(as_json: JsonOption = False) -> int:
     """List the data sets: classes, images, size, split, licence, and whether the files are found."""
-    from coretune.data.roots import DATA_VARIABLE, data_root
+    from coretune.data.roots import data_root
     from coretune.data.source import located
     from coretune.spec.catalog import load_catalog
 
@@ -68,7 +69,7 @@ def list_view(rows: list[dict[str, Any]], width: int) -> RenderableType:
         Column("classes", lambda item: _number(item["classes"]), 0, "right"),
         Column("images", lambda item: _number(item["images"]), 0, "right"),
         Column("size", lambda item: str(item["image_size"]), 2, "right"),
-        Column("found", _found, 0, least=8),
+        Column("found", _found, 0),
         Column("split", lambda item: item["split"], 1, least=16),
         Column("licence", lambda item: item["licence"] or "yours", 3, least=12),
     ]
@@ -76,8 +77,10 @@ def list_view(rows: list[dict[str, Any]], width: int) -> RenderableType:
 
 
 def _found(item: dict[str, Any]) -> str:
-    if item["found"] is not None or item["needs"] != "files":
-        return item["found"] or {"path": "at its path", "nothing": "needs no files"}[item["needs"]]
+    if item["found"] is not None:
+        return f"${DATA_VARIABLE}/{Path(item['found']).name}"
+    if item["needs"] != "files":
+        return "at its path" if item["needs"] == "path" else "needs no files"
     return "no (--download)" if item["download"] else "no"
 
 
