@@ -6,15 +6,20 @@ from pathlib import Path
 
 import pytest
 import torch
+from support.image_sets import draw
 from support.training import accuracy_evaluation, assert_same_tensors, catalog, context, digits_job, digits_spec
 
+from coretune.data.fingerprint import fingerprint
+from coretune.data.source import open_source
 from coretune.errors import RequestError
 from coretune.nets.weights import load_weights, save_weights
 from coretune.results.store import ResultsStore
 from coretune.runs.build import build_parts, open_job_data
 from coretune.runs.evaluate import evaluate
 from coretune.runs.execute import Execution
+from coretune.runs.job import Job
 from coretune.runs.trained import load_model, load_trained, save_model
+from coretune.spec.run import DataSpec
 
 torch.set_num_threads(1)
 
@@ -44,6 +49,30 @@ def test_weights_of_another_method_are_refused(tmp_path: Path) -> None:
     save_weights({key: value for key, value in state.items() if "projector" not in key}, path, metadata)
     with pytest.raises(RequestError, match=r"its weights are of another method: (.|\n)*projector"):
         load_trained(job, dataset, store, catalog(), context())
+
+
+def test_the_classes_of_a_table_are_kept_with_the_model(tmp_path: Path) -> None:
+    """A label that was renamed moves the others: what the model calls 0 is no longer what the data call 0."""
+    store = ResultsStore(tmp_path / "results")
+    for name in ("crow", "heron"):
+        for i in range(8):
+            draw(tmp_path / f"{name}{i}.png", 20 * i)
+
+    def table(first: str) -> Job:
+        rows = [f"{name}{i}.png,{first if name == 'crow' else name}" for name in ("crow", "heron") for i in range(8)]
+        (tmp_path / f"{first}.csv").write_text("\n".join(["path,label", *rows]))
+        ref, path = catalog().ref("dataset", "manifest"), str(tmp_path / f"{first}.csv")
+        data = DataSpec(
+            dataset=ref, fingerprint=fingerprint(open_source(catalog(), ref, path)), image_size=8, validation=4, test=4
+        )
+        return Job(spec=digits_spec().replace(data=data), data_path=path)
+
+    job, renamed = table("crow"), table("raven")
+    dataset = open_job_data(job, catalog())
+    save_model(job, build_parts(job, dataset, store, catalog(), context()), None, dataset, store)
+    load_model(job, "last", dataset, store, catalog(), context())
+    with pytest.raises(RequestError, match="knows class 0 as 'crow', in the data it is 'heron'"):
+        load_model(job, "last", open_job_data(renamed, catalog()), store, catalog(), context())
 
 
 @pytest.mark.parametrize("method", catalog().names("method"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -50,33 +51,50 @@ def open_domains(
         raise absent(about, f"no path of {name} is given, and ${DATA_VARIABLE}/{name} does not exist")
     spelled = {domain: (domain, *(other_names or {}).get(domain, ())) for domain in about.counts}
     root = _root(path, spelled)
+    if root is None and holds_parquet(path):
+        return _from_parquet(about, path, spelled)
     if root is None:
-        if holds_parquet(path):
-            return _from_parquet(about, path, spelled)
         raise absent(about, f"{path}: {name} is not there: {found_in(path)}")
+    found = [
+        _Class(index, (class_names or {}).get(label, label), f"{folder.name}/{within}{label}", tree)
+        for index, folder in enumerate(_domain_folders(about, root, spelled))
+        for within, below in (classes_of or _directly)(scan(folder))
+        for label, tree in below.items()
+    ]
+    classes = sorted({each.name for each in found})
+    _check_number(about, root, classes)
+    images = [
+        Listed(image, classes.index(each.name), UNDECIDED, each.domain)
+        for each in found
+        for image in each.tree.below(each.prefix)
+    ]
+    return ImageFiles(root, images, classes, reading=f"{name}/1", domains=list(about.counts))
+
+
+class _Class(NamedTuple):
+    """The folder of one class in one domain, and what the names of its images begin with."""
+
+    domain: int
+    name: str
+    prefix: str
+    tree: Tree
+
+
+def _directly(domain: Tree) -> list[tuple[str, Classes]]:
+    return [("", domain.folders)]
+
+
+def _domain_folders(about: DatasetComponent, root: Path, spelled: Mapping[str, Sequence[str]]) -> list[Path]:
     folders = {domain: _folder(root, names) for domain, names in spelled.items()}
     lacking = [domain for domain, folder in folders.items() if folder is None]
     if lacking:
         raise absent(about, f"{root}: no folder of the domain {some(lacking)}: {found_in(root)}")
-    trees = {domain: scan(folder) for domain, folder in folders.items() if folder is not None}
-    prefixes = {domain: folder.name for domain, folder in folders.items() if folder is not None}
-    find_classes = classes_of or (lambda tree: [("", tree.folders)])
-    called = class_names or {}
-    found = [
-        (index, called.get(label, label), f"{prefixes[domain]}/{within}{label}", tree)
-        for index, (domain, whole) in enumerate(trees.items())
-        for within, below in find_classes(whole)
-        for label, tree in below.items()
-    ]
-    classes = sorted({label for _, label, _, _ in found})
+    return [folder for folder in folders.values() if folder is not None]
+
+
+def _check_number(about: DatasetComponent, path: Path, classes: Sequence[str]) -> None:
     if len(classes) != about.classes:
-        raise absent(about, f"{root}: {len(classes)} classes ({some(classes)}); {name} has {about.classes}")
-    images = [
-        Listed(image, classes.index(label), UNDECIDED, index)
-        for index, label, prefix, tree in found
-        for image in tree.below(prefix)
-    ]
-    return ImageFiles(root, images, classes, reading=f"{name}/1", domains=list(about.counts))
+        raise absent(about, f"{path}: {len(classes)} classes ({some(classes)}); {about.name} has {about.classes}")
 
 
 def _root(path: Path, spelled: Mapping[str, Sequence[str]]) -> Path | None:
@@ -101,8 +119,7 @@ def _from_parquet(about: DatasetComponent, path: Path, spelled: Mapping[str, Seq
         said = [_spelled_out(shard) for shard in columns]
     except UnfitError as error:
         raise absent(about, str(error)) from error
-    if len(source.classes) != about.classes:
-        raise absent(about, f"{path}: {len(source.classes)} classes; {about.name} has {about.classes}")
+    _check_number(about, path, source.classes)
     number = {_plain(name): index for index, names in enumerate(spelled.values()) for name in names}
     domain_of = [word for words in said for word in words]
     strange = sorted({word for word in domain_of if _plain(word) not in number})

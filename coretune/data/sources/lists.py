@@ -34,6 +34,8 @@ def matlab(file: Path, *variables: str) -> dict[str, Any]:
     """
     from scipy.io import loadmat
 
+    if not file.is_file():  # scipy does not say so
+        raise UnfitError(f"{file}: there is no such file")
     _refuse_resembling(file, "a MATLAB file")
     try:
         found = loadmat(file, squeeze_me=True)
