@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from coretune.errors import RequestError, StorageError
-from coretune.results.files import explain, put_atomic
+from coretune.errors import RequestError
+from coretune.nets.checkpoints import Match, put, read_checkpoint, recognise
+from coretune.nets.checkpoints.files import read_safetensors
+from coretune.nets.checkpoints.layouts import OWN
+from coretune.results.files import put_atomic
 
 ENCODER = "encoder."
 """What the backbone's keys begin with in a file of a whole model."""
@@ -44,30 +46,39 @@ def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     Raises:
         StorageError: The file is absent, truncated, or no safetensors file; the message says what it looks like.
     """
-    try:
-        with safe_open(path, framework="pt", device="cpu") as file:
-            return {key: file.get_tensor(key) for key in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
-    except OSError as error:
-        raise StorageError(explain(error, path)) from error
-    except SafetensorError as error:
-        raise StorageError(f"{path}: is no whole safetensors file: {_resemblance(path) or error}") from error
+    return read_safetensors(path)
 
 
-def load_encoder(encoder: nn.Module, path: Path) -> None:
-    """Loads a backbone from the keys below `encoder.` of a file; every key and shape must match.
+def load_encoder(encoder: nn.Module, path: Path, arch: str | None = None) -> Match | None:
+    """Loads a backbone from a checkpoint, of coretune or of another project.
+
+    Of a file that a run of coretune wrote every key and shape must match. Of others, 95 % must (`checkpoints.match`);
+    what is missing keeps its values, and the match says so.
 
     Args:
         encoder: Changed in place, unless something does not match.
-        path: A file of weights that coretune wrote.
+        path: The file.
+        arch: What the backbone is called in messages; default: its class.
+
+    Returns:
+        What matched, or None for a file that a run of coretune wrote.
 
     Raises:
         StorageError: The file cannot be read.
-        RequestError: The file holds another architecture; the message lists what is missing or unexpected.
+        RequestError: The file holds another architecture, or what would have to be executed; the message says what.
     """
-    tensors, _ = load_weights(path)
-    found = {key.removeprefix(ENCODER): value for key, value in tensors.items() if key.startswith(ENCODER)}
-    if not found:
-        raise RequestError(f"{path}: holds no backbone: no key begins with {ENCODER!r}; it has {_some(list(tensors))}")
+    name = arch or type(encoder).__name__
+    found = recognise(read_checkpoint(path))
+    if found.layout.name == OWN:
+        _load_own(encoder, found.tensors, path, name)
+        return None
+    try:
+        return put(found, encoder, name)
+    except RequestError as error:
+        raise RequestError(f"{path}: {error}") from error
+
+
+def _load_own(encoder: nn.Module, found: Mapping[str, Tensor], path: Path, name: str) -> None:
     wanted = encoder.state_dict()
     shapes = [
         f"{key} {tuple(found[key].shape)} in the file, {tuple(wanted[key].shape)} here"
@@ -84,25 +95,10 @@ def load_encoder(encoder: nn.Module, path: Path) -> None:
         if keys
     ]
     if problems:
-        raise RequestError(f"{path}: is of another architecture than {type(encoder).__name__}: {'; '.join(problems)}")
-    encoder.load_state_dict(found, strict=True)
+        raise RequestError(f"{path}: is of another architecture than {name}: {'; '.join(problems)}")
+    encoder.load_state_dict(dict(found), strict=True)
 
 
 def _some(keys: list[str]) -> str:
     more = len(keys) - LISTED
     return ", ".join(keys[:LISTED]) + (f" and {more} more" if more > 0 else "") if keys else "nothing"
-
-
-def _resemblance(path: Path) -> str:
-    """Returns what a file that is no safetensors file looks like, or nothing."""
-    with path.open("rb") as file:
-        head = file.read(256)
-    if not head:
-        return "it is empty"
-    if head.startswith(b"version https://git-lfs"):
-        return "it is a Git LFS pointer; fetch the file itself with `git lfs pull`"
-    if head.lstrip().lower().startswith((b"<!doctype", b"<html")):
-        return "it is an HTML page, not the file that was meant to be downloaded"
-    if head.startswith((b"PK\x03\x04", b"\x80\x02")):
-        return "it is a PyTorch checkpoint (zip or pickle), which this version does not read"
-    return ""
