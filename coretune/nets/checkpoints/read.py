@@ -115,11 +115,12 @@ def _load(path: Path) -> Any:
 
 
 def _reason(error: Exception) -> str:
-    """Returns the first sentence of torch's own words, without its advice to allow everything."""
-    text = str(error).partition("\n")[0]
-    said = text.partition("Weights only load failed.")[2] or text
-    hidden = re.search(r"WeightsUnpickler error: (.+)", str(error))
-    return (hidden[1] if hidden is not None else said).strip().partition(". ")[0] or type(error).__name__
+    """Returns torch's own words, without its advice to allow everything."""
+    inner = re.search(r"WeightsUnpickler error:\s+(.+)", str(error))
+    said = (inner[1] if inner is not None else str(error).partition("\n")[0]).strip()
+    if said.startswith("Unsupported operand"):
+        return "it is pickled by another protocol than torch's own, 2; load it with torch and `torch.save` it again"
+    return said.partition(". ")[0] or type(error).__name__
 
 
 def _sections(name: str, value: Any, depth: int = 0) -> Iterator[tuple[str, dict[str, Tensor]]]:
