@@ -45,7 +45,11 @@ def environment() -> dict[str, Any]:
 
 
 def manifest(
-    study_name: str, fingerprints: Mapping[str, str], *, plugins: Mapping[str, str] | None = None
+    study_name: str,
+    fingerprints: Mapping[str, str],
+    *,
+    plugins: Mapping[str, str] | None = None,
+    checkpoints: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Returns the content of `manifest.json`.
 
@@ -53,6 +57,7 @@ def manifest(
         study_name: Whose results these are.
         fingerprints: SHA-256 of each data set's source, by label.
         plugins: Version (hash of the source) of each plug-in file, by path.
+        checkpoints: SHA-256 of each checkpoint file, by the backbone's label.
     """
     return {
         "schema_version": 1,
@@ -60,6 +65,7 @@ def manifest(
         "written": now_iso(),
         "fingerprints": dict(sorted(fingerprints.items())),
         "plugins": dict(sorted((plugins or {}).items())),
+        "checkpoints": dict(sorted((checkpoints or {}).items())),
         "environment": environment(),
     }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -61,7 +61,14 @@ TASKS: Mapping[str, TaskKind] = {
 
 
 def build_parts(
-    job: Job, dataset: Dataset, store: ResultsStore, catalog: Catalog, context: Context, *, keep_best: bool = False
+    job: Job,
+    dataset: Dataset,
+    store: ResultsStore,
+    catalog: Catalog,
+    context: Context,
+    *,
+    keep_best: bool = False,
+    note: Callable[[str], None] | None = None,
 ) -> Parts:
     """Returns a run's parts at the start of its training, on the context's device.
 
@@ -72,13 +79,14 @@ def build_parts(
         catalog: What its names mean.
         context: Where it runs.
         keep_best: As in `Parts`.
+        note: Told what the record should say, e.g. what of a checkpoint matched.
 
     Raises:
         UnfitError: The weights that the run needs are not there.
         RequestError: They do not fit the architecture, or a component has another version here.
     """
     spec = job.spec
-    model, method = build_model(job, dataset, catalog, context, initial_weights(job, store))
+    model, method = build_model(job, dataset, catalog, context, initial_weights(job, store), note)
     # Batch norm that several workers synchronise is put into the backbone call by call, behind a compiler's back.
     if context.compile and method.compilable and context.shard.workers == 1:
         model.encoder.compile()
@@ -87,7 +95,12 @@ def build_parts(
 
 
 def build_model(
-    job: Job, dataset: Dataset, catalog: Catalog, context: Context, weights: Path | None = None
+    job: Job,
+    dataset: Dataset,
+    catalog: Catalog,
+    context: Context,
+    weights: Path | None = None,
+    note: Callable[[str], None] | None = None,
 ) -> tuple[Model, Method]:
     """Returns a run's model and method, on the context's device.
 
@@ -100,6 +113,7 @@ def build_model(
         catalog: What its names mean.
         context: Where it runs.
         weights: File of the encoder's weights; None leaves them random.
+        note: As in `build_parts`.
 
     Raises:
         RequestError: The weights or the images do not fit the architecture, or a component has another version here.
@@ -112,7 +126,9 @@ def build_model(
     if isinstance(encoder, Backbone):
         encoder.sizes.check(spec.backbone.arch.name, spec.data.image_size, spec.data.image_size)
     if weights is not None:
-        load_encoder(encoder, weights)
+        found = load_encoder(encoder, weights, spec.backbone.arch.name)
+        if found is not None and note is not None:
+            note(f"checkpoint {weights.name}: {found.summary()}")
     with seeded(derive_seed(spec.seed, "init", "method")):
         method: Method = catalog.get(kind.method_kind, spec.method.name).load()(
             catalog.parameters(kind.method_kind, spec.method),

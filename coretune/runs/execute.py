@@ -217,7 +217,8 @@ class Execution(Iterator[Tick | EpochReport]):
             parts = self._parts(dataset)  # it may have been loaded in part
             return parts, train(parts, self._context)
         self._started, self._elapsed_before = state.started, state.elapsed_s
-        self._notes += state.notes
+        # What is said whenever the parts are built stands in the state already.
+        self._notes = list(dict.fromkeys((*state.notes, *self._notes)))
         self.log(f"resume at epoch {state.training['epoch'] + 1}, step {state.training['step'] + 1}")
         return parts, training
 
@@ -227,7 +228,9 @@ class Execution(Iterator[Tick | EpochReport]):
 
     def _parts(self, dataset: Dataset) -> Parts:
         best = any(spec.weights == "best" for spec in self.job.all_evaluations)
-        return build_parts(self.job, dataset, self._store, self._catalog, self._context, keep_best=best)
+        return build_parts(
+            self.job, dataset, self._store, self._catalog, self._context, keep_best=best, note=self._note
+        )
 
     @property
     def _metrics_file(self) -> Path:
@@ -301,7 +304,8 @@ class Execution(Iterator[Tick | EpochReport]):
         self._settle(recorded.replace(notes=(*recorded.notes, note)))
 
     def _note(self, text: str) -> None:
-        self._notes.append(text)
+        if text not in self._notes:
+            self._notes.append(text)
         self.log(text)
 
     def _elapsed(self) -> float:

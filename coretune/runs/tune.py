@@ -92,7 +92,9 @@ def tune(
     store = ResultsStore(out, repair=True)
     with DirectoryLock(store.root):
         _refuse_a_study(store.root)
-        store.put_json("manifest.json", manifest("tune", {chosen.label: found}))
+        starts = loaded.cells[0].backbone
+        checkpoints = {starts.label: hash_file(Path(starts.checkpoint))} if starts.checkpoint is not None else {}
+        store.put_json("manifest.json", manifest("tune", {chosen.label: found}, checkpoints=checkpoints))
         return _run(loaded, found, seed, store, context, on_event)
 
 

@@ -154,7 +154,7 @@ class BackboneOptions(Frozen):
     arch: str | None = Field(None, description="Name of an architecture; null takes the label.")
     params: dict[str, Any] = Field({}, description="Its parameters.")
     pretrain: PretrainOptions | None = Field(None, description="Pre-train it first.")
-    checkpoint: str | None = Field(None, description="A file of weights that coretune wrote.")
+    checkpoint: str | None = Field(None, description="A file of weights, of coretune or another project.")
 
     @field_validator("checkpoint")
     @classmethod

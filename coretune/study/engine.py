@@ -102,7 +102,10 @@ def run_study(
         book = CellBook(resolved, store, events, retry_failed=retry_failed)
         if not book.finished or store.json("manifest.json") is None:
             versions = {path: plugin_version(path) for path in loaded.plugins}
-            store.put_json("manifest.json", manifest(loaded.study.name, resolved.fingerprints, plugins=versions))
+            said = manifest(
+                loaded.study.name, resolved.fingerprints, plugins=versions, checkpoints=resolved.checkpoints
+            )
+            store.put_json("manifest.json", said)
         if not book.finished:
             check_data(resolved, cache_root())
         return _run(resolved, store, book, events, lock, slots, time_limit_s, address, observe, on_abort)

@@ -50,6 +50,12 @@ class ResolvedStudy:
     cells: tuple[ResolvedCell, ...]
     fingerprints: Mapping[str, str]
 
+    @property
+    def checkpoints(self) -> Mapping[str, str]:
+        """SHA-256 of the checkpoints that backbones start from, by the backbone's label."""
+        starts = {cell.cell.backbone.label: cell.weights.partition(":") for cell in self.cells}
+        return {label: digest for label, (origin, _, digest) in starts.items() if origin == "sha256"}
+
     def run_spec(self, cell: ResolvedCell, params: Mapping[str, object], seed: int) -> RunSpec:
         """Returns the run of a configuration with a seed."""
         study = self.loaded.study

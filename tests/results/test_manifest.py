@@ -12,10 +12,12 @@ from coretune.results.manifest import cuda_devices, environment, git_revision, m
 
 
 def test_it_is_plain_json_and_names_what_matters() -> None:
-    found = json.loads(json.dumps(manifest("quickstart", {"digits": "ab" * 32}, plugins={"/a.py": "file-1"})))
+    said = manifest("quickstart", {"digits": "ab" * 32}, plugins={"/a.py": "file-1"}, checkpoints={"net": "cd" * 32})
+    found = json.loads(json.dumps(said))
     assert found["study"] == "quickstart"
     assert found["fingerprints"] == {"digits": "ab" * 32}
     assert found["plugins"] == {"/a.py": "file-1"}
+    assert found["checkpoints"] == {"net": "cd" * 32}
     versions = found["environment"]["versions"]
     assert versions["numpy"] and versions["python"].startswith("3.")
     assert found["environment"]["cpus"] >= 1

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from support.checkpoints import moco
 from support.training import (
     accuracy_evaluation,
     assert_same_tensors,
@@ -23,6 +24,7 @@ from support.training import (
 )
 
 import coretune.runs.execute
+from coretune.data.fingerprint import hash_file
 from coretune.errors import StorageError
 from coretune.nets.weights import load_weights
 from coretune.results import files
@@ -305,6 +307,23 @@ def test_the_note_of_a_damaged_state_survives_the_next_resume(tmp_path: Path) ->
     first.save_state()
     first.close()
     assert "state.pt is damaged" in record_of(execute(job, tmp_path), tmp_path).notes[0]
+
+
+def test_what_matched_of_a_checkpoint_is_noted_once_however_often_it_resumes(tmp_path: Path) -> None:
+    backbone = (
+        catalog().get("backbone", "small_resnet").load()(catalog().parameters("backbone", digits_spec().backbone.arch))
+    )
+    torch.save(moco(dict(backbone.state_dict()), mlp=False), tmp_path / "moco.pth")
+    spec = digits_spec(weights=f"sha256:{hash_file(tmp_path / 'moco.pth')}")
+    job = digits_job(spec, checkpoint=str(tmp_path / "moco.pth"))
+    for _ in range(2):
+        execution = Execution(job, ResultsStore(tmp_path), catalog(), context(tick_s=0))
+        next(execution)
+        execution.save_state()
+        execution.close()
+    record = record_of(execute(job, tmp_path), tmp_path)
+    assert (folder(tmp_path, job) / "log.txt").read_text().count("resume at") == 2
+    assert len([note for note in record.notes if note.startswith("checkpoint moco.pth: layout moco_v1")]) == 1
 
 
 def test_a_state_without_the_weights_that_are_wanted_now_is_set_aside(tmp_path: Path) -> None:

@@ -4,10 +4,15 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
+from support.checkpoints import moco
 
 import coretune as ct
-from coretune.errors import LockedError, RequestError, StudyError
+from coretune.data.fingerprint import hash_file
+from coretune.errors import LockedError, RequestError, RunError, StudyError
+from coretune.nets.small_resnet import SmallResNet
 from coretune.results.lock import NAME, DirectoryLock
+from coretune.spec.catalog.backbones import SmallResNetParameters
 
 SMALL = {
     "backbone": "small_resnet",
@@ -34,6 +39,27 @@ def test_it_pretrains_first(tmp_path: Path) -> None:
     origin = result.record.spec["backbone"]["weights"]
     assert origin.startswith("run:")
     assert (tmp_path / "runs" / origin.removeprefix("run:") / "record.json").is_file()
+
+
+def test_it_starts_from_another_projects_checkpoint(tmp_path: Path) -> None:
+    state = SmallResNet(SmallResNetParameters()).state_dict()
+    path = tmp_path / "moco.pth.tar"
+    torch.save(moco({key: tensor for key, tensor in state.items() if key != "norm.bias"}, mlp=True), path)
+    result = ct.tune("digits", method="ce", out=tmp_path / "out", checkpoint=str(path), device="cpu", **SMALL)
+    digest = hash_file(path)
+    assert result.record.spec["backbone"]["weights"] == f"sha256:{digest}"
+    assert json.loads((tmp_path / "out" / "manifest.json").read_text())["checkpoints"] == {"small_resnet": digest}
+    (note,) = [note for note in result.record.notes if "checkpoint" in note]
+    assert note.startswith("checkpoint moco.pth.tar: layout moco_v2: 44 of 45 tensors match (97.7 %)")
+    assert note.endswith("missing: norm.bias")
+    log = (tmp_path / "out" / "runs" / result.record.run_id / "log.txt").read_text()
+    assert note in log
+
+
+def test_a_checkpoint_of_another_architecture_ends_it(tmp_path: Path) -> None:
+    torch.save(SmallResNet(SmallResNetParameters(widths=(4, 8))).state_dict(), tmp_path / "w.pth")
+    with pytest.raises(RunError, match=r"another architecture than small_resnet.*\nThe shapes suggest small_resnet of"):
+        ct.tune("digits", out=tmp_path / "out", checkpoint=str(tmp_path / "w.pth"), device="cpu", **SMALL)
 
 
 @pytest.mark.parametrize(

@@ -73,6 +73,8 @@ def test_what_a_cell_starts_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(module.hashlib, "file_digest", counted)
     loaded = resolved(f"backbones.plain.checkpoint={file}")
     assert {cell.weights for cell in loaded.cells} == {f"sha256:{hashlib.sha256(b'weights').hexdigest()}"}
+    assert loaded.checkpoints == {"plain": hashlib.sha256(b"weights").hexdigest()}
+    assert resolved().checkpoints == {}
     assert len(read) == 1, "a checkpoint of two cells is read once"
     file.write_bytes(b"others!")
     changed = resolved(f"backbones.plain.checkpoint={file}")
