@@ -17,7 +17,7 @@ from typer.main import get_command
 
 import coretune
 from coretune.errors import CoretuneError
-from coretune_cli import data, doctor, leaderboard, study
+from coretune_cli import checkpoint, data, doctor, leaderboard, study
 from coretune_cli.output import discard
 
 INTERRUPTED = 130
@@ -35,6 +35,7 @@ app = typer.Typer(
 app.add_typer(study.app)
 app.add_typer(leaderboard.app)
 app.add_typer(data.app)
+app.add_typer(checkpoint.app)
 app.command("doctor")(doctor.doctor)
 
 
