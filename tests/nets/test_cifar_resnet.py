@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from torch import nn
 
 from coretune.data.source import TEST
-from coretune.data.sources.cifar10 import Cifar10
+from coretune.data.sources.cifar10 import cifar10
 from coretune.nets import cifar_resnet
 from coretune.nets.cifar_resnet import CifarResNet, PaddedShortcut
 from coretune.nets.model import Model
@@ -85,7 +85,7 @@ def test_weights_that_others_trained_are_as_good_here(real_data: Path) -> None:
     assert {key for key in net.state_dict() if not key.endswith("num_batches_tracked")} == state.keys()
     net.load_state_dict(state, strict=False)
     model = Model(net, linear, net.mean, net.std).eval()
-    source = Cifar10(real_data / "cifar10", NoParameters())
+    source = cifar10(real_data / "cifar10", NoParameters())
     test = np.flatnonzero(source.parts == TEST)
     assert len(test) == 10_000
     right = 0
