@@ -95,10 +95,11 @@ def _serve(end: Connection, rank: int, size: int, meeting: str) -> None:
     groups = {workers: dist.new_group(list(range(workers))) for workers in range(1, size + 1)}
     while True:
         try:
-            workers, function, args = pickle.loads(end.recv_bytes())
+            asked = end.recv_bytes()
         except EOFError:
             return
         try:
+            workers, function, args = pickle.loads(asked)
             answer = True, function(Shard(rank, workers, groups[workers]), *args)
         except Exception:  # whatever it is, it is told where the test is
             answer = False, traceback.format_exc()

@@ -131,6 +131,20 @@ def normalised(shard: Shard, layer: nn.Module, values: Tensor, weights: Tensor, 
     }
 
 
+class TwiceOrNever(nn.Module):
+    """Layers that run once, twice and never."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.once, self.twice, self.never = (nn.BatchNorm1d(4, momentum=0.3).double() for _ in range(3))
+        for buffer in self.buffers():
+            buffer.fill_(5)
+
+    def forward(self, values: Tensor) -> Tensor:
+        found: Tensor = self.twice(3 + self.twice(self.once(values)))
+        return found
+
+
 def whole_groups(shard: Shard, module: nn.Module, groups: list[Tensor], owner: list[int]) -> list[Tensor]:
     """A module's buffers once each worker has run it, in training mode, on the groups that are its own, one by one."""
     own = [group for group, rank in zip(groups, owner, strict=True) if rank == shard.rank]

@@ -6,7 +6,7 @@ import pytest
 import torch
 from support.crew import Crew
 from support.near import assert_near
-from support.sharded import normalised, whole_groups
+from support.sharded import TwiceOrNever, normalised, whole_groups
 from torch import nn
 
 from coretune.tuning.batch_norm import joined_statistics, sharing_layers, synchronised_batch_norm
@@ -57,20 +57,6 @@ def test_half_precision_is_normalised_in_single(crew: Crew) -> None:
         assert found["outputs"].dtype == torch.bfloat16
         own = slice(0, 3) if rank == 0 else slice(3, 8)
         torch.testing.assert_close(found["outputs"].float(), expected[own], rtol=0.01, atol=0.01)
-
-
-class TwiceOrNever(nn.Module):
-    """Layers that run once, twice and never."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.once, self.twice, self.never = (nn.BatchNorm1d(4, momentum=0.3).double() for _ in range(3))
-        for buffer in self.buffers():
-            buffer.fill_(5)
-
-    def forward(self, values: torch.Tensor) -> torch.Tensor:
-        found: torch.Tensor = self.twice(3 + self.twice(self.once(values)))
-        return found
 
 
 @pytest.mark.parametrize("owner", [[0, 0, 1, 1, 2], [0, 2, 2, 2, 2], [1, 1, 1, 1, 1]], ids=str)
