@@ -13,6 +13,7 @@ from coretune.nets.checkpoints import Match, put, read_checkpoint, recognise
 from coretune.nets.checkpoints.files import read_safetensors
 from coretune.nets.checkpoints.layouts import OWN
 from coretune.results.files import put_atomic
+from coretune.spec.wording import some
 
 ENCODER = "encoder."
 """What the backbone's keys begin with in a file of a whole model."""
@@ -86,7 +87,7 @@ def _load_own(encoder: nn.Module, found: Mapping[str, Tensor], path: Path, name:
         if key in found and found[key].shape != wanted[key].shape
     ]
     problems = [
-        f"{len(keys)} {what}: {_some(keys)}"
+        f"{len(keys)} {what}: {some(keys, LISTED)}"
         for what, keys in (
             ("missing", [key for key in wanted if key not in found]),
             ("unexpected", [key for key in found if key not in wanted]),
@@ -97,8 +98,3 @@ def _load_own(encoder: nn.Module, found: Mapping[str, Tensor], path: Path, name:
     if problems:
         raise RequestError(f"{path}: is of another architecture than {name}: {'; '.join(problems)}")
     encoder.load_state_dict(dict(found), strict=True)
-
-
-def _some(keys: list[str]) -> str:
-    more = len(keys) - LISTED
-    return ", ".join(keys[:LISTED]) + (f" and {more} more" if more > 0 else "") if keys else "nothing"

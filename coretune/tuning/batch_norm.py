@@ -8,14 +8,12 @@ from functools import partial
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from coretune.nets.scale_shift import BATCH_NORM
 from coretune.tuning.arguments import computing_dtype
 from coretune.tuning.shard import Shard, flatten, unflatten
-
-BATCH_NORM = nn.modules.batchnorm._BatchNorm
 
 
 @contextmanager
@@ -168,9 +166,7 @@ def _moments(values: Tensor, shard: Shard) -> tuple[Tensor, Tensor, Tensor]:
         dims = _all_but_channels(values)
         variance, mean = torch.var_mean(values, dims, correction=0)
         own[:channels], own[channels:-1], own[-1] = mean, variance, count
-    received = [torch.empty_like(own) for _ in range(shard.workers)]
-    dist.all_gather(received, own, group=shard.group)
-    everyone = torch.stack(received)
+    everyone = shard.everyone(own)
     means, variances, counts = everyone[:, :channels], everyone[:, channels:-1], everyone[:, -1:]
     total = counts.sum()
     share = counts / total

@@ -14,7 +14,7 @@ from coretune.nets.model import Model
 from coretune.spec.run import TrainSpec
 from coretune.spec.seeds import derive_seed
 from coretune.tuning.context import Context
-from coretune.tuning.division import Division, Part, divide
+from coretune.tuning.division import Part, divide
 from coretune.tuning.encode_part import encode_part, encoding
 from coretune.tuning.method import LossTerms, Method, Step
 from coretune.tuning.modes import evaluation_mode
@@ -37,7 +37,7 @@ def contrast_loss(
         moment: Seeds the method's own draws.
         context: Micro-batch, rounded up to whole batch-norm groups; the workers.
     """
-    division = divide_batch(batch.labels.shape[0], train, method, context)
+    division = divide(batch.labels.shape[0], train, context.shard.workers, views=method.views)
     sizes = [len(part.owner) for part in division.parts]
     labels = _divide(batch.labels, sizes)
     generators = [
@@ -84,11 +84,6 @@ def _mixed(
     if len(mixed) < len(found):
         raise RuntimeError(f"{type(method).__name__}.mix mixed {len(mixed)} of {len(found)} contrast batches")
     return torch.cat([part[0] for part in mixed]), [part[1] for part in mixed]
-
-
-def divide_batch(samples: int, train: TrainSpec, method: Method, context: Context) -> Division:
-    """Returns who encodes which samples of a batch of some size."""
-    return divide(samples, train, context.shard.workers, reencodes=method.views > 1)
 
 
 @contextmanager

@@ -90,7 +90,7 @@ class Division:
 
 
 @lru_cache(maxsize=64)
-def divide(samples: int, train: TrainSpec, workers: int, *, reencodes: bool) -> Division:
+def divide(samples: int, train: TrainSpec, workers: int, *, views: int) -> Division:
     """Divides a batch among workers.
 
     Whole batch-norm groups go to workers, in order, where a full batch has at least as many of them as there are
@@ -100,9 +100,10 @@ def divide(samples: int, train: TrainSpec, workers: int, *, reencodes: bool) -> 
         samples: Number of samples n of this batch, which may be the last and smaller one of an epoch.
         train: `batch`, `contrast_batch`, and `bn_group` (by default one contrast batch).
         workers: Number of workers.
-        reencodes: Whether contrast batches are encoded again, by themselves, with statistics of their own: other
-            views. Then no contrast batch is cut where groups are encoded as a whole.
+        views: Views of each image. Of more than one, contrast batches are encoded again, by themselves, with statistics
+            of their own: then no contrast batch is cut where groups are encoded as a whole.
     """
+    reencodes = views > 1
     contrast = tuple(chunk_sizes(samples, train.contrast_batch))
     group = train.contrast_batch if train.bn_group is None else train.bn_group
     groups = tuple(chunk_sizes(samples, group))

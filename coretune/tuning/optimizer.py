@@ -10,11 +10,11 @@ import torch
 from torch import nn
 
 from coretune.nets.backbone import Backbone
-from coretune.nets.scale_shift import ScaleShift
+from coretune.nets.scale_shift import BATCH_NORM, ScaleShift
 from coretune.spec.run import TrainSpec
 
 NORMS = (
-    nn.modules.batchnorm._BatchNorm,
+    BATCH_NORM,
     nn.LayerNorm,
     nn.GroupNorm,
     nn.RMSNorm,

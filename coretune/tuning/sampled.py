@@ -48,7 +48,7 @@ class SampledTask:
             return self._sampler.batches(epoch, start, context)
 
         def own(size: int) -> NDArray[np.int64]:
-            return divide(size, self._train, workers, reencodes=self._views > 1).whole.own(rank)
+            return divide(size, self._train, workers, views=self._views).whole.own(rank)
 
         return self._sampler.batches(epoch, start, context, own)
 

@@ -64,6 +64,12 @@ class Shard:
             dist.all_reduce(values, group=self.group)
         return values
 
+    def everyone(self, own: Tensor) -> Tensor:
+        """Returns what each process gives, (workers, ...); of one shape and dtype on all of them."""
+        received = [torch.empty_like(own) for _ in range(self.workers)]
+        dist.all_gather(received, own, group=self.group)
+        return torch.stack(received)
+
     def agree(self, number: int, device: torch.device) -> int:
         """Returns the first process's number. Waits for the device."""
         if self.workers == 1:
@@ -107,9 +113,7 @@ class Shard:
             return
         sums = [weight.double().sum() for weight in weights]
         own = torch.stack([torch.stack(sums).sum(), sums[0].new_tensor(loss)])
-        received = [torch.empty_like(own) for _ in range(self.workers)]
-        dist.all_gather(received, own, group=self.group)
-        found = torch.stack(received).cpu()
+        found = self.everyone(own).cpu()
         # A training that has diverged ends in NaN on all of them, and is told of elsewhere.
         same = torch.equal(found[:, 0].nan_to_num(), found[:1, 0].nan_to_num().expand(self.workers))
         if not same:
@@ -142,9 +146,7 @@ class _Gather(torch.autograd.Function):
         width = part.widest
         padded = own.new_zeros(width, *own.shape[1:])
         padded[: own.shape[0]] = own
-        received = [torch.empty_like(padded) for _ in range(shard.workers)]
-        dist.all_gather(received, padded, group=shard.group)
-        return torch.cat(received).index_select(0, part.places(own.device))
+        return shard.everyone(padded).flatten(0, 1).index_select(0, part.places(own.device))
 
     @staticmethod
     @once_differentiable

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from coretune.nets.model import Model
 from coretune.spec.run import RunSpec
 from coretune.tuning.batch_norm import joined_statistics, synchronised_batch_norm
-from coretune.tuning.contrast import contrast_loss, divide_batch
-from coretune.tuning.division import Part
+from coretune.tuning.contrast import contrast_loss
+from coretune.tuning.division import Part, divide
 from coretune.tuning.encode_part import encode_part
 from coretune.tuning.loop import Tick, train
 from coretune.tuning.modes import evaluation_mode
@@ -30,7 +30,8 @@ def step_result(shard: Shard, spec: RunSpec, n: int, moment: Moment, micro_batch
     images = [torch.rand(n, 3, 8, 8, dtype=torch.float64, generator=draws) for _ in range(parts.method.views)]
     images[0][1] = images[0][0]  # a tie
     if not parts.method.whole_images:
-        own = torch.from_numpy(divide_batch(n, spec.train, parts.method, where).whole.own(shard.rank))
+        division = divide(n, spec.train, shard.workers, views=parts.method.views)
+        own = torch.from_numpy(division.whole.own(shard.rank))
         images = [view[own] for view in images]
     data = Batch(tuple(images), torch.arange(n) % 3, torch.arange(n))
     loss = contrast_loss(parts.model, data, parts.method, spec.train, moment, where)

@@ -14,7 +14,7 @@ def division(
     samples: int, batch: int, contrast_batch: int, bn_group: int | None, workers: int, reencodes: bool = False
 ) -> Division:
     train = TrainSpec(epochs=1, batch=batch, contrast_batch=contrast_batch, bn_group=bn_group, lr=0.1)
-    return divide(samples, train, workers, reencodes=reencodes)
+    return divide(samples, train, workers, views=2 if reencodes else 1)
 
 
 @given(

@@ -11,6 +11,7 @@ from coretune.errors import RequestError
 from coretune.nets.checkpoints.architecture import architecture
 from coretune.nets.checkpoints.recognise import Found
 from coretune.nets.checkpoints.vit import POSITIONS, renamed_as, resized_positions
+from coretune.spec.wording import some
 
 NEEDED = 0.95
 """Share that has to match, of the backbone's tensors and of its elements, and of the file's too.
@@ -99,7 +100,7 @@ class Match:
     def problems(self) -> list[str]:
         """Returns what is not as it should be, a phrase for each kind."""
         return [
-            f"{what}: {_some(keys)}"
+            f"{what}: {some(keys, LISTED)}"
             for what, keys in (
                 ("of another shape", [str(each) for each in self.mismatched]),
                 ("missing", list(self.missing)),
@@ -200,8 +201,3 @@ def _percent(share: float) -> str:
 
 def _tensors(count: int) -> str:
     return "tensor" if count == 1 else "tensors"
-
-
-def _some(keys: list[str]) -> str:
-    more = len(keys) - LISTED
-    return ", ".join(keys[:LISTED]) + (f" and {more} more" if more > 0 else "")

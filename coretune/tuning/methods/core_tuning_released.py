@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from coretune.nets.scale_shift import BATCH_NORM
 from coretune.spec.catalog.methods.core_tuning import CoreTuningReleasedParameters
 from coretune.tuning.heads import ProjectionHead, linear_classifier
 from coretune.tuning.losses import focal_contrastive
@@ -43,7 +44,7 @@ class CoreTuningReleased(Method):
     def prepare(self, encoder: nn.Module) -> None:
         """Sets the momentum of the backbone's batch norm."""
         for module in encoder.modules():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm) and self.params.batch_norm_momentum is not None:
+            if isinstance(module, BATCH_NORM) and self.params.batch_norm_momentum is not None:
                 module.momentum = self.params.batch_norm_momentum
 
     def loss(self, step: Step) -> LossTerms:

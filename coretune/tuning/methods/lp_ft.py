@@ -6,10 +6,9 @@ from typing import Self
 
 from torch import nn
 
+from coretune.nets.scale_shift import BATCH_NORM
 from coretune.spec.catalog.methods.baselines import LpFtParameters
 from coretune.tuning.methods.cross_entropy import CrossEntropy
-
-BATCH_NORM = nn.modules.batchnorm._BatchNorm
 
 
 class LpFt(CrossEntropy):
