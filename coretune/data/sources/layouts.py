@@ -145,23 +145,13 @@ def holds_parquet(path: Path) -> bool:
 def _mirror(about: DatasetComponent, path: Path, label_columns: Sequence[str]) -> Folder | Parquet:
     try:
         if holds_parquet(path):
-            return _parquet(path, label_columns)
+            return Parquet(path, ParquetParameters(), label_columns)
         folder = _descended(path)
         if folder is not None:
             return Folder(folder, FolderParameters())
     except UnfitError as error:
         raise absent(about, str(error)) from error
     raise absent(about, f"{path}: {about.name} is not there: {found_in(path)}")
-
-
-def _parquet(path: Path, label_columns: Sequence[str]) -> Parquet:
-    for column in label_columns:
-        try:
-            return Parquet(path, ParquetParameters(label_column=column))
-        except UnfitError as error:
-            if "name the right one with label_column" not in str(error):
-                raise
-    return Parquet(path, ParquetParameters())
 
 
 def _descended(path: Path) -> Path | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from coretune.data.decode import DECODING, decode_bytes
 from coretune.data.source import Domains
 from coretune.data.sources.parquet_files import CLASSES, LAYOUT, find
-from coretune.data.sources.shard import Shard
+from coretune.data.sources.shard import LABELS, Shard
 from coretune.errors import UnfitError
 from coretune.spec.catalog.datasets import ParquetParameters
 
@@ -38,36 +39,38 @@ class Parquet:
     Args:
         path: A folder, or a single file.
         params: Which columns, and how images become squares.
+        labels: Columns of labels that go before the usual ones where `params` names none.
 
     Raises:
         UnfitError: No files, columns or labels as expected; the message says which file and row.
     """
 
-    def __init__(self, path: Path | None, params: ParquetParameters) -> None:
+    def __init__(self, path: Path | None, params: ParquetParameters, labels: Sequence[str] = ()) -> None:
         if path is None:
             raise UnfitError(f"no path is given; {LAYOUT}")
         listing = find(path)
         self.crop = params.crop
-        self._shards = [Shard(file, params.image_column, params.label_column) for file in listing.files]
+        usual = tuple(dict.fromkeys((*labels, *LABELS)))
+        self._shards = [Shard(file, params.image_column, params.label_column, usual) for file in listing.files]
         first = self._shards[0]
         _check_alike(self._shards)
         # Other columns of the same files are other images and labels.
         self.decoding = f"parquet/1:{first.image!r}:{first.label!r}+{DECODING}"
         self._classes_file = listing.classes if first.classes is None and first.label_kind != "strings" else None
-        labels = [shard.labels() for shard in self._shards]
-        if not sum(map(len, labels)):
-            raise UnfitError(f"{path}: {len(labels)} parquet files without a row; expected one image a row")
+        found = [shard.labels() for shard in self._shards]
+        if not sum(map(len, found)):
+            raise UnfitError(f"{path}: {len(found)} parquet files without a row; expected one image a row")
         named = first.classes if self._classes_file is None else _read_classes(self._classes_file)
         if named is None or first.label_kind == "strings":
-            self.classes, self.labels = _by_value(self._shards, labels)
+            self.classes, self.labels = _by_value(self._shards, found)
         else:
             origin = f"{first.path} (Hugging Face metadata)" if self._classes_file is None else str(self._classes_file)
-            self.classes, self.labels = named, _by_name(self._shards, labels, named, origin)
+            self.classes, self.labels = named, _by_name(self._shards, found, named, origin)
         if len(self.classes) < 2:
             raise UnfitError(
                 f"{path}: {len(self.labels)} images of {len(self.classes)} classes; at least two are needed"
             )
-        counts = [len(found) for found in labels]
+        counts = [len(values) for values in found]
         self.parts: NDArray[np.int8] = np.repeat(
             np.array([shard.part for shard in self._shards], dtype=np.int8), counts
         )

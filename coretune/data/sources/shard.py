@@ -29,7 +29,8 @@ class Shard:
     Args:
         file: The file.
         image: Name of the column of images; None takes the first of IMAGES that is there.
-        label: Name of the column of labels; None takes the first of LABELS that is there.
+        label: Name of the column of labels; None takes the first of the usual ones that is there.
+        usual: Usual names of that column.
 
     Attributes:
         name: The file's name in messages and in names of images.
@@ -45,13 +46,13 @@ class Shard:
         UnfitError: It is no parquet file, truncated, or its columns are not as expected.
     """
 
-    def __init__(self, file: Listed, image: str | None, label: str | None) -> None:
+    def __init__(self, file: Listed, image: str | None, label: str | None, usual: tuple[str, ...] = LABELS) -> None:
         self.name, self.path, self.part = file.name, file.path, file.part
         with _reading(self.path), pq.ParquetFile(self.path) as opened:
             self._metadata = opened.metadata
             schema = opened.schema_arrow
         self.image = self._column(schema, "images", "image_column", image, IMAGES)
-        self.label = self._column(schema, "labels", "label_column", label, LABELS)
+        self.label = self._column(schema, "labels", "label_column", label, usual)
         self._image_leaf = self._checked_image(schema.field(self.image).type)
         self.label_kind = self._checked_label(schema.field(self.label).type)
         self.classes = self._class_names(schema.metadata or {})
