@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import io
 import struct
 from pathlib import Path
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from coretune.errors import UnfitError
+from coretune.results.files import stand_in
 
 DECODING = "pillow/1"
 """Raised when a file's pixels come out otherwise than before."""
@@ -72,13 +72,13 @@ def resemblance(head: bytes, wanted: str) -> str:
         head: Its first 256 bytes, or fewer if it is shorter.
         wanted: What it should be, with an article.
     """
-    if not head:
-        return "an empty file"
-    if head.startswith(b"version https://git-lfs"):
-        return f"a Git LFS pointer, not {wanted}; fetch it with `git lfs pull`"
-    if head.removeprefix(codecs.BOM_UTF8).lstrip().lower().startswith((b"<!doctype", b"<html")):
-        return f"an HTML page, not {wanted}"
-    return ""
+    words = {
+        "empty": "an empty file",
+        "pointer": f"a Git LFS pointer, not {wanted}; fetch it with `git lfs pull`",
+        "page": f"an HTML page, not {wanted}",
+    }
+    found = stand_in(head)
+    return words[found] if found is not None else ""
 
 
 def head_of(path: Path) -> bytes | None:

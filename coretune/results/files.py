@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import errno
 import os
 import secrets
 import time
 from pathlib import Path
+from typing import Literal
 
 from coretune.errors import StorageError
 
 CORRUPT = ".corrupt-"
+
+
+StandIn = Literal["empty", "pointer", "page"]
 
 
 def put_atomic(path: Path, content: bytes, *, durable: bool = True) -> None:
@@ -69,6 +74,21 @@ def set_aside(path: Path, mark: str = CORRUPT) -> Path:
     except OSError as error:
         raise StorageError(explain(error, path)) from error
     return target
+
+
+def stand_in(head: bytes) -> StandIn | None:
+    """Returns what lies in place of a file that was to be downloaded: nothing, a Git LFS pointer, or an HTML page.
+
+    Args:
+        head: The file's first bytes; all of it if it is shorter than 256.
+    """
+    if not head:
+        return "empty"
+    if head.startswith(b"version https://git-lfs"):
+        return "pointer"
+    if head.removeprefix(codecs.BOM_UTF8).lstrip().lower().startswith((b"<!doctype", b"<html")):
+        return "page"
+    return None
 
 
 def explain(error: OSError, path: Path) -> str:

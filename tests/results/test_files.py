@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from coretune.errors import StorageError
-from coretune.results.files import append_line, explain, put_atomic, set_aside
+from coretune.results.files import append_line, explain, put_atomic, set_aside, stand_in
 
 
 def test_content_is_replaced_as_a_whole(tmp_path: Path) -> None:
@@ -117,3 +117,18 @@ def test_setting_aside_keeps_the_content_under_a_new_name(tmp_path: Path) -> Non
 
 def test_an_unknown_error_keeps_its_own_words(tmp_path: Path) -> None:
     assert explain(OSError(errno.ELOOP, "Too many levels"), tmp_path).endswith(": Too many levels")
+
+
+@pytest.mark.parametrize(
+    ("head", "expected"),
+    [
+        (b"", "empty"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "pointer"),
+        (b"<!DOCTYPE html>", "page"),
+        (b"\xef\xbb\xbf \r\n<HTML>", "page"),
+        (b"\x89PNG", None),
+        (b"<?xml version='1.0'?><svg/>", None),
+    ],
+)
+def test_what_lies_in_place_of_a_download_is_recognised(head: bytes, expected: str | None) -> None:
+    assert stand_in(head) == expected

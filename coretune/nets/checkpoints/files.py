@@ -9,7 +9,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from coretune.errors import StorageError
-from coretune.results.files import explain
+from coretune.results.files import StandIn, explain, stand_in
 
 ZIP = b"PK\x03\x04"
 PICKLE = b"\x80"
@@ -18,8 +18,11 @@ PICKLE = b"\x80"
 HEAD = 512
 """Bytes that tell what a file is; a tar archive says so in its 257th."""
 
-LONGEST_NAME = 60
-"""Characters of a text file that a message quotes."""
+STAND_INS: dict[StandIn, str] = {
+    "empty": "it is empty",
+    "pointer": "it is a Git LFS pointer; fetch the file itself with `git lfs pull`",
+    "page": "it is an HTML page, not the file that was meant to be downloaded",
+}
 
 
 def read_head(path: Path) -> bytes:
@@ -50,12 +53,11 @@ def is_tar(head: bytes, path: Path) -> bool:
 
 def resemblance(head: bytes) -> str:
     """Returns what a file that is no checkpoint looks like, or nothing."""
-    if not head:
-        return "it is empty"
-    if head.startswith(b"version https://git-lfs"):
-        return "it is a Git LFS pointer; fetch the file itself with `git lfs pull`"
-    if head.lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith((b"<!doctype", b"<html", b"<?xml")):
-        return "it is an HTML page, not the file that was meant to be downloaded"
+    found = stand_in(head)
+    if found is not None:
+        return STAND_INS[found]
+    if head.lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith(b"<?xml"):
+        return STAND_INS["page"]
     if head.startswith(b"\x1f\x8b"):
         return "it is compressed with gzip; unpack it first"
     if head.startswith(b"\x89HDF"):
