@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Mapping
 from concurrent.futures import CancelledError, ThreadPoolExecutor
+from functools import lru_cache
 from pathlib import Path
 
 from coretune.data.roots import cache_root
@@ -89,6 +90,20 @@ def hash_file(path: Path, stop: threading.Event | None = None) -> str:
     except OSError as error:
         raise _unreadable(path, error) from error
     return found.hexdigest()
+
+
+def content_hash(path: Path) -> str:
+    """Returns `hash_file` of a file, read again only if its size or time of change is another than before.
+
+    Raises:
+        UnfitError: It cannot be read.
+    """
+    return _hash_of(path, *_size_and_time(path))
+
+
+@lru_cache(maxsize=8)  # a worker trains many runs from one file
+def _hash_of(path: Path, size: int, changed_ns: int) -> str:
+    return hash_file(path)
 
 
 def _looked_up(paths: list[Path], known: Mapping[str, Stamp]) -> tuple[dict[str, Stamp], dict[Path, tuple[int, int]]]:

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
 import torch
 
 from coretune.data.dataset import Dataset, open_dataset
-from coretune.data.fingerprint import hash_file
+from coretune.data.fingerprint import content_hash
 from coretune.data.roots import cache_root
 from coretune.errors import UnfitError
 from coretune.nets.backbone import Backbone
@@ -200,16 +199,10 @@ def initial_weights(job: Job, store: ResultsStore) -> Path | None:
         needed = f"the pre-training run {name}" if origin == "run" else f"the checkpoint {job.checkpoint}"
         raise UnfitError(f"{needed} left no weights at {path}; resume the study that makes it")
     if origin == "sha256":
-        status = path.stat()
-        found = _content_hash(path, status.st_size, status.st_mtime_ns)
+        found = content_hash(path)
         if found != name:
             raise UnfitError(f"{path} has changed: its SHA-256 is {found[:12]}…, the run was planned with {name[:12]}…")
     return path
-
-
-@lru_cache(maxsize=8)  # a worker trains many runs from one file
-def _content_hash(path: Path, size: int, changed_ns: int) -> str:
-    return hash_file(path)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from coretune.data.fingerprint import fingerprint, hash_file
+from coretune.data.fingerprint import content_hash, fingerprint
 from coretune.data.source import open_source
 from coretune.errors import RequestError, RunError
 from coretune.results.lock import DirectoryLock
@@ -93,7 +93,7 @@ def tune(
     with DirectoryLock(store.root):
         _refuse_a_study(store.root)
         starts = loaded.cells[0].backbone
-        checkpoints = {starts.label: hash_file(Path(starts.checkpoint))} if starts.checkpoint is not None else {}
+        checkpoints = {starts.label: content_hash(Path(starts.checkpoint))} if starts.checkpoint is not None else {}
         store.put_json("manifest.json", manifest("tune", {chosen.label: found}, checkpoints=checkpoints))
         return _run(loaded, found, seed, store, context, on_event)
 
@@ -179,5 +179,5 @@ def _starting_weights(cell: Cell, found: str, execute: Callable[[Job], Record]) 
         execute(Job(pretraining, cell.dataset.path, keep_weights=True))
         return f"run:{pretraining.run_id}"
     if cell.backbone.checkpoint is not None:
-        return f"sha256:{hash_file(Path(cell.backbone.checkpoint))}"
+        return f"sha256:{content_hash(Path(cell.backbone.checkpoint))}"
     return "random"

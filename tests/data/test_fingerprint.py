@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from coretune.data import fingerprint as module
-from coretune.data.fingerprint import fingerprint, hash_file
+from coretune.data.fingerprint import content_hash, fingerprint, hash_file
 from coretune.data.sources.folder import Folder
 from coretune.errors import UnfitError
 from coretune.spec.catalog.datasets import FolderParameters
@@ -200,3 +200,17 @@ def test_a_hash_that_nobody_wants_any_more_ends(photos: Path) -> None:
     stop.set()
     with pytest.raises(CancelledError):
         hash_file(image, stop)
+
+
+def test_a_file_is_hashed_again_only_if_it_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "weights"
+    file.write_bytes(b"one")
+    first = content_hash(file)
+    assert first == hash_file(file)
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "hash_file", None)
+        assert content_hash(file) == first
+    file.write_bytes(b"other")
+    assert content_hash(file) == hash_file(file) != first
+    with pytest.raises(UnfitError, match="absent: cannot be read"):
+        content_hash(tmp_path / "absent")
