@@ -13,6 +13,7 @@ from ray import tune
 
 from coretune.results.store import ResultsStore
 from coretune.runs.job import Job
+from coretune.runs.speed import Speed
 from coretune.spec.catalog import load_catalog
 from coretune.spec.study import Resources
 
@@ -46,6 +47,7 @@ class RunTrainable(tune.Trainable):
     _options: WorkerOptions
     _execution: Execution | None
     _pause: float
+    _speed: Speed
     _open_data: OpenData
 
     def setup(self, config: dict[str, Any]) -> None:
@@ -79,7 +81,7 @@ class RunTrainable(tune.Trainable):
         result: dict[str, Any] = {"run_id": self._execution.run_id, "reports": [], "done": False}
         result["life"] = self._execution.life()
         for event in self._execution:
-            result |= {"epoch": event.epoch, "images_per_s": event.images / max(event.seconds, 1e-9)}
+            result |= {"epoch": event.epoch, "images_per_s": self._speed.after(event)}
             if (metrics := getattr(event, "metrics", None)) is not None:
                 result["reports"].append((event.epoch, dict(metrics)))
             if time.perf_counter() >= deadline:
@@ -93,6 +95,7 @@ class RunTrainable(tune.Trainable):
 
     def _start(self, config: dict[str, Any]) -> None:
         self._options = config["options"]
+        self._speed = Speed()
         self._pause = SHORTEST_PAUSE_S
         self._execution = None if config["job"] is None else start(config["job"], self._options, self._open_data)
 
