@@ -36,7 +36,8 @@ def test_against_loops_whatever_the_batches(data: st.DataObject, n: int, cut: in
     for part in (slice(0, cut), slice(cut, n)):
         if len(labels[part]):
             metrics.update(logits[part], labels[part])
-    assert metrics.compute() == pytest.approx(literal(logits.tolist(), labels.tolist()), rel=1e-5)
+    # A loss near 0 is a difference of two numbers near 5 in float32.
+    assert metrics.compute() == pytest.approx(literal(logits.tolist(), labels.tolist()), rel=1e-5, abs=1e-6)
 
 
 def test_a_class_that_does_not_occur_is_left_out() -> None:
