@@ -65,12 +65,16 @@ def resolve_names(study: Study, catalog: Catalog, problems: Problems, folder: Pa
     resolver.contrasts()
     cells = [
         Cell(dataset, method, backbone)
-        for dataset in datasets
+        for dataset in resolver.tuned(choices)
         for backbone in backbones
         for method in methods
         if dataset is not None and backbone is not None and method is not None
     ]
     return Named(cells, {label: spec for label, spec in evaluations.items() if spec is not None})
+
+
+APART = "pretraining_only"
+"""Key of a data set that no cell is tuned on."""
 
 
 def absolute_path(folder: Path, text: str) -> str:
@@ -94,6 +98,17 @@ class _Resolver:
             if (first := seen.setdefault(label.lower(), label)) != label:
                 self.problems.add((section, label), f"differs from {first} only in case; give it another label")
 
+    def tuned(self, datasets: Mapping[str, DatasetChoice | None]) -> list[DatasetChoice | None]:
+        """Returns the data sets that cells are tuned on: those that are not there for pre-training alone."""
+        apart = [label for label, raw in self.study.datasets.items() if self.flag(("datasets", label), raw, APART)]
+        used = {b.pretrain.dataset for b in self.study.backbones.values() if b.pretrain is not None}
+        for label in apart:
+            if label not in used:
+                self.problems.add(("datasets", label, APART), f"no backbone has `pretrain.dataset: {label}`")
+        if apart and len(apart) == len(self.study.datasets):
+            self.problems.add(("datasets",), f"all are {APART}: there is nothing to tune on")
+        return [choice for label, choice in datasets.items() if label not in apart]
+
     def dataset(self, label: str, raw: Mapping[str, Any]) -> DatasetChoice | None:
         at: Path_ = ("datasets", label)
         nameless = "path" in raw and label not in self.catalog.names("dataset")
@@ -101,7 +116,7 @@ class _Resolver:
         path = self.text(at, raw, "path")
         known = [*DataOptions.model_fields, *(component.parameters.model_fields if component is not None else ())]
         if component is not None:
-            self.refuse_unknown(at, raw, ["dataset", "path", *known])
+            self.refuse_unknown(at, raw, ["dataset", "path", APART, *known])
         own = {key: raw[key] for key in raw if key in DataOptions.model_fields}
         said = self.study.data.model_dump(exclude_unset=True)
         if "labels_per_class" in own or "label_fraction" in own:
@@ -242,6 +257,13 @@ class _Resolver:
             self.problems.add((*at, key), f"is text, got {shown(value)}")
             return None
         return value
+
+    def flag(self, at: Path_, raw: Mapping[str, Any], key: str) -> bool:
+        """Returns a key's truth; false if it is absent, null, or (noted) neither true nor false."""
+        value = raw.get(key)
+        if value is not None and not isinstance(value, bool):
+            self.problems.add((*at, key), f"is true or false, got {shown(value)}")
+        return value is True
 
     def refuse_unknown(self, at: Path_, raw: Mapping[str, Any], known: Iterable[str]) -> None:
         """Notes every key that has no meaning here, with the nearest one that has."""

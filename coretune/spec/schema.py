@@ -91,6 +91,11 @@ def _entry(component: Component, definitions: Schema) -> Schema:
             "default": None,
             "description": "Where the images are, relative to the study file.",
         }
+        keys["pretraining_only"] = {
+            "type": ["boolean", "null"],
+            "default": False,
+            "description": "Whether backbones are pre-trained on it (`pretrain.dataset`), and nothing is tuned on it.",
+        }
     meaning = f"Name of the {kind}; null takes the label."
     keys[kind] = {"enum": [name, None], "default": None, "description": meaning}
     return _closed(keys, component.summary)

@@ -137,7 +137,7 @@ class PretrainOptions(Frozen):
     dataset: Label | None = Field(
         None,
         description="Label of the data set whose training images it sees; null: each cell's own, a pre-training for "
-        "each. Of cells that share the images but not the split, name the one with the largest validation part.",
+        "each. Of data sets that share the images but not the split, name the one with the largest validation part.",
     )
     method: str = Field("moco_v2", description="Name of a pre-training method.")
     params: dict[str, Any] = Field({}, description="Its parameters.")
@@ -273,7 +273,8 @@ class Study(Frozen):
     plugins: tuple[str, ...] = Field((), description="Python files with COMPONENTS, relative to the study file.")
     datasets: dict[Label, dict[str, Any]] = Field(
         min_length=1,
-        description="Label → `dataset` (its name; null takes the label), `path`, its parameters, keys of data.",
+        description="Label → `dataset` (its name; null takes the label), `path`, its parameters, keys of data; "
+        "`pretraining_only: true` if backbones are pre-trained on it and nothing is tuned on it.",
     )
     backbones: dict[Label, BackboneOptions] = Field(min_length=1, description="Label → architecture and weights.")
     methods: dict[Label, dict[str, Any]] = Field(

@@ -78,8 +78,9 @@ def resolved_yaml(loaded: LoadedStudy) -> str:
     if not study["plugins"]:
         del study["plugins"]
     for cell in loaded.cells:
-        if cell.dataset.path is not None:
-            study["datasets"][cell.dataset.label]["path"] = cell.dataset.path
+        for dataset in (cell.dataset, cell.pretraining_data):
+            if dataset.path is not None:
+                study["datasets"][dataset.label]["path"] = dataset.path
         if cell.backbone.checkpoint is not None:
             study["backbones"][cell.backbone.label]["checkpoint"] = cell.backbone.checkpoint
     text: str = yaml.dump(study, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)

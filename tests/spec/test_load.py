@@ -52,6 +52,32 @@ def problem_of(text: str, *sets: str) -> str:
     return line
 
 
+POOL = """\
+name: shared
+datasets:
+  digits: {labels_per_class: 5, validation: 50}
+  pool: {dataset: digits, validation: 200, pretraining_only: true}
+backbones:
+  small: {arch: small_resnet, pretrain: {dataset: pool}}
+methods: [ce]
+"""
+
+
+def test_nothing_is_tuned_on_images_that_are_there_for_pretraining_alone() -> None:
+    (cell,) = resolve(POOL).cells
+    assert cell.dataset.label == "digits"
+    assert (cell.pretraining_data.label, cell.pretraining_data.options.validation) == ("pool", 200)
+
+
+def test_images_for_pretraining_alone_are_of_use() -> None:
+    assert problem_of(POOL.replace("{dataset: pool}", "{}")) == (
+        "s.yaml:4: datasets.pool.pretraining_only: no backbone has `pretrain.dataset: pool`"
+    )
+    assert "s.yaml:2: datasets: all are pretraining_only: there is nothing to tune on" in problems_of(
+        POOL.replace("validation: 50}", "validation: 50, pretraining_only: true}")
+    )
+
+
 def test_a_pretraining_takes_the_colours_of_moco_s_recipe() -> None:
     colours = "{brightness: 0.4, contrast: 0.4, saturation: 0.4, hue: 0.1, jitter_probability: 0.8, grey: 0.2}"
     (cell, _) = resolve(GOOD.replace("pretrain: {train: {epochs: 4}}", f"pretrain: {{augment: {colours}}}")).cells
@@ -295,6 +321,7 @@ def edit(old: str, new: str) -> str:
         (GOOD + "  optimizer: {choice: [sgd, adam]}\n", "s.yaml:16: train.optimizer: is one of sgd, adamw, got 'adam'; did you mean adamw? (in the search space choice ['sgd', 'adam'])"),
         (GOOD + "  batch: {choice: [64, 100]}\n", "s.yaml:14: train: batch must be a multiple of contrast_batch, got 100 and 64; 64 would do (the search may propose lr = 0.003, batch = 100)"),
         (edit("pretrain: {", "pretrain: {dataset: digit, "), "s.yaml:9: backbones.small.pretrain.dataset: no data set of the study has the label 'digit'; did you mean digits?"),
+        (edit("    validation: 200", "    pretraining_only: 1"), "s.yaml:4: datasets.digits.pretraining_only: is true or false, got 1"),
         (GOOD + "baseline: core\n", "s.yaml:16: baseline: no method has the label 'core'; did you mean core_tuning?"),
         (GOOD + "search: {trails: 3}\n", "s.yaml:16: search.trails: unknown key; did you mean trials?"),
         (GOOD + "search: {trials: 1000001}\n", "s.yaml:16: search.trials: is at most 1000000, got 1000001"),

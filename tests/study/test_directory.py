@@ -79,6 +79,13 @@ def test_the_resolved_study_asks_for_the_same(sets: tuple[str, ...]) -> None:
     assert again(read) == read
 
 
+def test_the_resolved_study_finds_the_images_of_its_pretraining_from_anywhere(tmp_path: Path) -> None:
+    pool = "datasets.pool={dataset: folder, path: photos, pretraining_only: true}"
+    study = loaded(pool, "backbones.plain.pretrain={dataset: pool}")
+    assert f"path: {Path.cwd() / 'photos'}\n" in resolved_yaml(study)
+    assert again(study).cells == study.cells
+
+
 def test_a_value_that_equals_its_default_wins_over_the_preset() -> None:
     study = loaded("preset=paper", "finals.seeds=6")
     assert study.study.finals.seeds == 6 == again(study).study.finals.seeds
