@@ -136,7 +136,7 @@ _Table = Mapping[tuple[str, str, str], Scores]
 
 def _measured(study: Study, options: ContrastOptions, table: _Table) -> list[Contrast]:
     """Returns every contrast with what its own seeds say; those that have all of them are `undecided` as yet."""
-    places = list(itertools.product(study.datasets, study.backbones, options.pairs))
+    places = list(itertools.product(study.tuned, study.backbones, options.pairs))
     level = options.level / len(places)
     return [
         _contrast(dataset, backbone, pair, study.finals.seeds, table, options.equivalence, level)

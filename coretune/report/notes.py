@@ -145,7 +145,7 @@ def _earlier(one: str, two: str) -> bool:
 def _what_varies(study: Study) -> str:
     drawn = {
         raw.get("subset_seed", study.data.subset_seed)
-        for raw in study.datasets.values()
+        for raw in (study.datasets[label] for label in study.tuned)
         if _limited(raw) or _limited(study.data.model_dump())
     }
     if not drawn:

@@ -43,7 +43,7 @@ class StudyFile:
         """Returns whether the study has this cell, with this objective."""
         study = self.study
         return study is None or (
-            cell.dataset in study.datasets
+            cell.dataset in study.tuned
             and cell.backbone in study.backbones
             and cell.method in study.methods
             and cell.metric == study.objective.metric
@@ -54,7 +54,7 @@ class StudyFile:
     def cell_count(self) -> int:
         """How many cells the study has; 0 where it is not known."""
         study = self.study
-        return len(study.datasets) * len(study.backbones) * len(study.methods) if study is not None else 0
+        return len(study.tuned) * len(study.backbones) * len(study.methods) if study is not None else 0
 
     @property
     def final_seeds(self) -> int:

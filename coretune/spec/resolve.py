@@ -19,7 +19,7 @@ from coretune.spec.problems import Problems
 from coretune.spec.run import AugmentSpec, EvalSpec, TrainSpec
 from coretune.spec.seeds import derive_seed
 from coretune.spec.space import Space, Value, is_space, misspelt_space, parse_space
-from coretune.spec.study import BackboneOptions, DataOptions, EvaluationOptions, PretrainOptions, Study
+from coretune.spec.study import APART, BackboneOptions, DataOptions, EvaluationOptions, PretrainOptions, Study
 from coretune.spec.wording import nearest, shown
 from coretune.spec.yamlfile import Path_
 
@@ -62,19 +62,16 @@ def resolve_names(study: Study, catalog: Catalog, problems: Problems, folder: Pa
     backbones = [resolver.backbone(label, options, choices) for label, options in study.backbones.items()]
     methods = [resolver.method(label, raw) for label, raw in study.methods.items()]
     evaluations = {label: resolver.evaluation(label, raw) for label, raw in study.evaluations.items()}
+    resolver.apart()
     resolver.contrasts()
     cells = [
         Cell(dataset, method, backbone)
-        for dataset in resolver.tuned(choices)
+        for dataset in (choices[label] for label in study.tuned)
         for backbone in backbones
         for method in methods
         if dataset is not None and backbone is not None and method is not None
     ]
     return Named(cells, {label: spec for label, spec in evaluations.items() if spec is not None})
-
-
-APART = "pretraining_only"
-"""Key of a data set that no cell is tuned on."""
 
 
 def absolute_path(folder: Path, text: str) -> str:
@@ -98,16 +95,17 @@ class _Resolver:
             if (first := seen.setdefault(label.lower(), label)) != label:
                 self.problems.add((section, label), f"differs from {first} only in case; give it another label")
 
-    def tuned(self, datasets: Mapping[str, DatasetChoice | None]) -> list[DatasetChoice | None]:
-        """Returns the data sets that cells are tuned on: those that are not there for pre-training alone."""
-        apart = [label for label, raw in self.study.datasets.items() if self.flag(("datasets", label), raw, APART)]
+    def apart(self) -> None:
+        """Notes what is wrong with data sets that are there for pre-training alone."""
         used = {b.pretrain.dataset for b in self.study.backbones.values() if b.pretrain is not None}
-        for label in apart:
-            if label not in used:
+        for label, raw in self.study.datasets.items():
+            value = raw.get(APART)
+            if value is not None and not isinstance(value, bool):
+                self.problems.add(("datasets", label, APART), f"is true or false, got {shown(value)}")
+            elif value and label not in used:
                 self.problems.add(("datasets", label, APART), f"no backbone has `pretrain.dataset: {label}`")
-        if apart and len(apart) == len(self.study.datasets):
+        if not self.study.tuned:
             self.problems.add(("datasets",), f"all are {APART}: there is nothing to tune on")
-        return [choice for label, choice in datasets.items() if label not in apart]
 
     def dataset(self, label: str, raw: Mapping[str, Any]) -> DatasetChoice | None:
         at: Path_ = ("datasets", label)
@@ -257,13 +255,6 @@ class _Resolver:
             self.problems.add((*at, key), f"is text, got {shown(value)}")
             return None
         return value
-
-    def flag(self, at: Path_, raw: Mapping[str, Any], key: str) -> bool:
-        """Returns a key's truth; false if it is absent, null, or (noted) neither true nor false."""
-        value = raw.get(key)
-        if value is not None and not isinstance(value, bool):
-            self.problems.add((*at, key), f"is true or false, got {shown(value)}")
-        return value is True
 
     def refuse_unknown(self, at: Path_, raw: Mapping[str, Any], known: Iterable[str]) -> None:
         """Notes every key that has no meaning here, with the nearest one that has."""

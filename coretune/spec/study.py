@@ -131,6 +131,10 @@ class DataOptions(Frozen):
         return value
 
 
+APART = "pretraining_only"
+"""Key of a data set that no cell is tuned on."""
+
+
 class PretrainOptions(Frozen):
     """Self-supervised pre-training of a backbone on training images, without labels."""
 
@@ -316,6 +320,11 @@ class Study(Frozen):
     def direction(self) -> Literal["max", "min"]:
         """Whether the objective is maximised or minimised."""
         return self.objective.direction or ("min" if self.objective.metric == "cross_entropy" else "max")
+
+    @property
+    def tuned(self) -> tuple[str, ...]:
+        """Labels of the data sets that cells are tuned on: all but those that are `pretraining_only`."""
+        return tuple(label for label, options in self.datasets.items() if options.get(APART) is not True)
 
     @property
     def baseline_label(self) -> str:

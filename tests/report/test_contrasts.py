@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.stats
+import yaml
 
+from coretune.report import leaderboard
 from coretune.report.contrasts import Contrast, Contrasts, build
 from coretune.report.power import noncentrality
 from coretune.results.planned import Plan, Planned, plan_of
@@ -131,6 +133,18 @@ def test_correction_can_take_a_verdict_away(builder) -> None:
     row, other = judged(builder).rows
     assert row.p == alone.p and row.p_holm == other.p_holm == pytest.approx(2 * alone.p)
     assert row.verdict == "undecided"
+
+
+def test_images_that_nothing_is_tuned_on_are_no_place_of_a_contrast(builder) -> None:
+    backbones = {"net": {"pretrain": {"dataset": "pool"}}}
+    shapes = {"digits": {}, "pool": {"pretraining_only": True}}
+    study(builder)
+    file = builder.store.root / "study.yaml"
+    file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | {"datasets": shapes, "backbones": backbones}))
+    for method in METHODS:
+        builder.cell("digits", method, moved(0.0 if method == "ce" else 2.0))
+    assert [row.dataset for row in judged(builder).rows] == ["digits", "digits"]
+    assert not any("have not begun" in note for note in leaderboard.build(builder.store).notes)
 
 
 def test_seeds_so_far_count_and_are_not_judged(builder) -> None:

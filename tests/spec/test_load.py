@@ -64,8 +64,9 @@ methods: [ce]
 
 
 def test_nothing_is_tuned_on_images_that_are_there_for_pretraining_alone() -> None:
-    (cell,) = resolve(POOL).cells
-    assert cell.dataset.label == "digits"
+    study = resolve(POOL)
+    (cell,) = study.cells
+    assert (cell.dataset.label, study.study.tuned) == ("digits", ("digits",))
     assert (cell.pretraining_data.label, cell.pretraining_data.options.validation) == ("pool", 200)
 
 
