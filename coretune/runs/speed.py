@@ -3,17 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import Protocol
+from typing import TYPE_CHECKING
 
-
-class Spent(Protocol):
-    """What a training had cost by some moment, all sessions together: images, and seconds spent on them."""
-
-    @property
-    def images(self) -> int: ...
-
-    @property
-    def seconds(self) -> float: ...
+if TYPE_CHECKING:  # else the driver, which imports the actor, would import torch
+    from coretune.tuning.loop import EpochReport, Tick
 
 
 class Speed:
@@ -27,10 +20,10 @@ class Speed:
         self._span_s = span_s
         self._marks: deque[tuple[int, float]] = deque()
 
-    def after(self, spent: Spent) -> float:
-        """Notes a moment and returns the speed up to it; the mean of the whole training at the first."""
-        self._marks.append((spent.images, spent.seconds))
-        while len(self._marks) > 2 and spent.seconds - self._marks[1][1] >= self._span_s:
+    def after(self, event: Tick | EpochReport) -> float:
+        """Notes an event and returns the speed up to it; the mean of the whole training at the first."""
+        self._marks.append((event.images, event.seconds))
+        while len(self._marks) > 2 and event.seconds - self._marks[1][1] >= self._span_s:
             self._marks.popleft()
         images, seconds = self._marks[0] if len(self._marks) > 1 else (0, 0.0)
-        return (spent.images - images) / max(spent.seconds - seconds, 1e-9)
+        return (event.images - images) / max(event.seconds - seconds, 1e-9)

@@ -57,16 +57,15 @@ def resolve_names(study: Study, catalog: Catalog, problems: Problems, folder: Pa
     resolver = _Resolver(study, catalog, problems, folder, complete)
     for section in ("datasets", "backbones", "methods", "evaluations"):
         resolver.distinct(section, getattr(study, section))
-    datasets = [resolver.dataset(label, raw) for label, raw in study.datasets.items()]
-    choices = {label: choice for label, choice in zip(study.datasets, datasets, strict=True)}
-    backbones = [resolver.backbone(label, options, choices) for label, options in study.backbones.items()]
+    datasets = {label: resolver.dataset(label, raw) for label, raw in study.datasets.items()}
+    backbones = [resolver.backbone(label, options, datasets) for label, options in study.backbones.items()]
     methods = [resolver.method(label, raw) for label, raw in study.methods.items()]
     evaluations = {label: resolver.evaluation(label, raw) for label, raw in study.evaluations.items()}
     resolver.apart()
     resolver.contrasts()
     cells = [
         Cell(dataset, method, backbone)
-        for dataset in (choices[label] for label in study.tuned)
+        for dataset in (datasets[label] for label in study.tuned)
         for backbone in backbones
         for method in methods
         if dataset is not None and backbone is not None and method is not None

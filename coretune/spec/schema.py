@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from coretune.spec.components import Catalog, Component, Kind
 from coretune.spec.resolve import RECIPE_KEYS
 from coretune.spec.run import AugmentSpec, TrainSpec
-from coretune.spec.study import LABEL, MAX_LABEL, DataOptions, EvaluationOptions, Study
+from coretune.spec.study import APART, LABEL, MAX_LABEL, DataOptions, EvaluationOptions, Study
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -91,7 +91,7 @@ def _entry(component: Component, definitions: Schema) -> Schema:
             "default": None,
             "description": "Where the images are, relative to the study file.",
         }
-        keys["pretraining_only"] = {
+        keys[APART] = {
             "type": ["boolean", "null"],
             "default": False,
             "description": "Whether backbones are pre-trained on it (`pretrain.dataset`), and nothing is tuned on it.",

@@ -15,6 +15,7 @@ from coretune.results.store import ResultsStore
 from coretune.spec.load import LoadedStudy
 from coretune.spec.yamlfile import read_yaml, resolve_scalar
 from coretune.study.journal import is_journal
+from coretune.study.resolved import datasets_of
 
 STUDY = "study.yaml"
 _ODD_BREAKS = frozenset("\r\x85\u2028\u2029")
@@ -77,10 +78,10 @@ def resolved_yaml(loaded: LoadedStudy) -> str:
     study["plugins"] = list(loaded.plugins)
     if not study["plugins"]:
         del study["plugins"]
+    for label, dataset in datasets_of(loaded.cells).items():
+        if dataset.path is not None:
+            study["datasets"][label]["path"] = dataset.path
     for cell in loaded.cells:
-        for dataset in (cell.dataset, cell.pretraining_data):
-            if dataset.path is not None:
-                study["datasets"][dataset.label]["path"] = dataset.path
         if cell.backbone.checkpoint is not None:
             study["backbones"][cell.backbone.label]["checkpoint"] = cell.backbone.checkpoint
     text: str = yaml.dump(study, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from finals import final_specs
 from numpy.typing import NDArray
 
 from coretune.report.feature_maps import write_feature_maps
@@ -20,7 +21,6 @@ from coretune.runs.build import context_of, open_job_data
 from coretune.runs.job import Job
 from coretune.runs.trained import load_trained
 from coretune.spec.catalog import load_catalog
-from coretune.spec.run import RunSpec
 from coretune.spec.study import Resources
 from coretune.tuning.diagnostics import balanced_pools, pool_features
 
@@ -38,17 +38,14 @@ def main() -> None:
     store, catalog, context = ResultsStore(asked.results), load_catalog(), context_of(Resources(channels_last=True))
     features: dict[str, NDArray[np.float32]] = {}
     for key in asked.cells:
-        cell = store.cell(key)
-        record = store.record(cell.finals[0].run_id) if cell is not None and cell.finals else None
-        if record is None:
-            raise SystemExit(f"{store.root}: cell {key} has no final run")
-        job = Job(RunSpec.model_validate(record.spec), asked.data)
+        (spec,) = final_specs(store, key, 1)
+        job = Job(spec, asked.data)
         dataset = open_job_data(job, catalog)
         packed = dataset.packed
         model, method = load_trained(job, dataset, store, catalog, context)
         (pool,) = balanced_pools(packed.labels, [dataset.split.test], per_class=asked.per_class, seed=0)
         found = pool_features(model, method, packed, pool, context).backbone
-        features[record.spec["method"]["name"]] = found.float().cpu().numpy()
+        features[spec.method.name] = found.float().cpu().numpy()
     write_feature_maps(asked.picture, features, packed.labels[pool], classes=packed.classes)
 
 

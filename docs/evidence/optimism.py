@@ -15,6 +15,7 @@ import statistics
 from pathlib import Path
 
 import torch
+from finals import final_specs
 
 from coretune.data.draws import permutation
 from coretune.results.store import ResultsStore
@@ -30,15 +31,6 @@ from coretune.tuning.modes import evaluation_mode
 from coretune.tuning.precision import autocast
 
 Scores = dict[str, float]
-
-
-def final_specs(store: ResultsStore, cell: str, seeds: int) -> list[RunSpec]:
-    """Returns the descriptions of a cell's first final runs."""
-    found = store.cell(cell)
-    if found is None or len(found.finals) < seeds:
-        raise SystemExit(f"{store.root}: cell {cell} has no {seeds} final runs")
-    records = [store.record(entry.run_id) for entry in found.finals[:seeds]]
-    return [RunSpec.model_validate(record.spec) for record in records if record is not None]
 
 
 def scores_of(spec: RunSpec, store: ResultsStore, catalog: Catalog, path: str | None, limit: int) -> Scores:
