@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from coretune.cluster.processor import emulates_half
 from coretune_cli import machine
 from coretune_cli.arguments import JsonOption, OutOption
 from coretune_cli.formats import size
@@ -200,7 +201,8 @@ def check_torch() -> list[Check]:
         return [Check("devices", "fail", f"torch cannot be imported: {error}", remedy)]
     if not torch.cuda.is_available():
         built = f"torch is built for CUDA {torch.version.cuda}" if torch.version.cuda else "torch is built without CUDA"
-        return [Check("devices", "ok", f"CPU only ({built}, no usable GPU)")]
+        half = "; bf16 and fp16 are emulated here, about ten times slower than fp32" if emulates_half() else ""
+        return [Check("devices", "ok", f"CPU only ({built}, no usable GPU){half}")]
     checks = []
     for index in range(torch.cuda.device_count()):
         free, total = torch.cuda.mem_get_info(index)

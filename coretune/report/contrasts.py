@@ -125,6 +125,7 @@ def build_from(reader: Reader, cells: Sequence[CellFile]) -> Contrasts | None:
         notes=(
             *notes.about_plan(reader, study, list(table.values())),
             *_about_the_unfinished(rows, list(table.values())),
+            *_about_the_unvaried(rows),
             *notes.about_tests((), asked, None),
             *reader.warnings,
         ),
@@ -209,4 +210,21 @@ def _about_the_unfinished(rows: Sequence[Contrast], table: Sequence[Scores]) -> 
     for scores in table:
         if failed := scores.count("failed"):
             found.append(f"{scores.cell.key}: {failed} of {scores.expected} final runs failed")
+    return found
+
+
+def _about_the_unvaried(rows: Sequence[Contrast]) -> list[str]:
+    """Returns why a finished contrast of several seeds has no p: its differences are one and the same number."""
+    found = []
+    for row in rows:
+        if row.verdict == INCOMPLETE or row.n < 2 or row.ci_low is not None:
+            continue
+        if row.difference == 0:
+            said = (
+                "both have the same score at every seed, so that there is nothing to test; look whether the "
+                "configurations that were chosen are the same training (a contrast weight of 0, say)"
+            )
+        else:
+            said = "the difference is the same at every seed, so that there is no spread to test it against"
+        found.append(f"{row.dataset}, {row.backbone}, {row.first} − {row.second}: {said}")
     return found

@@ -103,7 +103,9 @@ class TrainSpec(Frozen):
     schedule: Literal["cosine", "constant"] = Field("cosine", description="Learning rate after the warm-up.")
     warmup_epochs: float = Field(0.0, ge=0, description="Length of the linear warm-up.")
     clip_norm: float | None = Field(None, gt=0, description="Largest gradient norm; null: no clipping.")
-    precision: Literal["fp32", "bf16", "fp16"] = Field("fp32", description="Arithmetic of the forward pass.")
+    precision: Literal["fp32", "bf16", "fp16"] = Field(
+        "fp32", description="Arithmetic of the forward pass. Half precision is slow on CPUs without AVX-512 or AMX."
+    )
     evaluate_every: int = Field(1, ge=1, description="Epochs between evaluations on the validation part.")
     version: int = Field(1, description="Version of the recipe's mathematics.")
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from coretune.cluster.local import Cluster, check_address, cluster, import_ray
+from coretune.cluster.processor import slow_precision
 from coretune.cluster.stdout import quiet_stdout
 from coretune.cluster.watch import ClusterWatch
 from coretune.data.roots import cache_root
@@ -143,6 +144,9 @@ def _run(
                 ):
                     slots_text = "1 slot" if found.slots == 1 else f"{found.slots} slots"
                     events.add("info", f"{slots_text} on {found.cpus:g} CPUs and {found.gpus:g} GPUs")
+                    on_this_processor = found.local and not resources.gpus
+                    if on_this_processor and (slow := slow_precision(resolved.precisions)) is not None:
+                        events.add("warning", slow)
                     _tune(study, store, book, progress, found)
             if (broken := writer.failure or book.broken) is not None:
                 raise broken

@@ -56,6 +56,16 @@ class ResolvedStudy:
         starts = {cell.cell.backbone.label: cell.weights.partition(":") for cell in self.cells}
         return {label: digest for label, (origin, _, digest) in starts.items() if origin == "sha256"}
 
+    @property
+    def precisions(self) -> frozenset[str]:
+        """Every precision that its runs may compute in, pre-training included."""
+        found = set()
+        for cell in self.cells:
+            searched = cell.cell.method.space.get("train.precision")
+            found |= {str(option) for option in searched.options} if searched is not None else set()
+            found |= {spec.train.precision for spec in (self.run_spec(cell, {}, 0), cell.pretraining) if spec}
+        return frozenset(found)
+
     def run_spec(self, cell: ResolvedCell, params: Mapping[str, object], seed: int) -> RunSpec:
         """Returns the run of a configuration with a seed."""
         study = self.loaded.study

@@ -185,6 +185,24 @@ def test_one_seed_and_no_spread(builder) -> None:
     builder.cell("digits", "core_tuning", [71.1, 71.2, 71.3])
     row = judged(builder).rows[0]
     assert (row.n, row.ci_low, row.p, row.p_tost, row.mdd, row.verdict) == (3, None, None, None, None, "undecided")
+    assert _said_of(builder, "core_tuning − ce") == "the difference is the same at every seed"
+
+
+def test_two_sides_of_the_same_scores_are_told(builder) -> None:
+    study(builder, equivalence=0.5)
+    builder.cell("digits", "ce", moved(-0.5, 2.0))
+    builder.cell("digits", "mixture_ce", BASE)
+    builder.cell("digits", "core_tuning", BASE)
+    varied, same = judged(builder).rows
+    assert varied.p is not None and _said_of(builder, "core_tuning − ce") is None
+    assert (same.difference, same.p, same.p_tost, same.verdict) == (0.0, None, None, "undecided")
+    assert _said_of(builder, "core_tuning − mixture_ce") == "both have the same score at every seed"
+
+
+def _said_of(builder: Any, contrast: str) -> str | None:
+    """Returns the first clause of the note about one contrast."""
+    said = [note.partition(": ")[2] for note in judged(builder).notes if f"net, {contrast}: " in note]
+    return said[0].partition(",")[0] if said else None
 
 
 def test_runs_of_other_seeds_are_no_pairs(builder) -> None:

@@ -167,3 +167,11 @@ def test_the_data_of_the_pretraining_are_looked_at_although_no_cell_of_them_is_w
     loaded = resolve_study(parse_yaml(STUDY, "tiny.yaml"), ["backbones.plain.pretrain={dataset: photos}", absent])
     with pytest.raises(UnfitError, match=r"^data set photos: "):
         resolve(loaded, {"dataset": "digits"})
+
+
+def test_the_precisions_of_all_runs() -> None:
+    assert resolved().precisions == {"fp32"}
+    assert resolved("train.precision=bf16").precisions == {"bf16"}
+    mixed = resolved("backbones.plain.pretrain={method: moco_v2, train: {precision: fp16}}")
+    assert mixed.precisions == {"fp32", "fp16"}
+    assert resolved("train.precision={choice: [fp32, bf16]}").precisions == {"fp32", "bf16"}
