@@ -8,11 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from support.crew import Crew
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+settings.register_profile("coretune", deadline=None)  # a busy machine is no defect of what is tested
+settings.load_profile("coretune")
 
 
 @pytest.fixture(scope="session")

@@ -52,7 +52,7 @@ def test_control_characters_cannot_move_the_cursor(quick: dict[str, Any]) -> Non
     assert parse_state(quick).events[0].text == "a [2Jb c d"
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(data=st.data())
 def test_any_value_anywhere_is_drawn(data: st.DataObject) -> None:
     keys = ("study", "runs", "prepare", "cells", "objective", "slots", "throughput", "events", "elapsed_s", "updated")

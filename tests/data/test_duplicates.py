@@ -17,7 +17,7 @@ def correlation(one: np.ndarray, other: np.ndarray) -> float:
     return float(np.corrcoef(one.ravel().astype(float), other.ravel().astype(float))[0, 1])
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(m=st.integers(1, 5), n=st.integers(1, 7), seed=st.integers(0, 10**6))
 def test_against_loops(m: int, n: int, seed: int) -> None:
     some, others = images(m, seed), images(n, seed + 1)

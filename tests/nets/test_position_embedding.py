@@ -42,7 +42,7 @@ def reference(grid: Tensor, side: int) -> Tensor:
     return found
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(old=st.integers(1, 5), side=st.integers(1, 6), prefix=st.integers(0, 3), seed=st.integers(0, 99))
 def test_it_is_bicubic_interpolation_of_the_grid_alone(old: int, side: int, prefix: int, seed: int) -> None:
     drawn = torch.Generator().manual_seed(seed)

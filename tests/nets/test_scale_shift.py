@@ -154,7 +154,7 @@ def test_a_layer_norm_of_vectors_in_other_code_has_its_channels_last() -> None:
 
 
 @given(st.lists(st.sampled_from(["conv", "linear-like", "group"]), min_size=1, max_size=4), st.integers(0, 10**6))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_chains_of_layers_merge(kinds: list[str], seed: int) -> None:
     made: list[nn.Module] = []
     for kind in kinds:

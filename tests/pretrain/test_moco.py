@@ -112,7 +112,7 @@ def test_momentum_update_is_exact() -> None:
 
 
 @given(st.integers(1, 12), st.lists(st.integers(1, 15), min_size=1, max_size=6))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_the_queue_is_first_in_first_out(size: int, batches: list[int]) -> None:
     method, _, encode = make(queue=size)
     expected = deque(method.queue.tolist(), maxlen=size)

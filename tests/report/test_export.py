@@ -35,7 +35,7 @@ def test_csv_read_back_has_the_same_numbers(leaderboard: Leaderboard) -> None:
     assert [tuple(json.loads(text)) for text in frame["run_ids"]] == [row.run_ids for row in rows]
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     text=st.text(st.characters(exclude_categories=["Cs", "Cc"])),
     number=st.floats(allow_nan=False, allow_infinity=False),

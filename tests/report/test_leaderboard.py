@@ -265,7 +265,7 @@ def test_many_comparisons_are_said(builder) -> None:
 states = st.one_of(st.floats(0, 100), st.sampled_from(["failed", "not evaluated", "unfinished"]))
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(table=st.lists(st.lists(states, min_size=3, max_size=3), min_size=4, max_size=4))
 def test_any_state_of_a_study_has_a_sound_leaderboard(make_builder, table) -> None:
     builder = make_builder(uuid.uuid4().hex)

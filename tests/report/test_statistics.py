@@ -83,7 +83,6 @@ def test_welch_on_students_sleep_data() -> None:
     assert compared.p_wilcoxon is None
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.floats(0, 100), st.floats(0, 100)), min_size=3, max_size=12))
 def test_paired_t_is_scipys(values: list[tuple[float, float]]) -> None:
     first, second = zip(*values, strict=True)
@@ -97,7 +96,6 @@ def test_paired_t_is_scipys(values: list[tuple[float, float]]) -> None:
     assert (compared.interval.low, compared.interval.high) == pytest.approx(tuple(bounds), rel=1e-6, abs=1e-6)
 
 
-@settings(deadline=None)
 @given(pairs)
 def test_wilcoxon_with_ties_is_the_count_of_all_signs(values: list[tuple[int, int]]) -> None:
     first = [100 * one / 600 for one, _ in values]
@@ -109,7 +107,6 @@ def test_wilcoxon_with_ties_is_the_count_of_all_signs(values: list[tuple[int, in
         assert p == pytest.approx(brute_force_wilcoxon(exact), abs=1e-12)
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(-500, 500), min_size=1, max_size=20, unique_by=abs).filter(lambda found: 0 not in found))
 def test_wilcoxon_without_ties_is_scipys(differences: list[int]) -> None:
     first = list(map(float, differences))
@@ -123,7 +120,6 @@ def test_wilcoxon_of_a_printed_table() -> None:
     assert wilcoxon_p([1.0, -2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0], [0.0] * 8) == pytest.approx(0.0234375)
 
 
-@settings(deadline=None)
 @given(pairs)
 def test_no_p_lies_below_the_smallest(values: list[tuple[int, int]]) -> None:
     first, second = ([float(value) for value in column] for column in zip(*values, strict=True))
@@ -136,7 +132,6 @@ def test_five_pairs_cannot_reach_five_per_cent_and_six_can() -> None:
     assert [smallest_wilcoxon_p(n) for n in range(7)] == [None, 1.0, 0.5, 0.25, 0.125, 0.0625, 0.03125]
 
 
-@settings(deadline=None)
 @given(accuracies, st.floats(-50, 50), st.floats(0.1, 10))
 def test_shift_and_scale(values: list[float], shift: float, scale: float) -> None:
     moved = summarise([scale * value + shift for value in values])
@@ -147,7 +142,6 @@ def test_shift_and_scale(values: list[float], shift: float, scale: float) -> Non
     assert moved.stderr == pytest.approx(scale * still.stderr, abs=1e-9)
 
 
-@settings(deadline=None)
 @given(pairs, st.integers(0, 20), st.sampled_from([0.5, 1 / 3, 3.0]))
 def test_comparison_under_a_common_shift_and_scale(values: list[tuple[int, int]], shift: int, scale: float) -> None:
     first, second = ([float(value) for value in column] for column in zip(*values, strict=True))
@@ -159,14 +153,12 @@ def test_comparison_under_a_common_shift_and_scale(values: list[tuple[int, int]]
     assert moved.p_wilcoxon == (None if still.p_wilcoxon is None else pytest.approx(still.p_wilcoxon))
 
 
-@settings(deadline=None)
 @given(pairs.flatmap(lambda found: st.tuples(st.just(found), st.permutations(found))))
 def test_order_of_pairs_is_no_matter(orders: tuple[list[tuple[int, int]], list[tuple[int, int]]]) -> None:
     results = [compare_paired(*([float(v) for v in column] for column in zip(*order, strict=True))) for order in orders]
     assert results[0] == results[1]
 
 
-@settings(deadline=None)
 @given(pairs)
 def test_exchange_of_the_samples_changes_the_sign_alone(values: list[tuple[int, int]]) -> None:
     first, second = ([float(value) for value in column] for column in zip(*values, strict=True))

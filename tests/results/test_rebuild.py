@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from coretune.results.rebuild import read_params, rebuild_trials
@@ -65,7 +65,6 @@ PARAMS = st.fixed_dictionaries(
 )
 
 
-@settings(deadline=None)
 @given(PARAMS)
 def test_a_configuration_comes_back_from_its_record(params: dict[str, Any]) -> None:
     (trial,) = rebuild([record(params, SEEDS[0])])

@@ -11,7 +11,7 @@ TIME = "2026-01-01T00:00:00.000+00:00"
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     st.dictionaries(st.text(max_size=5), st.dictionaries(st.text(max_size=5), NUMBERS)),
     st.sampled_from(["completed", "pruned", "failed"]),

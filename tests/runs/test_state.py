@@ -31,7 +31,7 @@ def test_what_was_saved_is_loaded(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "state").iterdir()] == ["state.pt"]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(where=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7), cut=st.booleans())
 def test_any_flipped_bit_and_any_cut_is_noticed(
     tmp_path_factory: pytest.TempPathFactory, where: float, bit: int, cut: bool

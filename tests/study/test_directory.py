@@ -102,7 +102,7 @@ def test_paths_are_absolute(tmp_path: Path) -> None:
 @given(
     st.text(max_size=20) | st.sampled_from(MEANINGFUL) | st.from_regex(r"[-+]?[0-9_.]+(e[-+]?[0-9]+)?", fullmatch=True)
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_text_stays_text(text: str) -> None:
     if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
         return
@@ -111,7 +111,7 @@ def test_text_stays_text(text: str) -> None:
 
 
 @given(st.floats(allow_nan=False) | st.integers() | st.booleans() | st.none())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_values_stay_values(value: Any) -> None:
     read = parse_yaml(yaml.dump({"a": value}, Dumper=_Dumper)).value["a"]
     assert read == value and type(read) is type(value)

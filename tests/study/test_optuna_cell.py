@@ -95,7 +95,7 @@ def test_a_rebuilt_search_goes_on_as_the_undisturbed_one(sampler: str, stop: int
     states=st.lists(st.sampled_from(["completed", "pruned", "failed", "running"]), max_size=5),
     seed=st.integers(0, 2**31),
 )
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_restore_gives_the_trials_back(states: list[str], seed: int) -> None:
     source = cell(seed=seed)
     entries = [
@@ -283,7 +283,7 @@ def test_distributions_are_the_spaces() -> None:
 
 
 @given(seed=st.integers(0, 2**31))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_proposals_lie_in_their_spaces(seed: int) -> None:
     asked = cell(seed=seed)
     for number in range(3):

@@ -29,7 +29,7 @@ def generator(seed: int = 0) -> torch.Generator:
 
 
 @given(st.integers(1, 9), st.integers(0, 10**6), st.sampled_from([1e-3, 0.2, 1.0, 2.0, 50.0]))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_mixtures_equal_the_definition(n: int, seed: int, alpha: float) -> None:
     values, labels = sample(n, seed)
     found = batch_mixup(values, labels, CLASSES, alpha=alpha, generator=generator(seed))

@@ -27,7 +27,7 @@ def points(size: int, seed: int = 0) -> Tensor:
 
 
 @given(st.integers(1, 10**9))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_block_has_as_many_rows_as_fit(columns: int) -> None:
     rows = rows_per_block(columns)
     assert rows == 1 or rows * columns <= PAIRS
@@ -35,7 +35,7 @@ def test_a_block_has_as_many_rows_as_fit(columns: int) -> None:
 
 
 @given(st.integers(1, 9), st.integers(0, 9), st.integers(1, 10), st.integers(0, 10**6))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_blocks_give_the_mean_of_the_formula(size: int, chosen: int, block: int, seed: int) -> None:
     z = points(size, seed).requires_grad_()
     rows = torch.randperm(size, generator=torch.Generator().manual_seed(seed))[:chosen].sort().values

@@ -17,7 +17,7 @@ torch.set_num_threads(1)
 
 
 @given(st.integers(1, 12), st.integers(0, 10**6))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_calibration_by_loops(rows: int, seed: int) -> None:
     pretrained, tuned = gaussian(rows, WIDTH, seed=seed), gaussian(rows, WIDTH, seed=seed + 1)
     prototypes, rotation = gaussian(CLASSES, WIDTH, seed=seed + 2), random_rotation(seed)
@@ -29,7 +29,7 @@ def test_calibration_by_loops(rows: int, seed: int) -> None:
 
 
 @given(st.integers(1, 12), st.integers(0, 10**6))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_calibration_knows_no_order_and_no_length(rows: int, seed: int) -> None:
     draws = torch.Generator().manual_seed(seed)
     pretrained, tuned = gaussian(rows, WIDTH, seed=seed), gaussian(rows, WIDTH, seed=seed + 1)
@@ -52,7 +52,7 @@ def test_calibration_undoes_a_rotation() -> None:
 
 
 @given(st.integers(1, 12), st.integers(0, 10**6))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_the_rotation_is_one_and_none_is_better(rows: int, seed: int) -> None:
     source, target = gaussian(rows, WIDTH, seed=seed), gaussian(rows, WIDTH, seed=seed + 1)
     weights = (gaussian(rows, seed=seed + 2) > -0.5).double()

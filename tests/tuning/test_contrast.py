@@ -48,7 +48,7 @@ def double_batch(n: int, views: int = 1) -> Batch:
     return Batch(images, torch.arange(n) % CLASSES, torch.arange(n))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(n=st.integers(2, 17), contrast_batch=st.integers(1, 20), bn_group=st.none() | st.integers(2, 20))
 def test_a_batch_is_the_weighted_mean_of_its_contrast_batches(
     n: int, contrast_batch: int, bn_group: int | None

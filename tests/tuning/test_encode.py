@@ -35,7 +35,7 @@ def encoded(net: Model, n: int, group: int, micro_batch: int | None) -> tuple[Te
     return found, {name: p.grad for name, p in net.named_parameters() if p.grad is not None}
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(n=st.integers(2, 13), group=st.integers(2, 14), micro_batch=st.integers(1, 14))
 def test_a_micro_batch_is_the_full_batch(n: int, group: int, micro_batch: int) -> None:
     whole, part = model(), model()
@@ -49,7 +49,7 @@ def test_a_micro_batch_is_the_full_batch(n: int, group: int, micro_batch: int) -
         torch.testing.assert_close(part.get_buffer(name), buffer, rtol=0, atol=0)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(n=st.integers(2, 9), group=st.integers(2, 10))
 def test_groups_are_normalised_by_themselves(n: int, group: int) -> None:
     whole, literal = model(), model()

@@ -125,7 +125,7 @@ def test_an_encoder_without_feature_maps_is_refused(net: nn.Module) -> None:
         stage_ends(net, 4)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(calls=st.lists(st.integers(1, 5), min_size=1, max_size=4), data=st.data())
 def test_maps_come_in_the_order_of_the_samples_however_they_were_divided(calls: list[int], data: st.DataObject) -> None:
     net = TinyNet(features=2).eval()

@@ -14,7 +14,7 @@ torch.set_num_threads(1)
 
 
 @given(st.integers(1, 8), st.integers(1, 8), st.integers(2, 8), st.one_of(st.none(), st.integers(1, 8)))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_projection_is_linear_relu_linear_unit(n: int, features: int, dim: int, hidden: int | None) -> None:
     head = ProjectionHead(features, dim, hidden)
     x = torch.randn(n, features)
@@ -59,7 +59,7 @@ def test_wrong_widths() -> None:
 
 
 @given(st.integers(1, 9), st.integers(1, 5), st.booleans(), st.integers(0, 10**6))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_a_layer_is_drawn_anew_as_torch_draws_one(features: int, classes: int, bias: bool, seed: int) -> None:
     layer = linear_classifier(features, classes, bias=bias)
     before = torch.get_rng_state()

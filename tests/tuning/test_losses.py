@@ -91,7 +91,7 @@ def test_focal_contrastive_equals_the_formula(scope: Any, normalizer: Any, gamma
 
 
 @given(st.integers(1, 12), st.integers(1, 4), st.integers(0, 10**6), st.sampled_from(SCOPES))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_focal_contrastive_equals_the_formula_for_any_masks(n: int, groups: int, seed: int, scope: Any) -> None:
     generator = torch.Generator().manual_seed(seed)
     options: dict[str, Any] = {
@@ -133,7 +133,7 @@ def value_and_gradient(z: Tensor, groups: Tensor, **options: Any) -> tuple[Tenso
     st.sampled_from([0.0, 0.5, 1.0, 2.0]),
     st.lists(st.sampled_from(["anchors", "owner", "weights"]), unique=True),
 )
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 def test_blocks_change_nothing(
     n: int,
     classes: int,
@@ -218,7 +218,7 @@ def test_known_angles() -> None:
 
 
 @given(st.integers(2, 20), st.integers(1, 4), st.integers(0, 10**6))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_gamma_zero_is_supcon(n: int, classes: int, seed: int) -> None:
     z = unit(n, 6, seed)
     labels = torch.randint(classes, (n,), generator=torch.Generator().manual_seed(seed))
@@ -233,7 +233,7 @@ def test_gamma_zero_is_supcon(n: int, classes: int, seed: int) -> None:
 
 
 @given(st.integers(1, 10), st.integers(0, 10**6), st.sampled_from(SCOPES))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_order_of_rows_does_not_matter(n: int, seed: int, scope: Any) -> None:
     batch = paper_batch(n, 3, seed)
     z = unit(3 * n, 4, seed)
@@ -362,7 +362,7 @@ def test_a_gpu_is_never_waited_for(scope: Any) -> None:
 
 
 @given(st.integers(1, 8), st.integers(1, 6), st.integers(0, 10**6))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_soft_cross_entropy_equals_the_formula(n: int, classes: int, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     logits = 10 * torch.randn(n, classes, generator=generator, dtype=torch.float64)

@@ -27,7 +27,7 @@ def literal(logits: list[list[float]], labels: list[int]) -> dict[str, float]:
     }
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(data=st.data(), n=st.integers(1, 20), cut=st.integers(0, 20), seed=st.integers(0, 1000))
 def test_against_loops_whatever_the_batches(data: st.DataObject, n: int, cut: int, seed: int) -> None:
     logits = 5 * torch.randn(n, 4, generator=torch.Generator().manual_seed(seed))

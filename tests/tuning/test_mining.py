@@ -38,7 +38,7 @@ def test_a_uniform_says_which_negative_is_drawn(variant: str) -> None:
 
 
 @given(st.integers(2, 12), st.integers(0, 10**6), st.integers(-120, 120))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_the_choice_does_not_depend_on_scale(n: int, seed: int, exponent: int) -> None:
     features, labels = sample(n, 5, 3, seed, torch.float32)
     rows = 2.0 ** (exponent * torch.linspace(-1, 1, n))
@@ -58,7 +58,7 @@ def test_ties_go_to_the_lowest_index_whatever_the_size() -> None:
 
 
 @given(st.integers(1, 14), st.integers(1, 5), st.integers(0, 10**6), st.booleans(), st.integers(1, 200))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_blocks_of_rows_do_not_change_the_choice(n: int, classes: int, seed: int, coarse: bool, pairs: int) -> None:
     features, labels = sample(n, 4, classes, seed, torch.float32)
     if coarse:
@@ -107,7 +107,7 @@ def literal_random(labels: Tensor, uniforms: Tensor) -> tuple[list[int], list[in
 
 
 @given(st.integers(1, 14), st.integers(1, 5), st.integers(0, 10**6), st.booleans())
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_random_partners_equal_the_definition(n: int, classes: int, seed: int, extreme: bool) -> None:
     features, labels = sample(n, 3, classes, seed)
     uniforms = torch.rand(3, n, generator=generator(seed), dtype=torch.float64)

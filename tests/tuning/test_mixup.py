@@ -103,7 +103,7 @@ def assert_equals_literal(pairs: HardPairs, expected: dict[str, list[Any]]) -> N
 
 
 @given(st.integers(1, 14), st.integers(1, 5), st.integers(0, 10**6), st.booleans())
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_equals_the_definition(n: int, classes: int, seed: int, coarse: bool) -> None:
     features, labels = sample(n, 4, classes, seed)
     if coarse:  # many equal cosines and zero vectors
@@ -115,7 +115,7 @@ def test_equals_the_definition(n: int, classes: int, seed: int, coarse: bool) ->
 
 
 @given(st.integers(1, 14), st.integers(1, 5), st.integers(0, 10**6), st.sampled_from(["hard", "random"]))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_draws_obey_the_definition(n: int, classes: int, seed: int, mining: Mining) -> None:
     features, labels = sample(n, 4, classes, seed)
     pairs = hard_pairs(features, labels, 5, mining=mining, generator=generator(seed), positive_floor=0.3)
@@ -131,7 +131,7 @@ def test_draws_obey_the_definition(n: int, classes: int, seed: int, mining: Mini
 
 
 @given(st.integers(2, 12), st.integers(1, 4), st.integers(0, 10**6))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_permutation_equivariance(n: int, classes: int, seed: int) -> None:
     features, labels = sample(n, 5, classes, seed)
     mixes = torch.rand(2, n, generator=generator(seed), dtype=torch.float64)

@@ -19,7 +19,7 @@ def parameters(seed: int = 0, dtype: torch.dtype = torch.float64) -> list[Tensor
     return [torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype) for shape in SHAPES]
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 10**6), from_start=st.booleans())
 def test_equals_the_formula(seed: int, from_start: bool) -> None:
     values, start = parameters(seed), parameters(seed + 1)

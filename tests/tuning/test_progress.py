@@ -28,7 +28,7 @@ def filled(losses: list[float], fetch: set[int] = frozenset()) -> LossLog:  # ty
     return log
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(losses=st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=20), fetch=st.sets(st.integers(0, 19)))
 def test_numbers_do_not_depend_on_when_they_were_read(losses: list[float], fetch: set[int]) -> None:
     log, whole = filled(losses, fetch), filled(losses)
@@ -43,7 +43,7 @@ def test_numbers_do_not_depend_on_when_they_were_read(losses: list[float], fetch
     assert restored.recent() == whole.recent()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     before=st.lists(st.floats(-10, 10), max_size=12),
     epoch=st.lists(st.floats(-10, 10), max_size=12),

@@ -14,7 +14,7 @@ torch.set_num_threads(1)
 
 
 @given(st.integers(1, 7), st.lists(st.integers(1, 10), min_size=1, max_size=5))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_newest_rows_replace_the_oldest(size: int, batches: list[int]) -> None:
     rows, numbers, pointer = torch.zeros(size, 2), torch.full((size,), -1), torch.zeros((), dtype=torch.int64)
     expected = deque([-1] * size, maxlen=size)

@@ -44,7 +44,7 @@ def literal_partners(features: Tensor, labels: Tensor) -> tuple[list[int], list[
 
 
 @given(st.integers(1, 9), st.integers(1, 4), st.integers(0, 10**6), st.booleans())
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_partners_are_those_of_the_script(n: int, classes: int, seed: int, signed: bool) -> None:
     features, labels = sample(n, classes, seed, signed)
     positive, negative = released_partners(features, labels)
@@ -108,7 +108,7 @@ DRAWS = st.lists(st.sampled_from([0.8, 0.8, 0.9, 1.0]), min_size=9, max_size=9)
 
 
 @given(st.integers(2, 9), st.integers(2, 4), st.integers(0, 10**6), DRAWS, st.booleans())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_features_targets_losses_and_gradients_are_those_of_the_script(
     n: int, classes: int, seed: int, low: list[float], signed: bool
 ) -> None:
@@ -191,7 +191,7 @@ def test_equal_soft_labels_are_one_group_and_no_others() -> None:
 
 
 @given(st.integers(1, 12), st.integers(1, 5), st.integers(0, 10**6))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_groups_are_equality_of_the_targets(n: int, classes: int, seed: int) -> None:
     features, labels = sample(n, classes, seed)
     pairs = hard_pairs(features, labels, classes, variant="released", generator=torch.Generator().manual_seed(seed))

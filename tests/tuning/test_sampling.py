@@ -41,7 +41,7 @@ def same(one: Sequence[Batch], other: Sequence[Batch]) -> bool:
     )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(batch=st.integers(1, 15), epoch=st.integers(0, 3), start=st.integers(0, 12))
 def test_an_epoch_visits_every_sample_once_from_any_batch_on(batch: int, epoch: int, start: int) -> None:
     made = sampler(batch=batch)

@@ -57,7 +57,7 @@ def test_94_per_cent_are_refused_and_change_nothing_96_are_loaded() -> None:
         assert torch.equal(tensor, source.state_dict()[key] if index < 96 else before[key])
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 100))
 def test_the_limit_is_95_of_a_hundred(count: int) -> None:
     state = part(Columns(), count) or {"other": torch.zeros(1)}

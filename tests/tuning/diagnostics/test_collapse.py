@@ -121,7 +121,7 @@ def test_collinear_means_at_unequal_distances() -> None:
     assert found.nc2_max_angle == pytest.approx((1.5 + 0.5 + 0.5) / 3)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(seed=st.integers(0, 2**20), n=st.integers(3, 40), d=st.integers(1, 8), scale=st.floats(1e-3, 1e3))
 def test_invariances(seed: int, n: int, d: int, scale: float) -> None:
     features, labels = cloud(n, d, 3, seed)
@@ -138,7 +138,7 @@ def test_invariances(seed: int, n: int, d: int, scale: float) -> None:
     assert asdict(moved) == pytest.approx(asdict(found), rel=1e-6, abs=1e-9, nan_ok=True)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 2**20))
 def test_names_of_classes_do_not_matter(seed: int) -> None:
     features, labels = cloud(20, 6, 4, seed)

@@ -75,7 +75,7 @@ def test_a_known_covariance() -> None:
     assert torch.allclose(centred.T @ centred / 18, torch.diag(torch.tensor([1.0, 4.0, 9.0]).double() / 3))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(seed=st.integers(0, 2**20), n=st.integers(2, 40), d=st.integers(1, 8), scale=st.floats(1e-3, 1e3))
 def test_scatter_under_rotation_shift_scaling_and_order(seed: int, n: int, d: int, scale: float) -> None:
     features, labels = cloud(n, d, 4, seed)
@@ -130,7 +130,7 @@ def test_a_common_mean_hides_the_rank_unless_it_is_taken_off() -> None:
     assert effective_rank(matrix, centred=False) < 1.1
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(seed=st.integers(0, 2**20), n=st.integers(2, 20), d=st.integers(1, 8), scale=st.floats(1e-6, 1e6))
 def test_effective_rank_under_rotation_scaling_and_order(seed: int, n: int, d: int, scale: float) -> None:
     matrix = torch.randn(n, d, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)

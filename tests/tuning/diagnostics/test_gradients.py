@@ -31,7 +31,7 @@ def test_known_gradients() -> None:
     assert found.cosines == pytest.approx({("t0", "t1"): 0.0, ("t0", "t2"): -1.0, ("t1", "t2"): 0.0}, abs=1e-12)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(seed=st.integers(0, 2**20), terms=st.integers(1, 4), scale=st.floats(1e-3, 1e3))
 def test_it_is_numpy_on_flat_gradients_and_follows_the_weights(seed: int, terms: int, scale: float) -> None:
     torch.manual_seed(seed)

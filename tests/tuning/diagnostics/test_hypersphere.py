@@ -37,7 +37,7 @@ def literal(z: Tensor, labels: Tensor, t: float) -> tuple[float, float, float]:
     )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(seed=st.integers(0, 2**20), n=st.integers(1, 14), d=st.integers(1, 6), t=st.floats(0.1, 10))
 def test_they_are_the_formulas_whatever_the_order_and_the_rotation(seed: int, n: int, d: int, t: float) -> None:
     z = unit(n, d, seed)

@@ -17,7 +17,7 @@ from coretune.tuning.sampling import gather_images
 torch.set_num_threads(1)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(seed=st.integers(0, 2**20), n=st.integers(2, 60), classes=st.integers(1, 8), per_class=st.integers(2, 9))
 def test_pools_are_balanced_and_of_the_same_classes(seed: int, n: int, classes: int, per_class: int) -> None:
     draws = np.random.default_rng(seed)

@@ -39,7 +39,7 @@ def literal(z: Tensor, labels: Tensor, temperature: float) -> tuple[float, float
     return sum(tight) / len(tight), sum(contrast) / len(contrast)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     seed=st.integers(0, 2**20),
     n=st.integers(1, 40),
@@ -76,7 +76,7 @@ def test_known_points() -> None:
     assert found.anchors == 2 * m
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 2**20))
 def test_rotation_and_order_do_not_matter(seed: int) -> None:
     z = unit(20, 4, seed)

@@ -93,7 +93,7 @@ def literal(method: BiTuning, step: Step, queues: list[deque[tuple[list[float], 
     st.lists(st.lists(st.integers(0, CLASSES - 1), min_size=2, max_size=6), min_size=1, max_size=4),
     st.integers(0, 10**6),
 )
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_losses_and_queue_equal_loops(size: int, batches: list[list[int]], seed: int) -> None:
     """From the empty queue on, with fewer and with more samples of a class than it holds."""
     method, _, encode = make(queue=size, eta=0.7, seed=seed)

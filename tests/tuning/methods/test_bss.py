@@ -46,7 +46,7 @@ def literal(features: Tensor, k: int) -> float:
     return total
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(n=st.integers(1, 9), d=st.integers(1, 9), k=st.integers(1, 12), seed=st.integers(0, 10**6))
 def test_equals_the_formula(n: int, d: int, k: int, seed: int) -> None:
     features = sample(n, d, seed)

@@ -46,7 +46,7 @@ def gradients(method: ContrastiveInitialization | SupervisedContrast, at: Step) 
 
 
 @given(st.floats(0, 1, exclude_max=True), st.floats(0, 1, exclude_max=True), st.integers(1, 8), st.integers(0, 10**6))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_the_stage_follows_the_progress(progress: float, first_stage: float, n: int, seed: int) -> None:
     at = step(progress, n, seed)
     loss = make(first_stage=first_stage).loss(at)

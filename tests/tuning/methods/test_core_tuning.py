@@ -81,7 +81,7 @@ def literal(method: CoreTuning, features: Tensor, labels: Tensor) -> tuple[float
     st.sampled_from(["one", "lambda"]),
     st.sampled_from(["hard", "random"]),
 )
-@settings(max_examples=70, deadline=None)
+@settings(max_examples=70)
 def test_loss_equals_the_paper(n: int, seed: int, gamma: float, floor: float, weight: str, mining: str) -> None:
     options = {"gamma": gamma, "positive_floor": floor, "positive_weight": weight, "mining": mining}
     method = make(eta=0.7, temperature=0.3, **options).double()

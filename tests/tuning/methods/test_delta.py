@@ -159,7 +159,7 @@ def test_a_batch_that_was_broken_off_leaves_nothing_behind() -> None:
     assert run(model, method).total.item() == pytest.approx(run(fresh, other).total.item(), rel=1e-12)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(n=st.integers(1, 4), seed=st.integers(0, 10**6))
 def test_map_distances_are_those_of_each_sample_alone(n: int, seed: int) -> None:
     draws = torch.Generator().manual_seed(seed)

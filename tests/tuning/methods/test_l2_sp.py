@@ -56,7 +56,7 @@ def literal(now: dict[str, Tensor], start: dict[str, Tensor] | None, names: set[
     return total
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(seed=st.integers(0, 10**6), alpha=st.sampled_from([0.0, 0.01, 1.0]), beta=st.sampled_from([0.0, 0.5]))
 @pytest.mark.parametrize(
     ("penalised", "backbone", "head"),

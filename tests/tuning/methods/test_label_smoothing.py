@@ -35,7 +35,7 @@ def sample(n: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> tuple[T
 
 
 @given(st.integers(1, 8), st.integers(0, 10**6), st.sampled_from([0.0, 0.1, 0.5, 0.99]))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_loss_equals_the_formula(n: int, seed: int, smoothing: float) -> None:
     method = make(smoothing, seed).double()
     features, labels = sample(n, seed)

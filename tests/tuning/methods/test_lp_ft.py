@@ -117,7 +117,7 @@ def test_a_resume_on_either_side_of_the_switch_is_exact(batch_norm: str, optimiz
 
 
 @given(st.floats(0.01, 0.99), st.integers(1, 300))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_backbone_rests_first_and_never_again(probe: float, steps: int) -> None:
     method = LpFt(LpFtParameters(probe=probe), features=2, classes=2)
     resting = [method.frozen(step / steps) for step in range(steps)]

@@ -52,7 +52,7 @@ def literal(features: Tensor, labels: Tensor, margin: float) -> float:
 
 
 @given(st.integers(1, 9), st.integers(0, 10**6), st.sampled_from([0.1, 0.7, 2.1, 4.0]))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_first_stage_is_the_triplet_loss(n: int, seed: int, margin: float) -> None:
     features, labels = sample(n, seed)
     loss = make(margin=margin).loss(step(features, labels))
@@ -87,7 +87,7 @@ def test_gradients_stay_with_their_stage() -> None:
 
 
 @given(st.integers(2, 9), st.integers(0, 10**6), st.floats(0.1, 10))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_neither_order_nor_scale_matters(n: int, seed: int, scale: float) -> None:
     features, labels = sample(n, seed)
     order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))

@@ -59,7 +59,7 @@ def literal(method: ManifoldMixup, features: Tensor, labels: Tensor, seed: int) 
 
 
 @given(st.integers(1, 9), st.integers(0, 10**6), st.sampled_from([0.1, 1.0, 2.0]), st.booleans())
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_loss_equals_the_definition(n: int, seed: int, alpha: float, originals: bool) -> None:
     method = make(alpha, originals).double()
     features, labels = sample(n, seed)
@@ -80,7 +80,7 @@ def test_gradient(originals: bool) -> None:
 
 
 @given(st.integers(2, 8), st.integers(0, 10**6))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_samples_of_one_class_and_place_are_not_changed_by_mixing(n: int, seed: int) -> None:
     method = make().double()
     torch.manual_seed(0)

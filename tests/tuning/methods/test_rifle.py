@@ -28,7 +28,7 @@ def literal(epochs: int, periods: int) -> list[int]:
     return [sum(lengths[:number]) for number in range(1, periods)]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(epochs=st.integers(1, 40), periods=st.integers(1, 12))
 def test_periods_are_as_equal_as_can_be(epochs: int, periods: int) -> None:
     found = sorted(period_starts(epochs, periods))

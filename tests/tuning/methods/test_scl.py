@@ -57,7 +57,7 @@ def literal(method: SupervisedContrast, features: Tensor, labels: Tensor) -> tup
 
 
 @given(st.integers(1, 9), st.integers(0, 10**6), st.sampled_from([0.0, 0.3, 2.0]), st.sampled_from([0.1, 0.7]))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_loss_equals_the_formula(n: int, seed: int, eta: float, temperature: float) -> None:
     method = make(eta=eta, temperature=temperature)
     features, labels = sample(n, seed)
@@ -95,7 +95,7 @@ def test_it_is_the_papers_weighting_up_to_a_factor(share: float) -> None:
 
 
 @given(st.integers(2, 9), st.integers(0, 10**6))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_the_order_of_samples_does_not_matter(n: int, seed: int) -> None:
     method = make(eta=1.0)
     features, labels = sample(n, seed)
