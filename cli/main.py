@@ -1,6 +1,7 @@
 """The `coretune` command: its groups, and how errors become messages and exit codes.
 
-Exit codes: 0 done, 1 some run failed, 2 the request is wrong, 3 the environment is not fit, 130 interrupted.
+Exit codes: 0 done, 1 some run failed or some cell lacks its data, 2 the request is wrong, 3 the environment is not fit,
+130 interrupted.
 """
 
 from __future__ import annotations

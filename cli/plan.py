@@ -73,6 +73,8 @@ def plan_view(value: Mapping[str, Any], width: int) -> RenderableType:
         parts.append(space)
     if prepare:
         parts += [Text(""), *(_prepare_line(item) for item in prepare)]
+    if value["missing"]:
+        parts += [Text(""), *(Text.assemble(("missing  ", "magenta"), item["text"]) for item in value["missing"])]
     parts += [Text(""), Text(_totals(totals, len(cells)), style="bold")]
     if "cost" in value:
         parts += [Text(""), *_cost_lines(value["cost"])]
@@ -104,7 +106,7 @@ def _columns() -> list[Column[Mapping[str, Any]]]:
         Column("trials", lambda cell: f"{cell['trials']:,}", 0, "right"),
         Column("search runs", lambda cell: f"{cell['runs_search']:,}", 2, "right"),
         Column("final runs", lambda cell: f"{cell['runs_final']:,}", 2, "right"),
-        Column("recorded", lambda cell: _known(cell["recorded"]), 0, "right"),
+        Column("recorded", lambda cell: "missing" if cell["missing"] else _known(cell["recorded"]), 0, "right"),
     ]
 
 

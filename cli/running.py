@@ -148,10 +148,10 @@ def execute(request: Request, *, as_json: bool) -> int:
 
 
 def exit_code(outcome: Outcome) -> int:
-    """Returns 0 if all is done, 1 if some run failed, 130 if the study was interrupted."""
+    """Returns 0 if all is done, 1 if some run failed or some cell is missing, 130 if the study was interrupted."""
     if outcome.phase == "interrupted":
         return INTERRUPTED
-    return FAILED if outcome.phase == "failed" or outcome.failed_runs else 0
+    return FAILED if outcome.phase != "done" or outcome.failed_runs else 0
 
 
 def report(outcome: Outcome, *, as_json: bool) -> None:
@@ -160,16 +160,18 @@ def report(outcome: Outcome, *, as_json: bool) -> None:
     from coretune.report.export import contrasts_to_dict, to_dict
     from coretune.report.leaderboard import build
     from coretune.results.store import ResultsStore
+    from coretune.study.missing import things, to_dicts
     from coretune_cli.leaderboard import show_contrasts, show_leaderboard
 
     store = ResultsStore(outcome.results)
     leaderboard = build(store)
-    planned = contrasts.build(store) if outcome.phase != "interrupted" else None  # no early look
+    planned = contrasts.build(store) if outcome.phase in ("done", "failed") else None  # no early look
     if as_json:
         said = {
             "phase": outcome.phase,
             "reason": outcome.reason,
             "failed_runs": outcome.failed_runs,
+            "missing": to_dicts(outcome.missing),
             "results": str(outcome.results),
         }
         found = {"contrasts": contrasts_to_dict(planned)} if planned is not None else {}
@@ -181,11 +183,19 @@ def report(outcome: Outcome, *, as_json: bool) -> None:
             show_contrasts(planned)
     if outcome.failed_runs:
         _note_failures([record for record in store.records() if record.status == "failed"], outcome)
+    for thing in things(outcome.missing):
+        note(thing.text, style="bold magenta")
     if outcome.phase == "interrupted":
         why = f" ({outcome.reason})" if outcome.reason not in (None, outcome.phase) else ""
         note(f"interrupted{why}; go on with: coretune study resume {outcome.results}", style="bold")
     elif outcome.phase == "failed":
         note(f"failed; `coretune study status {outcome.results}` says what happened", style="bold red")
+    elif outcome.phase == "incomplete":
+        lacking = plural(len(outcome.missing), "cell")
+        note(
+            f"incomplete: {lacking} missing; once what they lack is there: coretune study resume {outcome.results}",
+            style="bold magenta",
+        )
     else:
         note(f"done: {outcome.results}/leaderboard.csv, runs.csv")
 

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from coretune_cli.columns import Column, fitted
 from coretune_cli.formats import clock, count, duration, plural, rate, score, seconds_between
-from coretune_cli.state import CellState, Event, PrepareState, SlotState, StudyState
+from coretune_cli.state import CellState, Counts, Event, MissingState, PrepareState, SlotState, StudyState
 
 Item = TypeVar("Item")
 
@@ -26,12 +26,14 @@ STYLES = {
     "done": "green",
     "completed": "green",
     "failed": "bold red",
+    "incomplete": "magenta",
     "interrupted": "magenta",
+    "missing": "magenta",
     "pruned": "magenta",
     "waiting": "dim",
 }
 MARKS = {"warning": ("! ", "bold magenta"), "error": ("✗ ", "bold red")}
-ACTIVITY = {"searching": 0, "finals": 0, "failed": 1, "done": 3, "waiting": 4}
+ACTIVITY = {"searching": 0, "finals": 0, "failed": 1, "done": 3, "waiting": 4, "missing": 5}
 NEXT = 3
 """So many waiting cells stand before the finished ones where not all fit."""
 
@@ -44,6 +46,7 @@ class Heights:
     """How many rows each part of the screen gets, without its head."""
 
     prepare: int
+    missing: int
     cells: int
     slots: int
     events: int
@@ -63,6 +66,8 @@ def render(state: StudyState, *, width: int, height: int | None = None) -> Rende
     parts: list[list[RenderableType]] = [[title(state, width), progress(state, width)]]
     if rows.prepare:
         parts.append([preparing(prepare, rows.prepare)])
+    if rows.missing:
+        parts.append([missing(state.missing, rows.missing, whole=height is None)])
     if state.cells:
         parts.append(list(cells(state, rows.cells, width)))
     if state.slots and not state.ended:
@@ -79,6 +84,7 @@ def allot(state: StudyState, prepare: int, height: int | None, *, roomy: bool) -
     """Shares the lines of a terminal out: a little to every part, then to slots, cells and events in this order."""
     wanted = {
         "prepare": prepare,
+        "missing": len(state.missing),
         "slots": 0 if state.ended else len(state.slots),
         "cells": len(state.cells),
         "events": min(len(state.events), 12 if roomy else 6),
@@ -90,15 +96,18 @@ def allot(state: StudyState, prepare: int, height: int | None, *, roomy: bool) -
     left = height - heads - gaps
     given = dict.fromkeys(wanted, 0)
     for floor, names in (
-        ({"prepare": 1, "cells": 4, "slots": 2, "events": 6 if roomy else 2}, ("cells", "slots", "events", "prepare")),
         (
-            {"prepare": 4, "slots": max(4, height // 4), "cells": 10_000, "events": 12},
-            ("prepare", "slots", "cells", "events"),
+            {"prepare": 1, "cells": 4, "slots": 2, "events": 6 if roomy else 2, "missing": 1},
+            ("cells", "slots", "events", "prepare", "missing"),
         ),
-        ({"prepare": 10_000, "slots": 10_000}, ("slots", "prepare")),
+        (
+            {"prepare": 4, "slots": max(4, height // 4), "cells": 10_000, "events": 12, "missing": 3},
+            ("prepare", "slots", "missing", "cells", "events"),
+        ),
+        ({"prepare": 10_000, "slots": 10_000, "missing": 10_000}, ("slots", "prepare", "missing")),
     ):
         for name in names:
-            more = max(0, min(wanted[name], floor[name], given[name] + left) - given[name])
+            more = max(0, min(wanted[name], floor.get(name, 0), given[name] + left) - given[name])
             given[name] += more
             left -= more
     return Heights(**given)
@@ -162,6 +171,15 @@ def preparing(items: Sequence[PrepareState], rows: int) -> RenderableType:
     return Group(*lines, *([folded_line(folded, lambda item: item.state)] if folded else []))
 
 
+def missing(items: Sequence[MissingState], rows: int, *, whole: bool) -> RenderableType:
+    """Draws what is not there, a line each, whole or cut at the end of the line."""
+    shown, folded = fold(items, rows, rank=lambda item: -item.cells)
+    lines = [Text.assemble(("missing  ", STYLES["missing"]), item.text) for item in shown]
+    for line in lines if not whole else ():
+        line.no_wrap, line.overflow = True, "ellipsis"
+    return Group(*lines, *([folded_line(folded, lambda item: "missing")] if folded else []))
+
+
 def cells(state: StudyState, rows: int, width: int) -> list[RenderableType]:
     """Draws the table of cells; where it is too long, active ones come first and the rest is folded."""
     upcoming = [cell.key for cell in state.cells if cell.state == "waiting"][:NEXT]
@@ -196,12 +214,12 @@ def cell_columns(state: StudyState, width: int) -> list[Column[CellState]]:
         *kept,
         Column("state", lambda cell: state_text(cell.state), fixed=9),
         Column("", lambda cell: bar(cell.trials.settled, cell.trials.total, 12), 9, fixed=12),
-        Column("trials", lambda cell: f"{cell.trials.done}/{cell.trials.total}", justify="right"),
+        Column("trials", lambda cell: share(cell, cell.trials), justify="right"),
         Column("running", lambda cell: count(cell.trials.running + cell.finals.running), 7, "right"),
         Column("pruned", lambda cell: count(cell.trials.pruned), 8, "right"),
         *([failed] if anything_failed else []),
         Column("best (val)" if wide else "best", lambda cell: score(cell.best, state.metric), 0, "right", fixed=5),
-        Column("finals", lambda cell: f"{cell.finals.done}/{cell.finals.total}", 1, "right"),
+        Column("finals", lambda cell: share(cell, cell.finals), 1, "right"),
         Column(
             "mean (test)" if wide else "mean",
             lambda cell: Text(score(cell.mean, state.metric), style="bold"),
@@ -210,6 +228,11 @@ def cell_columns(state: StudyState, width: int) -> list[Column[CellState]]:
             fixed=5,
         ),
     ]
+
+
+def share(cell: CellState, counts: Counts) -> str:
+    """Writes how many of a cell's runs are done; nothing for a cell that cannot be run."""
+    return "" if cell.state == "missing" else f"{counts.done}/{counts.total}"
 
 
 def slots(state: StudyState, rows: int, width: int) -> list[RenderableType]:
@@ -278,6 +301,8 @@ def summary(state: StudyState) -> str:
     parts = [f"{runs.done:,} of {plural(runs.total, 'run')} done"]
     parts += [f"{runs.running} running"] if runs.running else []
     parts += [f"{runs.failed} failed"] if runs.failed else []
+    lacking = sum(cell.state == "missing" for cell in state.cells)
+    parts += [f"{plural(lacking, 'cell')} missing"] if lacking else []
     if not state.ended and state.images_per_s:
         parts.append(f"{rate(state.images_per_s)} images/s")
     parts.append(f"{duration(state.elapsed_s)} elapsed")

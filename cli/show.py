@@ -66,18 +66,23 @@ def _results(what: str | None, out: Path | None) -> Path | None:
 
 
 def _show_study(folder: Path, only: Mapping[str, str], *, as_json: bool) -> int:
+    from coretune.report.missing import read_missing
     from coretune.results.store import ResultsStore
 
     store = ResultsStore(folder)
+    missing = read_missing(store)
     cells = list(store.cells())
     check_only(only, {kind: [getattr(cell, kind) for cell in cells] for kind in KINDS})
     cells = [cell for cell in cells if all(getattr(cell, kind) == label for kind, label in only.items())]
     if as_json:
-        show_json({"results": str(folder), "cells": [cell.model_dump(mode="json") for cell in cells]})
+        found = [cell.model_dump(mode="json") for cell in cells]
+        show_json({"results": str(folder), "cells": found, "missing": missing})
     else:
         print_view(
             *(cell_view(cell, console().width) for cell in cells) if cells else [Text(f"no cell in {folder} yet")]
         )
+    for text in missing:
+        note(text, style="bold magenta")
     _warn(store.warnings)
     return 0
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 SCHEMA_VERSION = 1
-ENDED = ("done", "interrupted", "failed")
+ENDED = ("done", "incomplete", "interrupted", "failed")
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,14 @@ class PrepareState:
 
 
 @dataclass(frozen=True)
+class MissingState:
+    """Data or a checkpoint that is not there: one line about it, and how many cells lack it."""
+
+    text: str
+    cells: int
+
+
+@dataclass(frozen=True)
 class SlotState:
     """One slot, and the run in it, if any."""
 
@@ -93,6 +101,7 @@ class StudyState:
     runs: Counts
     prepare: tuple[PrepareState, ...]
     cells: tuple[CellState, ...]
+    missing: tuple[MissingState, ...]
     metric: str
     direction: str
     slots: tuple[SlotState, ...]
@@ -134,6 +143,9 @@ def parse_state(raw: Any) -> StudyState:
             for item in _items(raw, "prepare")
         ),
         cells=tuple(_cell(item) for item in _items(raw, "cells")),
+        missing=tuple(
+            MissingState(one_line(_text(item, "text", "?")), _whole(item, "cells")) for item in _items(raw, "missing")
+        ),
         metric=_text(objective, "metric", "top1"),
         direction=_text(objective, "direction", "max"),
         slots=tuple(_slot(item) for item in _items(raw, "slots")),

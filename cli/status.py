@@ -51,7 +51,7 @@ def watch(results: ResultsArgument = None, as_json: JsonOption = False) -> int:
     note(_next_step(folder, state, driver), style="bold magenta" if driver.lost else "dim")
     if state.phase == "interrupted":
         return INTERRUPTED
-    return 1 if driver.lost or state.phase == "failed" or state.runs.failed else 0
+    return 1 if driver.lost or state.phase in ("failed", "incomplete") or state.runs.failed else 0
 
 
 def _follow(folder: Path, state: StudyState, *, lines: bool) -> StudyState:
@@ -77,6 +77,8 @@ def _chosen(results: str | None) -> Path:
 def _next_step(folder: Path, state: StudyState, driver: Driver) -> str:
     if driver.lost or state.phase == "interrupted":
         return f"{driver.text}; go on with: coretune study resume {folder}"
+    if state.phase == "incomplete":
+        return f"{driver.text}; once what is missing is there: coretune study resume {folder}"
     if state.phase == "failed":
         return f"{driver.text}; {folder}/log.txt says why, coretune study resume {folder} tries again"
     return driver.text

@@ -5,6 +5,7 @@
     │   └── StudyError      a study file is wrong: carries all of its problems
     ├── UnfitError          the environment is not fit (disk, lock, cluster, data)   exit code 3
     │   ├── LockedError     another process writes the results directory
+    │   ├── MissingError    data or a checkpoint is not there; what needs none of it can go on
     │   └── StorageError    a file cannot be read or written
     └── RunError            a run cannot be finished                                 exit code 1
         └── DivergedError   the loss is not finite
@@ -66,6 +67,10 @@ class UnfitError(CoretuneError):
 
 class StorageError(UnfitError):
     """A file cannot be read or written."""
+
+
+class MissingError(UnfitError):
+    """Data or a checkpoint is not there at all; what is there and wrong is an `UnfitError`."""
 
 
 class LockedError(UnfitError):

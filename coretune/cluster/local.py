@@ -34,6 +34,9 @@ ENVIRONMENT = {
     "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
 }
 
+EXPECTED = (ConnectionError, RuntimeError, ValueError, TimeoutError, OSError)
+"""What Ray raises where it cannot start or be reached; on a machine that is too busy also a plain `Exception`."""
+
 SOCKET = "session_2026-11-24_12-00-00_000000_4194304/sockets/plasma_store"
 """The longest path that a local cluster makes a socket at, below its temporary folder."""
 
@@ -74,7 +77,9 @@ def cluster(resources: Resources, *, address: str | None = None) -> Iterator[Clu
     try:
         with _own_signals(), _importable_workers():
             ray.init(**arguments, log_to_driver=False, logging_level=logging.WARNING)
-    except (ConnectionError, RuntimeError, ValueError, TimeoutError, OSError) as error:
+    except Exception as error:
+        if not isinstance(error, EXPECTED) and type(error) is not Exception:
+            raise
         where = "a local Ray cluster does not start" if local else f"no Ray cluster answers at {address}"
         raise UnfitError(f"{where}: {(str(error).strip() or type(error).__name__).splitlines()[0]}") from error
     try:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coretune.data.roots import DATA_VARIABLE, data_root
-from coretune.errors import UnfitError
+from coretune.errors import MissingError, UnfitError
 from coretune.spec.components import Catalog, DatasetComponent, Ref
 
 UNDECIDED = -1
@@ -92,14 +92,42 @@ def open_source(catalog: Catalog, ref: Ref, path: str | None) -> Source:
 
     Raises:
         RequestError: The catalog has no such data set, or its code cannot be loaded.
-        UnfitError: The data are absent or not as expected; the message says where it looked and what it found.
+        MissingError: The data are not there; the message says where it looked.
+        UnfitError: What is there is not as expected; the message says what was found.
     """
     component = catalog.dataset(ref.name)
     folder = located(component, path)
     if folder is None and component.needs_path:
-        raise UnfitError(f"no path of {ref.name} is given, and ${DATA_VARIABLE}/{ref.name} does not exist")
-    source: Source = component.load()(folder, catalog.parameters("dataset", ref))
+        raise no_place(component.name)
+    load, parameters = component.load(), catalog.parameters("dataset", ref)
+    try:
+        source: Source = load(folder, parameters)
+    except UnfitError as error:
+        if folder is not None and holds_nothing(folder):
+            raise MissingError(str(error)) from error
+        raise
     return source
+
+
+def no_place(name: str) -> MissingError:
+    """Returns the error of a data set that has no path, and no folder of its own below `$CORETUNE_DATA`."""
+    root = data_root()
+    said = f"{DATA_VARIABLE} is {'not set' if root is None else root}"
+    return MissingError(f"no path of {name} is given, and ${DATA_VARIABLE}/{name} does not exist ({said})")
+
+
+def holds_nothing(path: Path) -> bool:
+    """Returns whether nothing is at a path, or a folder without a visible entry, as where no disk is mounted.
+
+    Raises:
+        UnfitError: It cannot be looked into.
+    """
+    try:
+        if not path.exists():
+            return True
+        return path.is_dir() and all(entry.name.startswith(".") for entry in path.iterdir())
+    except OSError as error:
+        raise UnfitError(f"{path}: cannot be read: {error.strerror or error}") from error
 
 
 def located(component: DatasetComponent, path: str | None = None) -> Path | None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from coretune.report import notes
+from coretune.report.missing import read_missing
 from coretune.report.reader import Reader
 from coretune.report.scores import Final, Scores, Seed, read_scores, shared_seeds
 from coretune.report.statistics import RESOLUTION, compare_paired, summarise
@@ -143,7 +144,9 @@ def build_from(reader: Reader, cells: Sequence[CellFile]) -> Leaderboard:
         rows=tuple(rows),
         means=tuple(means),
         notes=(
-            *notes.about_cells(asked, table, [cell for cell in cells if not asked.asks_for(cell)]),
+            *notes.about_cells(
+                asked, table, [cell for cell in cells if not asked.asks_for(cell)], read_missing(reader.store)
+            ),
             *notes.about_means([(row.backbone, row.datasets, row.n) for row in means], table),
             *notes.about_tests([row.n_pairs for row in rows if row.diff is not None], asked, baseline),
             *reader.warnings,

@@ -18,20 +18,24 @@ from coretune.spec.study import Study
 SIGNIFICANCE = 0.05
 
 
-def about_cells(asked: StudyFile, table: Sequence[Scores], foreign: Sequence[CellFile]) -> list[str]:
+def about_cells(
+    asked: StudyFile, table: Sequence[Scores], foreign: Sequence[CellFile], lacking: Sequence[str] = ()
+) -> list[str]:
     """Returns what is missing, failed or left out.
 
     Args:
         asked: The study.
         table: The cells that have a row.
         foreign: The cells that have none, because the study does not ask for them.
+        lacking: What the last session found missing, a line each.
     """
-    found = []
+    found: list[str] = []
     if asked.problem:
         found.append(f"no baseline, and every cell found is listed: {asked.problem}")
     missing = asked.cell_count - len(table)
     if missing > 0:
         found.append(f"{missing} of {asked.cell_count} cells of the study have not begun")
+    found += lacking
     if foreign:
         keys = ", ".join(cell.key for cell in foreign)
         found.append(f"left out, because the study no longer asks for them with this objective: {keys}")

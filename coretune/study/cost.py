@@ -71,7 +71,7 @@ def study_cost(study: ResolvedStudy, plan: Plan, *, probe_s: float = PROBE_S) ->
     """Probes one run of every cell and pre-training that has runs left, on this machine.
 
     Args:
-        study: The study.
+        study: The study; cells that lack data or a checkpoint are left out.
         plan: Its plan, of the same cells.
         probe_s: How long each is measured.
 
@@ -106,7 +106,9 @@ def _pretrainings(study: ResolvedStudy, plan: Plan) -> Iterator[tuple[str, int, 
 
 
 def _cells(study: ResolvedStudy, plan: Plan) -> Iterator[tuple[str, int, Job]]:
-    for cell, planned in zip(study.cells, plan.cells, strict=True):
+    planned_cells = {planned.key: planned for planned in plan.cells}
+    for cell in study.cells:
+        planned = planned_cells[cell.cell.key]
         runs = planned.runs_search + planned.runs_final - (planned.recorded or 0)
         yield cell.cell.key, runs, Job(study.trial_specs(cell, {})[0], cell.cell.dataset.path)
 

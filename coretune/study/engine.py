@@ -30,6 +30,7 @@ from coretune.study.data import check_data
 from coretune.study.directory import claim_directory, refuse_foreign
 from coretune.study.events import EventLog
 from coretune.study.interrupt import interruptible
+from coretune.study.missing import MissingCell, things
 from coretune.study.planned import note_plan
 from coretune.study.progress import Progress
 from coretune.study.resolved import ResolvedStudy, resolve
@@ -44,17 +45,20 @@ class Outcome:
     """How a study ended.
 
     Attributes:
-        phase: `done`, `interrupted` (by a signal or the time limit; a resume goes on), or `failed`: nothing to resume
-            but something failed.
+        phase: `done`; `incomplete`: all is done but for cells that lack data or a checkpoint, which a resume makes once
+            these are there; `interrupted` (by a signal or the time limit; a resume goes on); or `failed`: nothing to
+            resume but something failed.
         failed_runs: Runs that failed.
         results: The results directory.
         reason: Why it was stopped, if it was.
+        missing: The cells that were left out, and what they lack.
     """
 
-    phase: Literal["done", "interrupted", "failed"]
+    phase: Literal["done", "incomplete", "interrupted", "failed"]
     failed_runs: int
     results: Path
     reason: str | None = None
+    missing: tuple[MissingCell, ...] = ()
 
 
 def run_study(
@@ -69,7 +73,7 @@ def run_study(
     observe: Observe | None = None,
     on_abort: Callable[[], None] | None = None,
 ) -> Outcome:
-    """Runs a study, or goes on with it: what is recorded is not trained again.
+    """Runs a study, or goes on with it: what is recorded is not trained again, what lacks its data is left out.
 
     Args:
         loaded: The study.
@@ -86,7 +90,8 @@ def run_study(
         RequestError: The study asks for what is not there, the address is Ray Client's, or the directory belongs to
             another study.
         LockedError: Another process writes the results directory.
-        UnfitError: Data are absent, or the cluster is too small.
+        MissingError: No cell has its data and its checkpoint.
+        UnfitError: Data or a checkpoint are wrong, or the cluster is too small.
         StorageError: The results directory cannot be written.
     """
     address = check_address(address)
@@ -100,6 +105,8 @@ def run_study(
         events = EventLog(root / "log.txt")
         if lock.took_over is not None:
             events.add("warning", lock.took_over)
+        for thing, number in things(resolved.missing).items():
+            events.add("warning", f"{thing.text}; {number} of {len(loaded.cells)} cells are left out")
         book = CellBook(resolved, store, events, retry_failed=retry_failed)
         if not book.finished or store.json("manifest.json") is None:
             versions = {path: plugin_version(path) for path in loaded.plugins}
@@ -246,6 +253,9 @@ def _deadline(book: CellBook, seconds: float | None) -> Iterator[None]:
 
 def _outcome(book: CellBook, root: Path) -> Outcome:
     failed = sum(run.status == "failed" for run in book.runs.values())
+    missing = book.study.missing
     if not all(cell.settled for cell in book.cells):
-        return Outcome("interrupted", failed, root, book.stopping or "Ray Tune ended early")
-    return Outcome("failed" if any(cell.failure is not None for cell in book.cells) else "done", failed, root)
+        return Outcome("interrupted", failed, root, book.stopping or "Ray Tune ended early", missing)
+    if any(cell.failure is not None for cell in book.cells):
+        return Outcome("failed", failed, root, missing=missing)
+    return Outcome("incomplete" if missing else "done", failed, root, missing=missing)

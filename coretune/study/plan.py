@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from coretune.data.pack import is_packed
 from coretune.data.roots import cache_root
 from coretune.data.source import open_source
-from coretune.errors import UnfitError
 from coretune.results.retry import needed_weights, should_evaluate, should_train
 from coretune.results.store import ResultsStore
 from coretune.spec.cells import Cell
 from coretune.spec.load import LoadedStudy
 from coretune.spec.run import RunSpec
 from coretune.spec.study import SearchOptions
+from coretune.study.missing import MissingCell, to_dicts
 from coretune.study.optuna_cell import grid
 from coretune.study.resolved import (
     ResolvedCell,
     ResolvedStudy,
     check_executable,
     datasets_of,
-    look_at_data,
+    look,
     resolve_cell,
 )
 
@@ -43,6 +43,7 @@ class PlannedCell:
             absent.
         to_evaluate: How many of the recorded ones lack an evaluation that is asked for.
         to_train_again: How many final runs are recorded, but lack an evaluation and the weights for it.
+        missing: Whether data or a checkpoint that it needs are not there.
     """
 
     key: str
@@ -56,6 +57,7 @@ class PlannedCell:
     recorded: int | None
     to_evaluate: int = 0
     to_train_again: int = 0
+    missing: bool = False
 
 
 @dataclass(frozen=True)
@@ -76,12 +78,13 @@ class PlannedItem:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a study would do."""
+    """What a study would do, and which of its cells it cannot do, for want of data or a checkpoint."""
 
     study: str
     results: str
     cells: tuple[PlannedCell, ...]
     prepare: tuple[PlannedItem, ...]
+    missing: tuple[MissingCell, ...]
     notes: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
@@ -95,6 +98,7 @@ class Plan:
             "results": self.results,
             "cells": [asdict(cell) for cell in self.cells],
             "prepare": [asdict(item) for item in self.prepare],
+            "missing": to_dicts(self.missing),
             "totals": {
                 "trials": sum(cell.trials for cell in self.cells),
                 "runs": runs,
@@ -114,26 +118,21 @@ def make_plan(loaded: LoadedStudy, store: ResultsStore) -> Plan:
         StorageError: The results directory cannot be read.
     """
     check_executable(loaded)
-    known: dict[str, str] = {}
-    notes: list[str] = []
-    for dataset in datasets_of(loaded.cells).values():
-        try:
-            known[dataset.label] = look_at_data(loaded, dataset)
-        except UnfitError as error:
-            notes.append(f"data set {dataset.label}: recorded: unknown (data absent): {error}")
-    resolved = ResolvedStudy(loaded, (), known)
-    found = []
-    for cell in loaded.cells:
-        try:
-            names = resolve_cell(cell, known) if datasets_of([cell]).keys() <= known.keys() else None
-        except UnfitError as error:
-            names = None
-            notes.append(f"recorded: unknown: {error}")
-        found.append(_cell(resolved, cell, names, store))
-    if again := sum(cell.to_train_again for cell in found):
+    found = look(loaded, loaded.cells)
+    resolved = ResolvedStudy(loaded, (), found.fingerprints)
+    cells = [
+        replace(
+            _cell(resolved, cell, resolve_cell(cell, found) if found.has(cell) else None, store),
+            missing=bool(found.lacks(cell)),
+        )
+        for cell in loaded.cells
+    ]
+    missing = tuple(MissingCell(cell, lacks) for cell in loaded.cells if (lacks := found.lacks(cell)))
+    notes = [f"recorded: unknown: {' '.join(str(error).split())}" for error in found.wrong]
+    if again := sum(cell.to_train_again for cell in cells):
         notes.append(f"{again} recorded final runs lack evaluations and are trained again: their weights were not kept")
-    prepare = tuple(_prepare(loaded, known, store))
-    return Plan(loaded.study.name, str(store.root), tuple(found), prepare, tuple(dict.fromkeys(notes)))
+    prepare = tuple(_prepare(loaded, found.fingerprints, store))
+    return Plan(loaded.study.name, str(store.root), tuple(cells), prepare, missing, tuple(notes))
 
 
 def _cell(study: ResolvedStudy, cell: Cell, resolved: ResolvedCell | None, store: ResultsStore) -> PlannedCell:
@@ -198,7 +197,7 @@ def _count_recorded(store: ResultsStore, run_ids: Iterable[str]) -> int:
     return sum(record is not None and not should_train(record, retry_failed=False) for record in records)
 
 
-def _prepare(loaded: LoadedStudy, fingerprints: dict[str, str], store: ResultsStore) -> Iterable[PlannedItem]:
+def _prepare(loaded: LoadedStudy, fingerprints: Mapping[str, str], store: ResultsStore) -> Iterable[PlannedItem]:
     for dataset in datasets_of(loaded.cells).values():
         there = None
         if (fingerprint := fingerprints.get(dataset.label)) is not None:

@@ -13,10 +13,12 @@ from typing import Any
 
 from coretune.results.selection import better
 from coretune.results.times import now_iso
+from coretune.spec.cells import Cell
 from coretune.spec.study import SearchOptions
 from coretune.study.book import CellBook
 from coretune.study.cell import StudyCell
 from coretune.study.events import EventLog
+from coretune.study.missing import MissingCell, to_dicts
 from coretune.study.waiting import Consumer
 
 RECENT_RUNS = 50
@@ -97,7 +99,7 @@ class Progress:
     def snapshot(self) -> dict[str, Any]:
         """Returns the state, by the schema that `state.json` has."""
         with self._book.lock:
-            cells = [self._cell(cell) for cell in self._book.cells]
+            cells = self._cells()
             prepare = self._prepare()
             total, done, running, failed = self._counts()
             phase = self.phase or self._phase(prepare, cells)
@@ -126,6 +128,7 @@ class Progress:
             },
             "prepare": prepare,
             "cells": cells,
+            "missing": to_dicts(self._book.study.missing),
             "objective": {"metric": study.objective.metric, "direction": study.direction},
             "slots": slots,
             "throughput": throughput,
@@ -148,6 +151,12 @@ class Progress:
                 found.append({"run_id": run_id, "label": run.label, "state": states[run.state]})
         return found
 
+    def _cells(self) -> list[dict[str, Any]]:
+        """Returns all cells in the order of the study file, those that lack data or a checkpoint too."""
+        found = {cell.key: self._cell(cell) for cell in self._book.cells}
+        found |= {missing.cell.key: _missing_cell(missing) for missing in self._book.study.missing}
+        return [found[cell.key] for cell in self._book.study.loaded.cells if cell.key in found]
+
     def _cell(self, cell: StudyCell) -> dict[str, Any]:
         states = [trial.state for trial in cell.trials]
         direction = self._book.study.loaded.study.direction
@@ -157,10 +166,7 @@ class Progress:
                 best = trial.value
         scores = [final.score for final in cell.finals if final.score is not None]
         return {
-            "key": cell.key,
-            "dataset": cell.resolved.cell.dataset.label,
-            "method": cell.resolved.cell.method.label,
-            "backbone": cell.resolved.cell.backbone.label,
+            **_identity(cell.resolved.cell),
             "state": self._cell_state(cell),
             "trials": {
                 "total": cell.budget,
@@ -225,6 +231,18 @@ class Progress:
         if len(self._seconds) < 2:
             return None
         return round(runs * statistics.median(self._seconds) / max(1, len(self._slots)), 1)
+
+
+def _identity(cell: Cell) -> dict[str, Any]:
+    labels = {"dataset": cell.dataset.label, "method": cell.method.label, "backbone": cell.backbone.label}
+    return {"key": cell.key, **labels}
+
+
+def _missing_cell(missing: MissingCell) -> dict[str, Any]:
+    trials = dict.fromkeys(("total", "done", "running", "pruned", "failed"), 0)
+    finals = dict.fromkeys(("total", "done", "running", "failed"), 0)
+    blank = {"trials": trials, "best": None, "finals": finals, "mean": None}
+    return {**_identity(missing.cell), "state": "missing", **blank}
 
 
 def _lacks_pretraining(cell: StudyCell) -> bool:

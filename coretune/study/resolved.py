@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
-from coretune.data.fingerprint import fingerprint
-from coretune.data.source import open_source
-from coretune.errors import RequestError, StorageError, UnfitError
+from coretune.data.decode import head_of, resemblance
+from coretune.data.fingerprint import content_hash, fingerprint
+from coretune.data.source import holds_nothing, open_source
+from coretune.errors import MissingError, RequestError, UnfitError
 from coretune.spec.cells import Cell, DatasetChoice, final_seed, search_seed
 from coretune.spec.load import LoadedStudy
 from coretune.spec.run import EvalSpec, RunSpec
 from coretune.spec.seeds import derive_seed
 from coretune.spec.study import SearchOptions
+from coretune.study.missing import Missing, MissingCell, missing_checkpoint, missing_data, refusal
 from coretune.study.optuna_cell import grid
 
 
@@ -42,13 +42,15 @@ class ResolvedStudy:
 
     Attributes:
         loaded: The study as read.
-        cells: In the order of the file.
+        cells: Those that can be run, in the order of the file.
         fingerprints: By data set label.
+        missing: The cells that cannot, for want of data or a checkpoint.
     """
 
     loaded: LoadedStudy
     cells: tuple[ResolvedCell, ...]
     fingerprints: Mapping[str, str]
+    missing: tuple[MissingCell, ...] = ()
 
     @property
     def checkpoints(self) -> Mapping[str, str]:
@@ -155,27 +157,99 @@ def look_at_data(loaded: LoadedStudy, dataset: DatasetChoice) -> str:
     """Returns the fingerprint of a data set.
 
     Raises:
-        UnfitError: The data are absent; says where they should be.
+        MissingError: It is not there; says where it should be.
+        UnfitError: What is there is not as expected.
     """
     return fingerprint(open_source(loaded.catalog, dataset.ref, dataset.path))
 
 
-def resolve(loaded: LoadedStudy, only: Mapping[str, str] | None = None) -> ResolvedStudy:
-    """Looks at the data of a study and names its runs.
+def look_at_checkpoint(path: Path) -> str:
+    """Returns the SHA-256 of a checkpoint.
 
     Raises:
-        UnfitError: Data are absent; says which and where they should be.
+        MissingError: It is not there.
+        UnfitError: It cannot be read, or something lies in its place.
+    """
+    if holds_nothing(path):
+        raise MissingError(f"no checkpoint at {path}")
+    if not path.is_file():
+        raise UnfitError(f"no checkpoint at {path}: it is a folder")
+    if looks_like := resemblance(head_of(path) or b"", "a checkpoint"):
+        raise UnfitError(f"{path} is {looks_like}")
+    return content_hash(path)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What of the data and the checkpoints of a study's cells is there.
+
+    Attributes:
+        fingerprints: By data set label.
+        checkpoints: SHA-256 by backbone label.
+        missing: What is not there, by kind and label.
+        wrong: What is there and not as expected, each with its label in the message.
+    """
+
+    fingerprints: Mapping[str, str]
+    checkpoints: Mapping[str, str]
+    missing: Mapping[tuple[str, str], Missing]
+    wrong: tuple[UnfitError, ...]
+
+    def lacks(self, cell: Cell) -> tuple[Missing, ...]:
+        """Returns what is missing of what a cell needs."""
+        needs = [*(("data set", label) for label in datasets_of([cell])), ("checkpoint", cell.backbone.label)]
+        return tuple(self.missing[need] for need in needs if need in self.missing)
+
+    def has(self, cell: Cell) -> bool:
+        """Returns whether all that a cell needs is there, and as expected."""
+        checkpoint = cell.backbone.checkpoint is None or cell.backbone.label in self.checkpoints
+        return checkpoint and datasets_of([cell]).keys() <= self.fingerprints.keys()
+
+
+def look(loaded: LoadedStudy, cells: Iterable[Cell]) -> Found:
+    """Looks at the data and checkpoints that cells need, each once."""
+    cells = list(cells)
+    fingerprints: dict[str, str] = {}
+    checkpoints: dict[str, str] = {}
+    missing: dict[tuple[str, str], Missing] = {}
+    wrong: list[UnfitError] = []
+    for label, dataset in datasets_of(cells).items():
+        try:
+            fingerprints[label] = look_at_data(loaded, dataset)
+        except MissingError as error:
+            missing["data set", label] = missing_data(dataset, loaded.catalog.dataset(dataset.ref.name), error)
+        except UnfitError as error:
+            wrong.append(type(error)(f"data set {label}: {error}"))
+    for label, backbone in {cell.backbone.label: cell.backbone for cell in cells}.items():
+        if backbone.checkpoint is None:
+            continue
+        try:
+            checkpoints[label] = look_at_checkpoint(Path(backbone.checkpoint))
+        except MissingError as error:
+            missing["checkpoint", label] = missing_checkpoint(backbone, error)
+        except UnfitError as error:
+            wrong.append(type(error)(f"backbone {label}: {error}"))
+    return Found(fingerprints, checkpoints, missing, tuple(wrong))
+
+
+def resolve(loaded: LoadedStudy, only: Mapping[str, str] | None = None) -> ResolvedStudy:
+    """Looks at the data and checkpoints of a study and names its runs; cells that lack some are `missing`.
+
+    Raises:
+        MissingError: No cell has what it needs; says what is missing and where it was looked for.
+        UnfitError: Data or a checkpoint are there and not as expected; says which.
         RequestError: `only` matches nothing, or the study is none that `check_executable` lets pass.
     """
     check_executable(loaded)
     cells = only_matching(loaded, only or {})
-    found: dict[str, str] = {}
-    for label, dataset in datasets_of(cells).items():
-        try:
-            found[label] = look_at_data(loaded, dataset)
-        except UnfitError as error:
-            raise UnfitError(f"data set {label}: {error}") from error
-    return ResolvedStudy(loaded, tuple(resolve_cell(cell, found) for cell in cells), found)
+    found = look(loaded, cells)
+    if found.wrong:
+        raise found.wrong[0]
+    complete = tuple(resolve_cell(cell, found) for cell in cells if found.has(cell))
+    missing = tuple(MissingCell(cell, found.lacks(cell)) for cell in cells if not found.has(cell))
+    if not complete:
+        raise refusal(missing)
+    return ResolvedStudy(loaded, complete, found.fingerprints, missing)
 
 
 def datasets_of(cells: Iterable[Cell]) -> dict[str, DatasetChoice]:
@@ -183,35 +257,11 @@ def datasets_of(cells: Iterable[Cell]) -> dict[str, DatasetChoice]:
     return {dataset.label: dataset for cell in cells for dataset in (cell.dataset, cell.pretraining_data)}
 
 
-def resolve_cell(cell: Cell, fingerprints: Mapping[str, str]) -> ResolvedCell:
-    """Names what the runs of a cell start from.
-
-    Args:
-        cell: What it is.
-        fingerprints: By data set label.
-
-    Raises:
-        UnfitError: The checkpoint is not there.
-        StorageError: It cannot be read.
-    """
-    data, origin = fingerprints[cell.dataset.label], cell.pretraining_data
-    pretraining = cell.backbone.pretraining(origin, fingerprints[origin.label])
+def resolve_cell(cell: Cell, found: Found) -> ResolvedCell:
+    """Names what the runs of a cell start from, which has all that it needs."""
+    data, origin = found.fingerprints[cell.dataset.label], cell.pretraining_data
+    pretraining = cell.backbone.pretraining(origin, found.fingerprints[origin.label])
     if pretraining is not None:
         return ResolvedCell(cell, data, f"run:{pretraining.run_id}", pretraining)
-    if cell.backbone.checkpoint is None:
-        return ResolvedCell(cell, data, "random", None)
-    path = Path(cell.backbone.checkpoint)
-    try:
-        if not path.is_file():
-            raise UnfitError(f"backbone {cell.backbone.label}: no checkpoint at {path}")
-        seen = path.stat()
-        digest = _file_digest(path, seen.st_size, seen.st_mtime_ns)
-    except OSError as error:
-        raise StorageError(f"backbone {cell.backbone.label}: {path}: {error.strerror or error}") from error
-    return ResolvedCell(cell, data, f"sha256:{digest}", None)
-
-
-@lru_cache(maxsize=64)  # every cell of a backbone asks for the same file, of a hundred megabytes perhaps
-def _file_digest(path: Path, size: int, mtime_ns: int) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    digest = found.checkpoints.get(cell.backbone.label)
+    return ResolvedCell(cell, data, "random" if digest is None else f"sha256:{digest}", None)

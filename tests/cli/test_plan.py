@@ -34,6 +34,7 @@ def test_plan_without_the_data(cli: Any) -> None:
     )
     said = cli("study", "plan", "s.yaml")
     assert said.code == 0 and "unknown (data absent)" in said.out
+    assert "missing  data set photos is missing: " in said.out
 
 
 def test_plan_says_what_it_would_cost(cli: Any) -> None:
@@ -60,7 +61,8 @@ def test_a_plan_is_drawn_whatever_is_known(recorded: int | None) -> None:
     value = {
         "study": "s",
         "results": "r",
-        "cells": [{**cell, "key": "k", "space": {}, "recorded": recorded}],
+        "cells": [{**cell, "key": "k", "space": {}, "recorded": recorded, "missing": recorded is None}],
+        "missing": [{"text": "data set d is missing"}] if recorded is None else [],
         "prepare": [{"label": "b", "run_id": None, "kind": "pretraining", "recorded": None}],
         "totals": {
             "trials": 2,
@@ -76,5 +78,5 @@ def test_a_plan_is_drawn_whatever_is_known(recorded: int | None) -> None:
     assert isinstance(out.file, io.StringIO)
     text = out.file.getvalue()
     assert "[b]d[/b]" in text and "note: a note" in text
-    assert ("recorded: unknown" in text) == (recorded is None)
+    assert ("recorded: unknown" in text) == ("missing  data set d is missing" in text) == (recorded is None)
     assert ("4 recorded, 3 of them to evaluate, 1 to train" in text) == (recorded is not None)

@@ -12,6 +12,7 @@ import pytest
 from coretune.results.cellfile import CellFile
 from coretune.results.record import Cause, Record
 from coretune.results.store import ResultsStore
+from coretune.study.missing import Missing, MissingCell
 
 SHIPPED = Path(__file__).resolve().parents[2] / "studies" / "quickstart.yaml"
 
@@ -22,6 +23,7 @@ class Outcome:
     failed_runs: int
     results: Path
     reason: str | None = None
+    missing: tuple[MissingCell, ...] = ()
 
 
 @dataclass
@@ -45,7 +47,9 @@ class Engine:
             store.put_record(Record(run_id="f" * 16, status="failed", cause=cause, spec={}, started="", finished=""))
         with options["observe"](lambda: {"phase": self.phase, "study": loaded.study.name}):
             pass
-        return Outcome(self.phase, self.failed_runs, options["out"], "the time limit is reached")
+        lacks = (Missing("data set", "dtd", "nothing at /data/dtd\nmore of it", "unpack dtd.tar.gz"),)
+        missing = (MissingCell(loaded.cells[0], lacks),) if self.phase == "incomplete" else ()
+        return Outcome(self.phase, self.failed_runs, options["out"], "the time limit is reached", missing)
 
 
 @pytest.fixture
@@ -119,6 +123,8 @@ def test_a_directory_without_a_study(cli: Any, engine: Engine) -> None:
         ("done", 0, 0, "leaderboard.csv"),
         ("done", 1, 1, "coretune study show ffffffffffffffff --out results/quickstart"),
         ("failed", 1, 1, "study status results/quickstart"),
+        ("incomplete", 0, 1, "data set dtd is missing: nothing at /data/dtd; to get it: unpack dtd.tar.gz\n"),
+        ("incomplete", 0, 1, "1 cell missing; once what they lack is there: coretune study resume results/quickstart"),
         ("interrupted", 0, 130, "(the time limit is reached); go on with: coretune study resume results/quickstart"),
         ("interrupted", 2, 130, "diverged: the loss is not finite"),
     ],
@@ -134,9 +140,15 @@ def test_run_as_json(cli: Any, engine: Engine) -> None:
     said = cli("study", "run", "quickstart", "--json")
     value = json.loads(said.out)
     assert value["phase"] == "interrupted" and value["leaderboard"]["rows"][0]["method"] == "ce"
+    assert value["missing"] == []
+    engine.phase = "incomplete"
+    (told,) = json.loads(cli("study", "run", "quickstart", "--json").out)["missing"]
+    assert (told["label"], told["cells"]) == ("dtd", 1)
 
 
-@pytest.mark.parametrize(("phase", "shown"), [("done", True), ("failed", True), ("interrupted", False)])
+@pytest.mark.parametrize(
+    ("phase", "shown"), [("done", True), ("failed", True), ("incomplete", False), ("interrupted", False)]
+)
 def test_planned_contrasts_follow_the_leaderboard_of_a_study_that_ended(
     cli: Any, engine: Engine, phase: str, shown: bool
 ) -> None:

@@ -65,6 +65,31 @@ def test_cells_keep_the_order_of_the_study_where_all_fit(nine: dict[str, Any]) -
     assert places == sorted(places)
 
 
+def lacking(raw: dict[str, Any]) -> dict[str, Any]:
+    blank = {"state": "missing", "trials": {"total": 0}, "best": None, "finals": {"total": 0}, "mean": None}
+    cells = [{**cell, **blank} if cell["dataset"] in ("dtd", "cars") else cell for cell in raw["cells"]]
+    texts = [f"data set {name} is missing: no folder; to get it: unpack {name}.tgz" for name in ("dtd", "cars")]
+    return {**raw, "cells": cells, "missing": [{"text": text, "cells": 9} for text in texts]}
+
+
+def test_what_is_missing_is_told_with_its_cells(nine: dict[str, Any]) -> None:
+    text = drawn(lacking(nine), 140, None)
+    assert text.count("missing  data set") == 2 and "unpack dtd.tgz" in text
+    row = next(line for line in text.splitlines() if line.split()[:2] == ["cars", "bss"])
+    assert row.split()[2:4] == ["resnet50", "missing"] and "0/0" not in row
+    assert "18 cells missing" in summary(parse_state(lacking(nine)))
+    whole = lacking(nine) | {"missing": [{"text": "word " * 60 + "end", "cells": 1}]}
+    assert "end" in drawn(whole, 80, None) and "end" not in drawn(whole, 80, 40)
+
+
+def test_missing_cells_give_way_to_all_others(nine: dict[str, Any]) -> None:
+    for height in (16, 23, 30, 44):
+        text = drawn(lacking(nine), 80, height)
+        lines = text.rstrip("\n").splitlines()
+        assert len(lines) <= height and "18 missing" in text
+        assert not any(line.startswith(("dtd", "cars")) for line in lines)
+
+
 def test_labels_are_no_markup(quick: dict[str, Any]) -> None:
     quick["cells"][0]["method"] = "[red]ce[/red]"
     text = drawn(quick, 140, 45)

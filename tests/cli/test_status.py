@@ -47,6 +47,14 @@ def test_status_of_a_study_whose_driver_was_killed(cli: Any, folder: Path, quick
     assert "gone without a word" in said.err and "coretune study resume results/quickstart" in said.err
 
 
+def test_status_and_watch_of_a_study_that_lacks_data(cli: Any, folder: Path, quick: dict[str, Any]) -> None:
+    write(folder, quick, phase="incomplete", missing=[{"text": "data set dtd is missing: no folder", "cells": 2}])
+    said = cli("study", "status")
+    assert said.code == 0 and "missing  data set dtd is missing: no folder" in said.out
+    assert "once what is missing is there: coretune study resume results/quickstart" in said.err
+    assert cli("study", "watch").code == 1
+
+
 def test_status_as_json(cli: Any, folder: Path, quick: dict[str, Any]) -> None:
     write(folder, quick, phase="done", remaining_s=float("nan"))
     said = cli("study", "status", str(folder), "--json")

@@ -165,7 +165,14 @@ def test_a_cluster_too_small_for_one_run(
 
 
 @pytest.mark.parametrize(
-    "error", [ConnectionError("no answer\nfrom it"), RuntimeError("other version"), ValueError("bad"), OSError("disk")]
+    "error",
+    [
+        ConnectionError("no answer\nfrom it"),
+        RuntimeError("other version"),
+        ValueError("bad"),
+        OSError("disk"),
+        Exception("The current node timed out during startup."),
+    ],
 )
 @pytest.mark.parametrize(("address", "says"), [(None, "local Ray cluster"), ("10.0.0.1:6379", "at 10.0.0.1:6379")])
 def test_a_cluster_that_cannot_be_had(

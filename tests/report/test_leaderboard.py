@@ -87,6 +87,15 @@ def test_a_cell_that_still_searches(builder) -> None:
     assert any("1 of 2 cells of the study have not begun" in note for note in leaderboard.notes)
 
 
+def test_what_the_last_session_found_missing_is_a_note(builder) -> None:
+    builder.study()
+    builder.cell("digits", "ce", [72.0, 75.0])
+    builder.store.put_json("state.json", {"missing": [{"text": "data set dtd is missing: no folder"}, {"cells": 3}, 7]})
+    assert "data set dtd is missing: no folder" in build(builder.store).notes
+    builder.store.put_json("state.json", ["damaged"])
+    assert not any("missing" in note for note in build(builder.store).notes)
+
+
 def test_a_cell_without_a_completed_trial_has_failed(builder) -> None:
     builder.study(search={"trials": 2})
     cell = builder.cell("digits", "ce", None, trials=2)

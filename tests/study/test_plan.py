@@ -117,15 +117,24 @@ def test_without_the_data_the_runs_are_counted_and_the_rest_is_unknown(root: Pat
     assert plan["totals"] == {"trials": 12, "runs": 2 * RUNS + 2, **unknown}
     assert [cell["recorded"] for cell in plan["cells"]] == [0, 0, None, None]
     assert [item["recorded"] for item in plan["prepare"] if "photos" in item["label"]] == [None, None]
-    (note,) = plan["notes"]
-    assert "photos" in note and "unknown (data absent)" in note and str(absent) in note
+    assert [cell["missing"] for cell in plan["cells"]] == [False, False, True, True]
+    (told,) = plan["missing"]
+    assert (told["label"], told["cells"]) == ("photos", 2) and str(absent) in told["text"] and plan["notes"] == []
 
 
 def test_without_a_checkpoint_the_rest_is_unknown(root: Path, tmp_path: Path) -> None:
     plan = planned(root, f"backbones.plain.checkpoint={tmp_path / 'absent.safetensors'}")
     assert plan["totals"]["runs"] == RUNS and plan["totals"]["recorded"] is None
+    (told,) = plan["missing"]
+    assert (told["kind"], told["cells"]) == ("checkpoint", 2) and "absent.safetensors" in told["text"]
+
+
+def test_wrong_data_are_a_note_of_the_plan(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "loose.png").touch()
+    plan = planned(root, f"datasets.photos={{dataset: folder, path: {tmp_path}}}")
     (note,) = plan["notes"]
-    assert "unknown" in note and "absent.safetensors" in note
+    assert note.startswith("recorded: unknown: data set photos: ") and "lie in no class folder" in note
+    assert plan["missing"] == [] and plan["totals"]["recorded"] is None
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ COUNTS = {"total": int, "done": int, "running": int, "failed": int}
 SCHEMA: dict[str, Any] = {
     "schema_version": int,
     "study": str,
-    "phase": {"preparing", "searching", "finals", "done", "interrupted", "failed"},
+    "phase": {"preparing", "searching", "finals", "done", "incomplete", "interrupted", "failed"},
     "results": str,
     "pid": int,
     "host": str,
@@ -38,13 +38,14 @@ SCHEMA: dict[str, Any] = {
             "dataset": str,
             "method": str,
             "backbone": str,
-            "state": {"waiting", "searching", "finals", "done", "failed"},
+            "state": {"waiting", "searching", "finals", "done", "failed", "missing"},
             "trials": {**COUNTS, "pruned": int},
             "best": (float, type(None)),
             "finals": COUNTS,
             "mean": (float, type(None)),
         }
     ],
+    "missing": [{"kind": {"data set", "checkpoint"}, "label": str, "cells": int, "text": str}],
     "objective": {"metric": str, "direction": {"max", "min"}},
     "slots": [
         {

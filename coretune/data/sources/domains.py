@@ -8,9 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from coretune.data.roots import DATA_VARIABLE
 from coretune.data.source import UNDECIDED, Domains, Source
-from coretune.data.sources.layouts import DEPTH, absent, folders_in, found_in, holds_parquet
+from coretune.data.sources.layouts import DEPTH, absent, folders_in, found_in, holds_parquet, nowhere
 from coretune.data.sources.listed import ImageFiles, Listed
 from coretune.data.sources.parquet import Parquet
 from coretune.data.sources.parquet_files import find
@@ -48,7 +47,7 @@ def open_domains(
     """
     about = image_set(name)
     if path is None:
-        raise absent(about, f"no path of {name} is given, and ${DATA_VARIABLE}/{name} does not exist")
+        raise nowhere(about)
     spelled = {domain: (domain, *(other_names or {}).get(domain, ())) for domain in about.counts}
     root = _root(path, spelled)
     if root is None and holds_parquet(path):

@@ -13,7 +13,7 @@ from coretune.data.decode import DECODING, decode_bytes
 from coretune.data.source import TRAIN, UNDECIDED
 from coretune.data.sources.parquet_files import WORDS
 from coretune.data.sources.shard import IMAGES, LABELS
-from coretune.errors import RequestError, UnfitError
+from coretune.errors import MissingError, RequestError, UnfitError
 from coretune.spec.catalog.datasets import HubParameters
 from coretune.spec.wording import some
 
@@ -29,7 +29,8 @@ class Hub:
 
     Raises:
         RequestError: No name is given.
-        UnfitError: `datasets` is not installed, the hub does not answer, or there are no such columns or splits.
+        MissingError: `datasets` is not installed, or the hub does not have it or does not answer.
+        UnfitError: There are no such columns or splits.
     """
 
     def __init__(self, path: Path | None, params: HubParameters) -> None:
@@ -91,13 +92,13 @@ def _load(params: HubParameters, path: Path | None) -> dict[str, Any]:
     try:
         datasets = importlib.import_module("datasets")
     except ImportError as error:
-        raise UnfitError(f"data set hub: the package `datasets` is not installed: {HINT}") from error
+        raise MissingError(f"data set hub: the package `datasets` is not installed: {HINT}") from error
     options = {"revision": params.revision, "cache_dir": None if path is None else str(path)}
     try:
         found = datasets.load_dataset(params.name, params.config, **options)
     except Exception as error:  # the hub's client raises errors of many packages
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise UnfitError(
+        raise MissingError(
             f"{params.name}: cannot be loaded from the Hugging Face hub ({type(error).__name__}: {reason}); offline it "
             "is found only where it was loaded before"
         ) from error

@@ -10,12 +10,11 @@ from typing import NamedTuple
 import numpy as np
 
 from coretune.data.decode import EXTENSIONS, head_of, resemblance
-from coretune.data.roots import DATA_VARIABLE
-from coretune.data.source import TEST, UNDECIDED, VALIDATION, Source
+from coretune.data.source import TEST, UNDECIDED, VALIDATION, Source, no_place
 from coretune.data.sources.folder import Folder
 from coretune.data.sources.parquet import Parquet
 from coretune.data.sources.tree import IGNORED
-from coretune.errors import UnfitError
+from coretune.errors import MissingError, UnfitError
 from coretune.spec.catalog.datasets import FolderParameters, ParquetParameters
 from coretune.spec.catalog.image_sets import image_set
 from coretune.spec.components import DatasetComponent
@@ -64,7 +63,7 @@ def open_set(
     """
     about = image_set(name)
     if path is None:
-        raise absent(about, f"no path of {name} is given, and ${DATA_VARIABLE}/{name} does not exist")
+        raise nowhere(about)
     for original in originals:
         root = find_below(path, original.marker)
         if root is not None:
@@ -75,6 +74,11 @@ def open_set(
     _check_classes(mirror, about, path, classes or about.classes)
     _official_parts(mirror, about, path)
     return mirror
+
+
+def nowhere(about: DatasetComponent) -> MissingError:
+    """Returns the error of a set that has no place: where it was looked for, where to get it, and how it may lie."""
+    return MissingError(str(absent(about, str(no_place(about.name)))))
 
 
 def absent(about: DatasetComponent, problem: str) -> UnfitError:
