@@ -23,17 +23,18 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from coretune.data.augment import COLUMNS, augment, to_float
+from coretune.data.augment import augment, streams, to_float
 from coretune.data.dataset import Dataset, open_dataset
 from coretune.data.fingerprint import fingerprint
 from coretune.data.roots import cache_root
 from coretune.data.source import open_source
 from coretune.nets.model import Model
 from coretune.nets.small_resnet import SmallResNet
+from coretune.spec.augment import AugmentSpec
 from coretune.spec.catalog import load_catalog
 from coretune.spec.catalog.backbones import SmallResNetParameters
 from coretune.spec.components import NoParameters
-from coretune.spec.run import AugmentSpec, BackboneSpec, DataSpec, RunSpec, TrainSpec
+from coretune.spec.run import BackboneSpec, DataSpec, RunSpec, TrainSpec
 from coretune.tuning.classification import ClassificationTask
 from coretune.tuning.context import Context
 from coretune.tuning.loop import EpochReport, Parts, train
@@ -87,7 +88,7 @@ def ours(spec: RunSpec, data: Dataset) -> Iterator[float]:
 def bare(spec: RunSpec, data: Dataset, *, fused: bool | None) -> Iterator[float]:
     """Yields the validation cross-entropy after every epoch of a loop written by hand."""
     model, _ = make_model(spec)
-    recipe = spec.train
+    recipe, columns = spec.train, sum(streams(spec.data.augment).values())
     images, labels = torch.from_numpy(data.packed.images.copy()), torch.from_numpy(data.packed.labels)
     labelled, validation = torch.from_numpy(data.split.labelled), torch.from_numpy(data.split.validation)
     optimizer = torch.optim.SGD(
@@ -104,7 +105,7 @@ def bare(spec: RunSpec, data: Dataset, *, fused: bool | None) -> Iterator[float]
         model.train()
         total = torch.zeros(())
         for chosen in labelled[torch.randperm(len(labelled))].split(recipe.batch):
-            batch = augment(images[chosen], torch.rand(len(chosen), COLUMNS), spec.data.augment)
+            batch = augment(images[chosen], torch.rand(len(chosen), columns), spec.data.augment)
             loss = functional.cross_entropy(model(batch), labels[chosen])
             optimizer.zero_grad()
             loss.backward()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from coretune.data.fingerprint import fingerprint
@@ -44,4 +44,5 @@ def open_dataset(catalog: Catalog, data: DataSpec, path: str | None, cache: Path
             "removed; restore them, or plan the study again"
         )
     packed = pack(source, found, data.image_size, cache)
+    packed = replace(packed, sides=data.test_sides)
     return Dataset(packed, split(packed.labels, packed.parts, data, classes=packed.classes))

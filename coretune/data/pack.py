@@ -24,6 +24,7 @@ from coretune.data.resize import RESIZING, square
 from coretune.data.roots import CACHE_VARIABLE
 from coretune.data.source import Source
 from coretune.errors import StorageError, UnfitError
+from coretune.spec.augment import Sides
 from coretune.spec.frozen import digest
 
 FORMAT = "coretune pack 1"
@@ -42,6 +43,7 @@ class Packed:
         classes: Names of the classes.
         names: Names of the images.
         fingerprint: SHA-256 of the source.
+        sides: What an evaluation sees of an image; None: all of it.
     """
 
     images: NDArray[np.uint8]
@@ -50,6 +52,7 @@ class Packed:
     classes: tuple[str, ...]
     names: tuple[str, ...]
     fingerprint: str
+    sides: Sides | None = None
 
 
 def pack(source: Source, fingerprint: str, image_size: int, cache: Path) -> Packed:

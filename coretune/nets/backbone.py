@@ -51,7 +51,9 @@ class Sizes:
         taken = f"of {self.only}×{self.only} pixels" if self.only else f"with sides of at least {self.least} pixels"
         if not self.only and self.multiple > 1:
             taken += f" that are multiples of {self.multiple}"
-        raise RequestError(f"backbone {name} takes images {taken}, got {height}×{width}; data.image_size sets them")
+        raise RequestError(
+            f"backbone {name} takes images {taken}, got {height}×{width}; data.image_size sets them, or input_size"
+        )
 
 
 class Backbone(nn.Module):

@@ -10,8 +10,9 @@ from coretune.report.reader import Reader, Run
 from coretune.report.scores import final_evaluation, further_evaluations
 from coretune.results.cellfile import CellFile
 from coretune.results.store import ResultsStore
+from coretune.spec.augment import AugmentSpec
 from coretune.spec.frozen import Frozen
-from coretune.spec.run import AugmentSpec, BackboneSpec, DataSpec, RunSpec, TrainSpec
+from coretune.spec.run import BackboneSpec, DataSpec, RunSpec, TrainSpec
 
 Role = Literal["search", "final", "prepare", "other"]
 FIRST = ("run_id", "role", "cell", "index", "seed", "status", "cause")

@@ -123,7 +123,8 @@ def build_model(
     with seeded(derive_seed(spec.seed, "init", "encoder")):
         encoder = catalog.get("backbone", spec.backbone.arch.name).load()(parameters)
     if isinstance(encoder, Backbone):
-        encoder.sizes.check(spec.backbone.arch.name, spec.data.image_size, spec.data.image_size)
+        for side in dict.fromkeys((spec.data.input_side, spec.data.test_sides.crop)):
+            encoder.sizes.check(spec.backbone.arch.name, side, side)
     if weights is not None:
         found = load_encoder(encoder, weights, spec.backbone.arch.name)
         if found is not None and note is not None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from coretune.spec.augment import AugmentSpec, ViewSpec, merged, misfits, sides
 from coretune.spec.components import Catalog, Ref
-from coretune.spec.run import AugmentSpec, BackboneSpec, DataSpec, RunSpec, TrainSpec
+from coretune.spec.run import BackboneSpec, DataSpec, RunSpec, TrainSpec
 from coretune.spec.seeds import derive_seed
 from coretune.spec.space import Space, Value
 from coretune.spec.study import DataOptions
@@ -39,6 +40,7 @@ class DatasetChoice:
             dataset=self.ref,
             fingerprint=fingerprint,
             image_size=self.image_size,
+            **self._sizes(),
             validation=options.validation,
             test=options.test,
             split_seed=options.split_seed,
@@ -48,6 +50,21 @@ class DatasetChoice:
             subset_seed=subset_seed if limited else 0,
             augment=self.augment,
         )
+
+    def misfits(self, augment: AugmentSpec) -> Iterator[tuple[tuple[str, ...], str]]:
+        """Yields what of an augmentation and of the test view does not fit the images, as `augment.misfits` does."""
+        return misfits(self.image_size, self.options.input_size, self.options.test_view, augment)
+
+    def _sizes(self) -> dict[str, Any]:
+        """Returns `input_size` and `test_view`, in the one way that each is written."""
+        options = self.options
+        side = options.input_size or self.image_size
+        resize, crop = sides(options.test_view, side)
+        view = ViewSpec(resize=None if resize == crop else resize, crop=None if crop == side else crop)
+        return {
+            "input_size": None if side == self.image_size else side,
+            "test_view": None if view == ViewSpec() else view,
+        }
 
 
 @dataclass(frozen=True)
@@ -60,6 +77,14 @@ class PretrainChoice:
     seed: int
     dataset: DatasetChoice | None = None
     """Whose training images it sees; None: those of the data set that is tuned on."""
+
+    def augmented(self, own: AugmentSpec) -> AugmentSpec:
+        """Returns its augmentation of a data set that has its own.
+
+        Raises:
+            pydantic.ValidationError: The two do not go together.
+        """
+        return AugmentSpec.model_validate(merged(own.model_dump(), self.augment))
 
 
 @dataclass(frozen=True)
@@ -81,10 +106,9 @@ class BackboneChoice:
         if self.pretrain is None:
             return None
         data = dataset.spec(fingerprint, labelled=False)
-        augment = AugmentSpec.model_validate({**data.augment.model_dump(), **self.pretrain.augment})
         return RunSpec(
             task="pretraining",
-            data=data.replace(augment=augment),
+            data=data.replace(augment=self.pretrain.augmented(data.augment)),
             backbone=BackboneSpec(arch=self.arch),
             method=self.pretrain.ref,
             train=self.pretrain.train,

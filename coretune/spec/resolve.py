@@ -7,13 +7,14 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
+from coretune.spec.augment import AugmentSpec, merged
 from coretune.spec.cells import BackboneChoice, Cell, DatasetChoice, MethodChoice, PretrainChoice
 from coretune.spec.checks import Checks
 from coretune.spec.components import Catalog, Component, DatasetComponent
 from coretune.spec.problems import Problems
-from coretune.spec.run import AugmentSpec, EvalSpec, TrainSpec
+from coretune.spec.run import EvalSpec, TrainSpec
 from coretune.spec.seeds import derive_seed
 from coretune.spec.space import Space
 from coretune.spec.study import APART, BackboneOptions, DataOptions, EvaluationOptions, PretrainOptions, Study
@@ -120,7 +121,10 @@ class _Resolver(Checks):
         if ref is None or options is None or augment is None:
             return None
         where = absolute_path(self.folder, path) if path else None
-        return DatasetChoice(label, ref, where, options, options.image_size or component.image_size, augment)
+        choice = DatasetChoice(label, ref, where, options, options.image_size or component.image_size, augment)
+        for key, message in choice.misfits(augment):
+            self.problems.add((*at, *key) if key[0] in own else ("data", *key), message)
+        return choice
 
     def augment(self, at: Path_, component: DatasetComponent, own: Mapping[str, Any]) -> AugmentSpec | None:
         """Returns a data set's training augmentation: its own keys, else the study's, over the declared ones."""
@@ -128,7 +132,7 @@ class _Resolver(Checks):
         if given is not None and not isinstance(given, Mapping):
             return None
         place = (*at, "augment") if "augment" in own else ("data", "augment")
-        return self.checked(place, AugmentSpec, {**component.augment, **(given or {})})
+        return self.checked(place, AugmentSpec, merged(component.augment, given or {}))
 
     def backbone(
         self, label: str, options: BackboneOptions, datasets: Mapping[str, DatasetChoice | None]
@@ -160,7 +164,24 @@ class _Resolver(Checks):
             return None
         named = datasets[options.dataset] if options.dataset is not None else None
         seed = derive_seed(self.study.seed, "pretrain", label) if options.seed is None else options.seed
-        return PretrainChoice(ref, train, options.augment, seed, named)
+        choice = PretrainChoice(ref, train, options.augment, seed, named)
+        for label in self.study.tuned if named is None else ():
+            self.augmented((*at, "augment"), choice, datasets[label])
+        self.augmented((*at, "augment"), choice, named)
+        return choice
+
+    def augmented(self, at: Path_, pretrain: PretrainChoice, dataset: DatasetChoice | None) -> None:
+        """Notes what of a pre-training's augmentation does not go with the images that it sees."""
+        if dataset is None:
+            return
+        try:
+            augment = pretrain.augmented(dataset.augment)
+        except ValidationError as error:
+            self.problems.add_errors(at, error, AugmentSpec, suffix=f" (with that of {dataset.label})")
+            return
+        for key, message in dataset.misfits(augment):
+            if key[-1] in pretrain.augment:
+                self.problems.add((*at, key[-1]), f"{message} (of {dataset.label})")
 
     def method(self, label: str, raw: Mapping[str, Any]) -> MethodChoice | None:
         at: Path_ = ("methods", label)

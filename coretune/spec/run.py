@@ -9,47 +9,13 @@ from __future__ import annotations
 
 from typing import Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
+from coretune.spec.augment import AugmentSpec, Sides, ViewSpec, misfits, sides
 from coretune.spec.components import Ref
 from coretune.spec.frozen import Frozen, canonical_json, digest
 
 FINGERPRINT = r"^[0-9a-f]{64}$"
-
-
-class AugmentSpec(Frozen):
-    """Training augmentation, drawn for each sample and epoch."""
-
-    crop_scale: tuple[float, float] = Field(
-        (1.0, 1.0), description="Range of the random resized crop's area, as a fraction of the image."
-    )
-    crop_ratio: tuple[float, float] = Field(
-        (0.75, 4 / 3), description="Range of the crop's width over height, log-uniform; unused at crop_scale [1, 1]."
-    )
-    flip: bool = Field(False, description="Mirror left to right with probability 1/2.")
-    rotation: float = Field(0.0, ge=0, le=180, description="Largest rotation, in degrees to either side.")
-    brightness: float = Field(0.0, ge=0, le=1, description="Largest relative change of brightness.")
-    contrast: float = Field(0.0, ge=0, le=1, description="Largest relative change of contrast.")
-    saturation: float = Field(0.0, ge=0, le=1, description="Largest relative change of saturation.")
-    hue: float = Field(0.0, ge=0, le=0.5, description="Largest change of hue to either side, in turns of its circle.")
-    jitter_probability: float = Field(
-        1.0, ge=0, le=1, description="Probability that a sample's brightness, contrast, saturation and hue are changed."
-    )
-    grey: float = Field(0.0, ge=0, le=1, description="Probability that a sample is made grey.")
-
-    @field_validator("crop_scale", "crop_ratio")
-    @classmethod
-    def _ordered(cls, value: tuple[float, float]) -> tuple[float, float]:
-        if not 0 < value[0] <= value[1]:
-            raise ValueError(f"needs 0 < low <= high, got {list(value)}")
-        return value
-
-    @field_validator("crop_scale")
-    @classmethod
-    def _inside(cls, value: tuple[float, float]) -> tuple[float, float]:
-        if value[1] > 1:
-            raise ValueError(f"a crop is at most the whole image, 1.0, got {list(value)}")
-        return value
 
 
 class DataSpec(Frozen):
@@ -57,7 +23,11 @@ class DataSpec(Frozen):
 
     dataset: Ref
     fingerprint: str = Field(pattern=FINGERPRINT, description="SHA-256 of the source's names and contents.")
-    image_size: int = Field(ge=4, description="Side in pixels.")
+    image_size: int = Field(ge=4, description="Side in pixels of the images as they are stored.")
+    input_size: int | None = Field(None, ge=4, description="Side in pixels of what is trained on; null: image_size.")
+    test_view: ViewSpec | None = Field(
+        None, description="What an evaluation sees; null: the whole image, resized to input_size."
+    )
     validation: int | float = Field(description="Images (int) or fraction (float) of the validation part, if drawn.")
     test: int | float = Field(description="Images (int) or fraction (float) of the test part, if drawn.")
     split_seed: int = Field(0, description="Seed of the drawn validation and test parts.")
@@ -71,6 +41,22 @@ class DataSpec(Frozen):
     )
     subset_seed: int = Field(0, description="Seed of the labelled subset.")
     augment: AugmentSpec = AugmentSpec()
+
+    @model_validator(mode="after")
+    def _sizes_fit(self) -> Self:
+        for path, message in misfits(self.image_size, self.input_size, self.test_view, self.augment):
+            raise ValueError(f"{'.'.join(path)} {message}")
+        return self
+
+    @property
+    def input_side(self) -> int:
+        """Side in pixels of what is trained on."""
+        return self.input_size or self.image_size
+
+    @property
+    def test_sides(self) -> Sides:
+        """What an evaluation sees of an image."""
+        return sides(self.test_view, self.input_side)
 
 
 class BackboneSpec(Frozen):

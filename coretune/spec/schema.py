@@ -7,9 +7,10 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from coretune.spec.augment import AugmentSpec
 from coretune.spec.components import Catalog, Component, Kind
 from coretune.spec.resolve import RECIPE_KEYS
-from coretune.spec.run import AugmentSpec, TrainSpec
+from coretune.spec.run import TrainSpec
 from coretune.spec.study import APART, LABEL, MAX_LABEL, DataOptions, EvaluationOptions, Study
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"

@@ -17,6 +17,7 @@ from pydantic import (
     field_validator,
 )
 
+from coretune.spec.augment import ViewSpec
 from coretune.spec.frozen import Frozen
 from coretune.spec.wording import nearest, shown
 
@@ -93,7 +94,15 @@ Amount = Annotated[
 class DataOptions(Frozen):
     """How the images of every data set are divided; a data set's own keys may override each."""
 
-    image_size: int | None = Field(None, ge=4, description="Side in pixels; null takes the data set's own.")
+    image_size: int | None = Field(
+        None, ge=4, description="Side in pixels that images are stored at; null takes the data set's own."
+    )
+    input_size: int | None = Field(
+        None, ge=4, description="Side in pixels that nets are trained on; null: image_size, whole images."
+    )
+    test_view: ViewSpec | None = Field(
+        None, description="What evaluations see; null: the whole image, resized to input_size."
+    )
     labels_per_class: int | None = Field(None, ge=1, description="Labelled training images per class; null: all.")
     label_fraction: float | None = Field(None, gt=0, le=1, description="Labelled fraction of each class; null: all.")
     imbalance: float | None = Field(

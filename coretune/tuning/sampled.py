@@ -35,7 +35,9 @@ class SampledTask:
         self._train = spec.train
         self._views = views
         self._whole_images = whole_images
-        self._sampler = Sampler(packed, indices, spec.data.augment, spec.train.batch, views, spec.seed)
+        self._sampler = Sampler(
+            packed, indices, spec.data.augment, spec.train.batch, views, spec.seed, spec.data.input_side
+        )
 
     def steps(self) -> int:
         """Returns the number of batches of an epoch."""

@@ -11,10 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from coretune.data.augment import augment, streams, to_float
+from coretune.data.augment import augment, plain, streams
 from coretune.data.draws import order, uniforms
 from coretune.data.pack import Packed
-from coretune.spec.run import AugmentSpec
+from coretune.spec.augment import AugmentSpec
 from coretune.tuning.batching import chunk_sizes
 from coretune.tuning.context import Context
 from coretune.tuning.task import Batch
@@ -31,6 +31,7 @@ class Sampler:
         batch: Samples per batch. The last batch of an epoch may be smaller; a single left-over sample joins it.
         views: Augmented views per image.
         seed: Seed of order and augmentation.
+        size: Side of the views in pixels; None: that of the images.
     """
 
     packed: Packed
@@ -39,6 +40,7 @@ class Sampler:
     batch: int
     views: int
     seed: int
+    size: int | None = None
 
     def steps(self) -> int:
         """Returns the number of batches of an epoch."""
@@ -68,7 +70,7 @@ class Sampler:
             images = gather_images(self.packed, chosen[made], device)
             where = part if own is None else to_device(torch.from_numpy(made), device)
             views = tuple(
-                augment(images, rows[where], self.augment).contiguous(memory_format=context.memory_format)
+                augment(images, rows[where], self.augment, self.size).contiguous(memory_format=context.memory_format)
                 for rows in draws
             )
             yield Batch(views, labels[part], index[part])
@@ -82,7 +84,7 @@ class Sampler:
 
 
 def plain_images(packed: Packed, indices: NDArray[np.int64], context: Context) -> Iterator[Tensor]:
-    """Yields images as an evaluation sees them, without augmentation: (m, 3, H, W) in [0, 1], in the order of indices.
+    """Yields images as an evaluation sees them (`Packed.sides`): (m, 3, H, W) in [0, 1], in the order of indices.
 
     Args:
         packed: The images.
@@ -91,7 +93,7 @@ def plain_images(packed: Packed, indices: NDArray[np.int64], context: Context) -
     """
     for start in range(0, len(indices), context.evaluation_batch):
         images = gather_images(packed, indices[start : start + context.evaluation_batch], context.device)
-        yield to_float(images).contiguous(memory_format=context.memory_format)
+        yield plain(images, packed.sides).contiguous(memory_format=context.memory_format)
 
 
 def gather_images(packed: Packed, chosen: NDArray[np.int64], device: torch.device) -> Tensor:

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from coretune.spec.augment import AugmentSpec
 from coretune.spec.catalog import load_catalog
-from coretune.spec.run import AugmentSpec
 from coretune.spec.schema import RECIPE_KEYS, study_schema
 from coretune.spec.study import DataOptions, Study
 from coretune_cli.schema import PLACES, schema_view, type_text

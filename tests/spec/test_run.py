@@ -8,9 +8,10 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from pydantic import Field, ValidationError
 
+from coretune.spec.augment import AugmentSpec, ViewSpec
 from coretune.spec.catalog import load_catalog
 from coretune.spec.components import Ref
-from coretune.spec.run import AugmentSpec, BackboneSpec, DataSpec, EvalSpec, RunSpec, TrainSpec
+from coretune.spec.run import BackboneSpec, DataSpec, EvalSpec, RunSpec, TrainSpec
 
 PRINT = "ab" * 32
 CATALOG = load_catalog()
@@ -151,6 +152,8 @@ CHANGES: dict[str, st.SearchStrategy[Any]] = {
     "precision": st.sampled_from(["bf16", "fp16"]),
     "evaluate_every": st.integers(2, 10),
     "image_size": st.integers(4, 512),
+    "input_size": st.integers(4, 512),
+    "test_view": st.builds(ViewSpec, resize=st.integers(16, 512), crop=st.none() | st.integers(4, 16)),
     "validation": st.integers(1, 500) | st.floats(0.01, 0.5),
     "test": st.integers(1, 500) | st.floats(0.01, 0.5),
     "split_seed": st.integers(0, 99),
@@ -158,7 +161,14 @@ CHANGES: dict[str, st.SearchStrategy[Any]] = {
     "label_fraction": st.floats(0.01, 1),
     "imbalance": st.floats(1.5, 1000),
     "subset_seed": st.integers(0, 99),
-    "augment": st.builds(AugmentSpec, flip=st.booleans(), rotation=st.floats(0, 90), contrast=st.floats(0, 1)),
+    "augment": st.builds(
+        AugmentSpec,
+        flip=st.booleans(),
+        rotation=st.floats(0, 90),
+        contrast=st.floats(0, 1),
+        crop_padding=st.none() | st.integers(0, 8),
+        blur=st.floats(0, 1),
+    ),
     "fingerprint": st.just("0" * 64),
     "method": st.just("core_tuning"),
     "arch": st.sampled_from(["resnet18", "resnet50"]),

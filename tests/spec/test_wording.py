@@ -5,8 +5,8 @@ from typing import Any, Literal
 import pytest
 from pydantic import Field, ValidationError
 
+from coretune.spec.augment import AugmentSpec
 from coretune.spec.frozen import Frozen
-from coretune.spec.run import AugmentSpec
 from coretune.spec.study import BackboneOptions, Study
 from coretune.spec.wording import describe, locate, nearest, shown
 

@@ -19,9 +19,10 @@ from coretune.data.splits import Split
 from coretune.nets.model import Model
 from coretune.pretrain.task import PretrainingTask
 from coretune.runs.job import Job
+from coretune.spec.augment import AugmentSpec
 from coretune.spec.catalog import load_catalog
 from coretune.spec.components import Catalog, Kind
-from coretune.spec.run import AugmentSpec, BackboneSpec, DataSpec, EvalSpec, RunSpec, TrainSpec
+from coretune.spec.run import BackboneSpec, DataSpec, EvalSpec, RunSpec, TrainSpec
 from coretune.tuning.classification import ClassificationTask
 from coretune.tuning.context import Context
 from coretune.tuning.loop import EpochReport, Parts, Training

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,10 @@ from hypothesis import strategies as st
 from support.training import AUGMENT, CPU, context, toy_dataset
 from torch import Tensor
 
-from coretune.data.augment import COLOUR_COLUMNS, COLUMNS, augment
+from coretune.data.augment import augment, plain
 from coretune.data.draws import uniforms
-from coretune.spec.run import AugmentSpec
-from coretune.tuning.sampling import Sampler, gather_images, to_device
+from coretune.spec.augment import AugmentSpec, Sides
+from coretune.tuning.sampling import Sampler, gather_images, plain_images, to_device
 from coretune.tuning.task import Batch
 
 torch.set_num_threads(1)
@@ -66,7 +67,7 @@ def test_a_samples_augmentation_does_not_depend_on_its_batch_or_the_other_views(
 
 
 def test_the_augmentation_is_that_of_the_samples_row() -> None:
-    table = torch.from_numpy(uniforms(5, "augment1", 2, len(DATA.packed.labels), COLUMNS))
+    table = torch.from_numpy(uniforms(5, "augment1", 2, len(DATA.packed.labels), 8))
     for i, image in by_sample(listed(sampler(views=2), 2), view=1).items():
         pixels = torch.from_numpy(DATA.packed.images[i : i + 1])
         torch.testing.assert_close(image, augment(pixels, table[i : i + 1], AUGMENT)[0])
@@ -75,7 +76,7 @@ def test_the_augmentation_is_that_of_the_samples_row() -> None:
 def test_further_colours_have_numbers_of_their_own_and_move_no_other() -> None:
     spec = AUGMENT.replace(hue=0.1, jitter_probability=0.5, grey=0.2)
     n = len(DATA.packed.labels)
-    tables = uniforms(5, "augment1", 2, n, COLUMNS), uniforms(5, "colour1", 2, n, COLOUR_COLUMNS)
+    tables = uniforms(5, "augment1", 2, n, 8), uniforms(5, "colour1", 2, n, 4)
     table = torch.from_numpy(np.concatenate(tables, axis=1))
     for i, image in by_sample(listed(sampler(views=2, augment=spec), 2), view=1).items():
         pixels = torch.from_numpy(DATA.packed.images[i : i + 1])
@@ -83,6 +84,24 @@ def test_further_colours_have_numbers_of_their_own_and_move_no_other() -> None:
     untouched = by_sample(listed(sampler(augment=AUGMENT.replace(hue=0.1, jitter_probability=0.0)), 2))
     shape = by_sample(listed(sampler(augment=AUGMENT.replace(brightness=0.0)), 2))
     assert all(torch.equal(untouched[i], image) for i, image in shape.items())
+
+
+def test_views_have_the_side_that_is_asked_for() -> None:
+    spec = AugmentSpec(crop_padding=1, flip=True)
+    table = torch.from_numpy(uniforms(5, "augment0", 2, len(DATA.packed.labels), 8))
+    for i, image in by_sample(listed(sampler(augment=spec, size=6), 2)).items():
+        pixels = torch.from_numpy(DATA.packed.images[i : i + 1])
+        assert image.shape == (3, 6, 6)
+        assert torch.equal(image, augment(pixels, table[i : i + 1], spec, 6)[0])
+
+
+def test_an_evaluation_sees_what_the_pack_says() -> None:
+    indices = DATA.split.validation
+    for view in (None, Sides(6, 4), Sides(20, 20)):
+        packed = replace(DATA.packed, sides=view)
+        found = torch.cat(list(plain_images(packed, indices, context())))
+        assert torch.equal(found, plain(torch.from_numpy(DATA.packed.images[indices]), view))
+        assert found.is_contiguous()
 
 
 def test_epochs_views_and_seeds_differ() -> None:

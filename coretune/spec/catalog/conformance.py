@@ -7,9 +7,10 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from coretune.spec.augment import AugmentSpec
 from coretune.spec.components import KINDS, UNVERSIONED, Component, DatasetComponent
 from coretune.spec.frozen import Frozen
-from coretune.spec.run import AugmentSpec, TrainSpec
+from coretune.spec.run import TrainSpec
 from coretune.spec.study import DataOptions, check_label
 from coretune.spec.wording import describe, locate, nearest
 
