@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -12,7 +13,7 @@ from coretune.data.roots import cache_root
 from coretune.data.source import open_source
 from coretune.results.retry import needed_weights, should_evaluate, should_train
 from coretune.results.store import ResultsStore
-from coretune.spec.cells import Cell
+from coretune.spec.cells import Cell, DatasetChoice
 from coretune.spec.load import LoadedStudy
 from coretune.spec.run import RunSpec
 from coretune.spec.study import SearchOptions
@@ -198,23 +199,39 @@ def _count_recorded(store: ResultsStore, run_ids: Iterable[str]) -> int:
 
 
 def _prepare(loaded: LoadedStudy, fingerprints: Mapping[str, str], store: ResultsStore) -> Iterable[PlannedItem]:
+    """Returns what comes first, each once: labels of the same images share a pack and a pre-training."""
+    packs: dict[tuple[str, int], list[DatasetChoice]] = {}
     for dataset in datasets_of(loaded.cells).values():
+        packs.setdefault((_source(dataset, fingerprints), dataset.image_size), []).append(dataset)
+    for (_, size), datasets in packs.items():
         there = None
-        if (fingerprint := fingerprints.get(dataset.label)) is not None:
-            source = open_source(loaded.catalog, dataset.ref, dataset.path)
-            there = is_packed(source, fingerprint, dataset.image_size, cache_root())
-        yield PlannedItem(f"pack {dataset.label} at {dataset.image_size} px", "pack", None, there)
-    runs: set[tuple[str, str]] = set()
+        if (fingerprint := fingerprints.get(datasets[0].label)) is not None:
+            source = open_source(loaded.catalog, datasets[0].ref, datasets[0].path)
+            there = is_packed(source, fingerprint, size, cache_root())
+        yield PlannedItem(f"pack {_labels(datasets)} at {size} px", "pack", None, there)
+    runs: dict[tuple[str, str, str], dict[str, DatasetChoice]] = {}
     for cell in loaded.cells:
-        dataset, backbone = cell.pretraining_data, cell.backbone
-        if backbone.pretrain is None or (dataset.label, backbone.label) in runs:
-            continue
-        runs.add((dataset.label, backbone.label))
-        fingerprint = fingerprints.get(dataset.label)
-        spec = backbone.pretraining(dataset, fingerprint) if fingerprint is not None else None
+        dataset = cell.pretraining_data
+        spec = cell.backbone.pretraining(dataset, _source(dataset, fingerprints))
+        if spec is not None:
+            named = (spec.run_id, spec.method.name, cell.backbone.label)
+            runs.setdefault(named, {})[dataset.label] = dataset
+    for (run_id, method, backbone), named_datasets in runs.items():
+        datasets = list(named_datasets.values())
+        known = datasets[0].label in fingerprints
         yield PlannedItem(
-            f"{backbone.pretrain.ref.name} {backbone.label} on {dataset.label}",
+            f"{method} {backbone} on {_labels(datasets)}",
             "pretraining",
-            None if spec is None else spec.run_id,
-            None if spec is None else bool(_count_recorded(store, [spec.run_id])),
+            run_id if known else None,
+            bool(_count_recorded(store, [run_id])) if known else None,
         )
+
+
+def _source(dataset: DatasetChoice, fingerprints: Mapping[str, str]) -> str:
+    """Returns the fingerprint, or where the data are absent what tells them from others in its place."""
+    named = repr((dataset.ref, dataset.path))
+    return fingerprints.get(dataset.label) or hashlib.sha256(named.encode()).hexdigest()
+
+
+def _labels(datasets: Iterable[DatasetChoice]) -> str:
+    return ", ".join(dataset.label for dataset in datasets)

@@ -104,9 +104,26 @@ def test_prepare_names_packs_and_pretrainings(root: Path) -> None:
 def test_a_pretraining_that_cells_of_several_data_sets_share_is_prepared_once(root: Path) -> None:
     sets = ("datasets.few={dataset: digits, labels_per_class: 2}", "backbones.plain.pretrain={dataset: few}")
     labels = [item["label"] for item in planned(root, *sets)["prepare"]]
-    assert labels == ["pack digits at 16 px", "pack few at 16 px", "moco_v2 plain on few"]
+    assert labels == ["pack digits, few at 16 px", "moco_v2 plain on few"]
     book = make_book(resolved(*sets), root)
     assert [run.label for run in book.runs.values()] == ["moco_v2 plain on few"]
+
+
+def test_a_pretraining_on_the_same_images_under_two_labels_is_one_run(root: Path, tmp_path: Path) -> None:
+    few = "datasets.few={dataset: digits, labels_per_class: 2, validation: 200, test: 600}"
+    sets = (few, "backbones.plain.pretrain={method: moco_v2}")
+    plan = planned(root, *sets)
+    assert [item["label"] for item in plan["prepare"]] == ["pack digits, few at 16 px", "moco_v2 plain on digits, few"]
+    assert plan["totals"]["runs"] == 2 * RUNS + 1
+    book = make_book(resolved(*sets), root)
+    assert [run.label for run in book.runs.values()] == ["moco_v2 plain on digits"], "as the engine makes it"
+    absent = tmp_path / "absent"
+    both = ", ".join(f"{label}: {{dataset: folder, path: {absent}}}" for label in ("one", "two"))
+    unknown = planned(root, f"datasets={{{both}}}", sets[1])["prepare"]
+    assert [(item["label"].partition(" ")[2], item["run_id"]) for item in unknown] == [
+        ("one, two at 224 px", None),
+        ("plain on one, two", None),
+    ]
 
 
 def test_without_the_data_the_runs_are_counted_and_the_rest_is_unknown(root: Path, tmp_path: Path) -> None:
