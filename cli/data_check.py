@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
 from coretune_cli.arguments import JsonOption
+from coretune_cli.bar import counted, image_bar
 from coretune_cli.chosen import Chosen, DataArgument, DownloadOption, PathOption, choose
 from coretune_cli.formats import plural
-from coretune_cli.output import console, show, show_json
+from coretune_cli.output import show, show_json
 
 if TYPE_CHECKING:
     from coretune.data.check import Report
@@ -31,23 +29,13 @@ def check(
     from coretune.data.check import check as look
 
     chosen = choose(data, path, download=download)
-    with progress(f"reading {chosen.about.name}", len(chosen.source.names)) as advance:
-        report = look(chosen.source, chosen.about, advance)
+    with image_bar(f"reading {chosen.about.name}", len(chosen.source.names)) as at:
+        report = look(chosen.source, chosen.about, counted(at))
     if as_json:
         show_json({"path": chosen.path, **asdict(report)})
     else:
         show(report_view(report, chosen))
     return 1 if report.problems else 0
-
-
-@contextmanager
-def progress(title: str, total: int) -> Iterator[Callable[[], None]]:
-    """Shows on a terminal's stderr how many of many images are done; yields what is called after each."""
-    screen = console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as bar:
-        task = bar.add_task(title, total=total)
-        yield lambda: bar.advance(task)
 
 
 def report_view(report: Report, chosen: Chosen) -> RenderableType:

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from coretune_cli.arguments import JsonOption
+from coretune_cli.bar import image_bar
 from coretune_cli.chosen import DataArgument, DownloadOption, PathOption, choose
-from coretune_cli.data_check import progress
 from coretune_cli.formats import plural, size
 from coretune_cli.output import note, show_json, show_text
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from coretune.data.source import Source
+from coretune_cli.reading import data_notes
 
 SizeOption = Annotated[
     int | None, typer.Option("--size", min=4, metavar="N", help="Side in pixels; default: the data set's own.")
@@ -38,10 +34,11 @@ def pack(
 
     chosen = choose(data, path, download=download)
     source, pixels = chosen.source, side or chosen.about.image_size
-    found = fingerprint(source)
+    with data_notes():
+        found = fingerprint(source)
     there = is_packed(source, found, pixels, cache_root())
-    with progress(f"packing {chosen.about.name}", len(source.names)) as advance:
-        packed = pack_source(source if there else counted(source, advance), found, pixels, cache_root())
+    with data_notes(), image_bar(f"packing {chosen.about.name}", len(source.names)) as at:
+        packed = pack_source(source, found, pixels, cache_root(), lambda now: at(now.done, now.images_per_s))
     folder = Path(str(getattr(packed.images, "filename"))).parent  # noqa: B009 - a memory map knows its file
     number = sum(file.stat().st_size for file in folder.iterdir())
     if as_json:
@@ -52,20 +49,3 @@ def pack(
     note(f"{chosen.about.name}: {plural(len(packed.names), 'image')} of {pixels} pixels, {size(number)}; {state}")
     show_text(str(folder))
     return 0
-
-
-def counted(source: Source, advance: Callable[[], None]) -> Source:
-    """Returns a source that calls something after each image that is read of it."""
-
-    class Counted:
-        def __getattr__(self, name: str) -> Any:
-            return getattr(source, name)
-
-        def image(self, index: int) -> Any:
-            try:
-                return source.image(index)
-            finally:
-                advance()
-
-    watched: Any = Counted()
-    return watched  # type: ignore[no-any-return]

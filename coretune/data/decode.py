@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from coretune.errors import UnfitError
+from coretune.errors import StorageError, UnfitError
 from coretune.results.files import stand_in
 
 DECODING = "pillow/1"
@@ -48,6 +48,7 @@ def decode(path: Path, name: str) -> NDArray[np.uint8]:
 
     Raises:
         UnfitError: It cannot be read: truncated, corrupt, no image, too large to be true.
+        StorageError: The machine cannot read it, now: it is gone, not permitted, or too large for the memory.
     """
     return _decoded(path, name)
 
@@ -61,6 +62,7 @@ def decode_bytes(content: bytes, name: str) -> NDArray[np.uint8]:
 
     Raises:
         UnfitError: It cannot be read, as in `decode`.
+        StorageError: The machine cannot read it, now, as in `decode`.
     """
     return _decoded(content, name)
 
@@ -95,7 +97,11 @@ def _decoded(source: Path | bytes, name: str) -> NDArray[np.uint8]:
         with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as file:
             file.load()
             return _rgb(_upright(file))
+    except MemoryError as error:
+        raise StorageError(f"{name}: there is not enough memory to decode it") from error
     except Exception as error:  # a decoder may raise anything on a broken file
+        if isinstance(error, OSError) and error.strerror:
+            raise StorageError(f"{name}: {error.strerror}") from error
         head = source[:HEAD] if isinstance(source, bytes) else head_of(source)
         # Where nothing can be read, the first attempt already says why.
         looks_like = "" if head is None else resemblance(head, "an image")
@@ -138,6 +144,4 @@ def _eight_bits(values: NDArray[np.generic]) -> NDArray[np.uint8]:
 def _reason(error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
         return "not an image that Pillow can read"
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
     return str(error) or type(error).__name__

@@ -1,35 +1,51 @@
 """Decode once: a data set as a memory-mapped uint8 array that all processes of a machine share.
 
-A pack is a folder that appears whole by one rename, so a kill leaves the old state or the new; one process packs
-while the others wait at a lock that the kernel frees with its owner. What cannot be used is made again.
+A pack is a folder that appears whole by one rename, so a kill leaves an unfinished one that the next call goes on with;
+one process packs while the others wait at a lock that the kernel frees with its owner. What cannot be used is made
+again.
 """
 
 from __future__ import annotations
 
+import errno
 import json
+import logging
+import math
 import os
 import secrets
 import shutil
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+import time
+from collections.abc import Callable, Generator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from coretune.data.blocks import BLOCK, Done, in_threads
 from coretune.data.lock import exclusive
-from coretune.data.resize import RESIZING, square
+from coretune.data.partial import Partial, remove, remove_abandoned
+from coretune.data.processes import in_processes
+from coretune.data.resize import RESIZING
 from coretune.data.roots import CACHE_VARIABLE
 from coretune.data.source import Source
 from coretune.errors import StorageError, UnfitError
+from coretune.results.manifest import usable_cpus
 from coretune.spec.augment import Sides
 from coretune.spec.frozen import digest
 
 FORMAT = "coretune pack 1"
-BLOCK = 32
-"""Images per task of the decoding threads."""
+
+PAYS_FROM_S = 2.0
+"""Seconds of decoding by one process from which on it pays to start others, which takes each of them half a second."""
+
+SHARE_S = 1.0
+"""Seconds of decoding that a process is started for, at the least."""
+
+_log = logging.getLogger("coretune.data")
+_log.addHandler(logging.NullHandler())
 
 
 @dataclass(frozen=True)
@@ -55,17 +71,45 @@ class Packed:
     sides: Sides | None = None
 
 
-def pack(source: Source, fingerprint: str, image_size: int, cache: Path) -> Packed:
-    """Returns the pack of a source, made on first use.
+class Packing(NamedTuple):
+    """How far a packing is.
+
+    Attributes:
+        done: Images that are packed, those of an earlier try included.
+        total: Images of the data set.
+        images_per_s: Of this try; 0 before its first image.
+    """
+
+    done: int
+    total: int
+    images_per_s: float
+
+
+OnPacking = Callable[[Packing], None]
+
+
+def pack(
+    source: Source,
+    fingerprint: str,
+    image_size: int,
+    cache: Path,
+    on_packing: OnPacking = lambda packing: None,
+    *,
+    processes: int | None = None,
+) -> Packed:
+    """Returns the pack of a source, made on first use; one whose making was killed is gone on with.
 
     Args:
         source: The images.
         fingerprint: SHA-256 of the source.
         image_size: Side in pixels.
         cache: Root of the caches.
+        on_packing: Called in this thread while images are packed, at the beginning and after every 32 of them; also
+            while another process packs. What it raises ends the packing, which the next call goes on with.
+        processes: How many decode; 0 for this one alone; None measures and chooses.
 
     Raises:
-        UnfitError: Images cannot be read (all of them are listed).
+        UnfitError: Images cannot be read (all of them are listed), or processes that decode were killed.
         StorageError: The pack cannot be written.
     """
     header, folder = _place(source, fingerprint, image_size, cache)
@@ -74,10 +118,10 @@ def pack(source: Source, fingerprint: str, image_size: int, cache: Path) -> Pack
         return packed
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with exclusive(folder.with_suffix(".lock")):
+        with exclusive(folder.with_suffix(".lock"), _patience(folder, len(source.names), on_packing)) as lock:
             packed = _read(folder, header)
             if packed is None:
-                _write(source, image_size, header, folder)
+                _write(source, image_size, header, folder, on_packing, processes, lock)
                 packed = _read(folder, header)
     except OSError as error:
         raise _unwritable(folder, source, image_size, error) from error
@@ -118,78 +162,128 @@ def _read(folder: Path, header: Mapping[str, Any]) -> Packed | None:
     return Packed(images, labels, parts, classes, names, str(header["fingerprint"]))
 
 
-def _write(source: Source, size: int, header: Mapping[str, Any], folder: Path) -> None:
+def _patience(folder: Path, images: int, on_packing: OnPacking) -> Callable[[], None]:
+    """Returns what is called while another process packs."""
+    said = False
+
+    def wait() -> None:
+        nonlocal said
+        if not said:
+            _log.info("another process packs %s: waiting for it", folder)
+        said = True
+        on_packing(Packing(0, images, 0.0))
+
+    return wait
+
+
+def _write(
+    source: Source,
+    size: int,
+    header: Mapping[str, Any],
+    folder: Path,
+    on_packing: OnPacking,
+    processes: int | None,
+    lock: int,
+) -> None:
     """Makes a pack beside its place and renames it there. The caller holds the lock."""
     for remains in folder.parent.glob(f".{folder.name}.*.tmp"):
-        _remove(remains)
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
-    temporary.mkdir()
+        remove(remains)
+    remove_abandoned(folder.parent)
+    place = folder.with_name(f".{folder.name}.partial")
+    partial = Partial(place, header, images=len(source.names), side=size, crop=source.crop)
+    if partial.done:
+        _log.info("%s: going on after %s of %s images", folder, f"{partial.images_done:,}", f"{len(source.names):,}")
+    _check_space(partial)
     try:
-        _write_images(source, size, temporary / "images.u8")
-        np.save(temporary / "labels.npy", source.labels)
-        np.save(temporary / "parts.npy", source.parts)
-        meta = {**header, "classes": source.classes, "names": source.names}
-        (temporary / "pack.json").write_text(json.dumps(meta), encoding="utf-8")
-        for file in temporary.iterdir():
-            _sync(file)
-        _sync(temporary)
-        if folder.exists():
-            unusable = folder.rename(temporary.with_suffix(".old.tmp"))
-            temporary.rename(folder)
-            _remove(unusable)
-        else:
-            temporary.rename(folder)
-        _sync(folder.parent)
-    finally:
-        _remove(temporary)
+        _fill(source, partial, on_packing, processes, lock)
+        _refuse_unread(partial)
+        _finish(source, partial, header, folder)
+    except OSError:
+        remove(partial.folder)  # what fills the disk may be this
+        raise
 
 
-def _write_images(source: Source, size: int, file: Path) -> None:
-    """Decodes all images with a few threads; each goes to its place in the file, so memory stays small.
+def _check_space(partial: Partial) -> None:
+    """Says before the work of hours that the disk is too small.
 
     Raises:
-        UnfitError: Images cannot be read.
+        OSError: It is.
     """
-    descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
+    needed = len(partial.left) * BLOCK * partial.target.bytes_per_image
+    if shutil.disk_usage(partial.folder).free < needed:
+        if not partial.done:
+            remove(partial.folder)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    def write_block(start: int) -> list[str]:
-        unreadable = []
-        for index in range(start, min(start + BLOCK, len(source.names))):
-            try:
-                image = square(source.image(index), size, crop=source.crop)
-            except UnfitError as error:
-                unreadable.append(str(error))
-                continue
-            _write_at(descriptor, image.tobytes(), index * size * size * 3)
-        return unreadable
 
-    pool = ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1))
-    try:
-        blocks = pool.map(write_block, range(0, len(source.names), BLOCK))
-        unreadable = [line for block in blocks for line in block]
-    finally:
-        pool.shutdown(cancel_futures=True)
-        os.close(descriptor)
-    if unreadable:
-        listed = "\n".join(f"  {line}" for line in unreadable)
+def _fill(source: Source, partial: Partial, on_packing: OnPacking, processes: int | None, lock: int) -> None:
+    """Writes the blocks that are left."""
+    done, before = partial.images_done, partial.images_done
+    total, begun = partial.target.images, time.perf_counter()
+    on_packing(Packing(done, total, 0.0))
+    with partial.growing() as add, closing(_written(source, partial, processes, lock)) as blocks:
+        for block in blocks:
+            add(block)
+            done += len(partial.target.members(block.block))
+            seconds = time.perf_counter() - begun
+            on_packing(Packing(done, total, (done - before) / max(seconds, 1e-9)))
+
+
+def _written(source: Source, partial: Partial, processes: int | None, lock: int) -> Generator[Done, None, None]:
+    """Yields the blocks that are left as they are written: the first two by this process, to measure what pays."""
+    target, blocks = partial.target, partial.left
+    if processes is None:
+        # The first block loads files and decoders: the second tells how long the others will take.
+        yield from in_threads(source, target, blocks[:1], 1)
+        begun = time.perf_counter()
+        second = list(in_threads(source, target, blocks[1:2], 1))
+        seconds = (time.perf_counter() - begun) * len(blocks[2:])
+        yield from second
+        blocks = blocks[2:]
+        processes = worthwhile(seconds, usable_cpus())
+    if processes:
+        yield from in_processes(source, target, blocks, min(processes, max(1, len(blocks))), held=[lock])
+    else:
+        yield from in_threads(source, target, blocks, 1)
+
+
+def worthwhile(seconds: float, cpus: int) -> int:
+    """Returns how many processes decode in the least time; 0 if this one alone does.
+
+    Threads are no alternative: of a small image, most is Python's work, and two threads take longer than one.
+
+    Args:
+        seconds: What one process needs.
+        cpus: How many processes may run at a time.
+    """
+    return 0 if cpus < 2 or seconds < PAYS_FROM_S else min(cpus, math.ceil(seconds / SHARE_S))
+
+
+def _refuse_unread(partial: Partial) -> None:
+    if partial.unread:
+        listed = "\n".join(f"  {partial.unread[index]}" for index in sorted(partial.unread))
         raise UnfitError(
-            f"{len(unreadable)} of {len(source.names)} images cannot be read; repair or remove them:\n{listed}"
+            f"{len(partial.unread)} of {partial.target.images} images cannot be read; repair or remove them:\n{listed}"
         )
 
 
-def _write_at(descriptor: int, content: bytes, offset: int) -> None:
-    # Not through a writable map: there a full disk is a SIGBUS, here it is an OSError.
-    view = memoryview(content)
-    while view:
-        written = os.pwrite(descriptor, view, offset)
-        view, offset = view[written:], offset + written
-
-
-def _remove(path: Path) -> None:
-    """Removes a folder, or a file in its place, if it is there. What cannot be removed only takes space."""
-    if path.is_file():
-        path.unlink(missing_ok=True)
-    shutil.rmtree(path, ignore_errors=True)
+def _finish(source: Source, partial: Partial, header: Mapping[str, Any], folder: Path) -> None:
+    """Writes what belongs to the images, and gives the pack its name."""
+    here = partial.folder
+    np.save(here / "labels.npy", source.labels)
+    np.save(here / "parts.npy", source.parts)
+    meta = {**header, "classes": source.classes, "names": source.names}
+    (here / "pack.json").write_text(json.dumps(meta), encoding="utf-8")
+    for file in here.iterdir():
+        _sync(file)
+    _sync(here)
+    if folder.exists():
+        unusable = folder.rename(folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.old.tmp"))
+        partial.move(folder)
+        remove(unusable)
+    else:
+        partial.move(folder)
+    _sync(folder.parent)
 
 
 def _sync(path: Path) -> None:

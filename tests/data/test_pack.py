@@ -8,69 +8,22 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from PIL import Image
+from support.flat_images import PRINT, Fields, check_fields, decoded
 
+from coretune.data import blocks, partial
 from coretune.data import pack as module
 from coretune.data.fingerprint import fingerprint
-from coretune.data.pack import Packed, pack
+from coretune.data.pack import Packing, pack, worthwhile
 from coretune.data.resize import square
 from coretune.data.sources.folder import Folder
 from coretune.errors import StorageError, UnfitError
 from coretune.spec.catalog.datasets import FolderParameters
-
-PRINT = "ab" * 32
-
-
-@dataclass(frozen=True)
-class Fields:
-    """A source of n flat images; notes in a file who decodes what."""
-
-    n: int = 100
-    log: Path | None = None
-    pause: float = 0.0
-    broken: tuple[int, ...] = ()
-    crop: bool = True
-    decoding: str = "fields/1"
-    classes: tuple[str, ...] = ("even", "odd")
-
-    @property
-    def labels(self) -> NDArray[np.int64]:
-        return np.arange(self.n, dtype=np.int64) % 2
-
-    @property
-    def parts(self) -> NDArray[np.int8]:
-        return np.full(self.n, -1, dtype=np.int8)
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return tuple(f"i{i}" for i in range(self.n))
-
-    def files(self) -> list[tuple[str, Path]]:
-        return []
-
-    def image(self, index: int) -> NDArray[np.uint8]:
-        if self.log is not None:
-            with self.log.open("a") as file:
-                file.write(f"{os.getpid()} {index}\n")
-        time.sleep(self.pause)
-        if index in self.broken:
-            raise UnfitError(f"i{index}: truncated")
-        return np.full((8, 8, 3), index % 256, dtype=np.uint8)
-
-
-def check(packed: Packed, n: int = 100, size: int = 8) -> None:
-    assert packed.images.shape == (n, size, size, 3)
-    np.testing.assert_array_equal(packed.images[:, 0, 0, 0], np.arange(n) % 256)
-    assert (packed.images == packed.images[:, :1, :1, :1]).all()
-    np.testing.assert_array_equal(packed.labels, np.arange(n) % 2)
-    assert packed.names[3] == "i3"
-    assert packed.fingerprint == PRINT
 
 
 def folder_of(cache: Path) -> Path:
@@ -78,8 +31,8 @@ def folder_of(cache: Path) -> Path:
     return found
 
 
-def decoded(log: Path) -> int:
-    return len(log.read_text().splitlines()) if log.exists() else 0
+def remains(cache: Path) -> list[str]:
+    return [path.name for path in (cache / "packs").iterdir() if path.name.startswith(".")]
 
 
 def test_images_are_decoded_resized_and_mapped(photos: Path, cache: Path) -> None:
@@ -97,8 +50,8 @@ def test_images_are_decoded_resized_and_mapped(photos: Path, cache: Path) -> Non
 def test_a_valid_pack_is_used_without_decoding(cache: Path, tmp_path: Path) -> None:
     log = tmp_path / "log"
     for _ in range(3):
-        check(pack(Fields(log=log), PRINT, 8, cache))
-    assert decoded(log) == 100
+        check_fields(pack(Fields(log=log), PRINT, 8, cache))
+    assert len(decoded(log)) == 100
 
 
 @pytest.mark.parametrize("change", ["fingerprint", "size", "crop", "decoding"])
@@ -119,7 +72,7 @@ def test_another_transform_or_source_is_another_pack(cache: Path, change: str) -
 )
 def test_a_damaged_or_foreign_pack_is_made_again(cache: Path, tmp_path: Path, damage: str) -> None:
     log = tmp_path / "log"
-    check(pack(Fields(log=log), PRINT, 8, cache))
+    check_fields(pack(Fields(log=log), PRINT, 8, cache))
     folder = folder_of(cache)
     images, meta = folder / "images.u8", folder / "pack.json"
     if damage == "truncated":
@@ -141,18 +94,19 @@ def test_a_damaged_or_foreign_pack_is_made_again(cache: Path, tmp_path: Path, da
     else:
         shutil.rmtree(folder)
         folder.write_text("not a folder")
-    check(pack(Fields(log=log), PRINT, 8, cache))
-    assert decoded(log) == 200
-    assert not any(path.name.endswith(".tmp") for path in (cache / "packs").iterdir())
+    check_fields(pack(Fields(log=log), PRINT, 8, cache))
+    assert len(decoded(log)) == 200
+    assert remains(cache) == []
 
 
-def test_all_unreadable_images_are_listed_and_nothing_is_left(cache: Path) -> None:
-    with pytest.raises(UnfitError) as caught:
-        pack(Fields(broken=(3, 40, 99)), PRINT, 8, cache)
-    lines = str(caught.value).splitlines()
-    assert lines[0] == "3 of 100 images cannot be read; repair or remove them:"
-    assert lines[1:] == ["  i3: truncated", "  i40: truncated", "  i99: truncated"]
-    assert [path.suffix for path in (cache / "packs").iterdir()] == [".lock"]
+def test_all_unreadable_images_are_listed_and_not_tried_again(cache: Path, tmp_path: Path) -> None:
+    for _ in range(2):
+        with pytest.raises(UnfitError) as caught:
+            pack(Fields(broken=(3, 40, 99), log=tmp_path / "log"), PRINT, 8, cache)
+        lines = str(caught.value).splitlines()
+        assert lines[0] == "3 of 100 images cannot be read; repair or remove them:"
+        assert lines[1:] == ["  i3: truncated", "  i40: truncated", "  i99: truncated"]
+    assert len(decoded(tmp_path / "log")) == 100
 
 
 def test_corrupt_files_of_a_folder_are_listed_by_name_and_reason(photos: Path, cache: Path) -> None:
@@ -169,16 +123,23 @@ def test_corrupt_files_of_a_folder_are_listed_by_name_and_reason(photos: Path, c
 CHILD = """
 import sys; sys.path.insert(0, {tests!r})
 from pathlib import Path
-from test_pack import Fields, PRINT, check
+from support.flat_images import Fields, PRINT, check_fields
 from coretune.data.pack import pack
-check(pack(Fields(log=Path({log!r}), pause={pause}), PRINT, 8, Path({cache!r})))
+check_fields(pack(Fields(log=Path({log!r}), pause={pause}), PRINT, 8, Path({cache!r}), processes={processes}))
 print("packed")
 """
 
 
-def child(cache: Path, log: Path, pause: float) -> subprocess.Popen[str]:
-    code = CHILD.format(tests=str(Path(__file__).parent), log=str(log), pause=pause, cache=str(cache))
+def child(cache: Path, log: Path, pause: float, processes: int | None = None) -> subprocess.Popen[str]:
+    tests = str(Path(__file__).parents[1])
+    code = CHILD.format(tests=tests, log=str(log), pause=pause, cache=str(cache), processes=processes)
     return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def wait_until(said: Path, images: int) -> None:
+    deadline = time.monotonic() + 60
+    while len(decoded(said)) < images and time.monotonic() < deadline:
+        time.sleep(0.005)
 
 
 def test_two_processes_at_once_make_one_pack(cache: Path, tmp_path: Path) -> None:
@@ -187,33 +148,162 @@ def test_two_processes_at_once_make_one_pack(cache: Path, tmp_path: Path) -> Non
     for process in children:
         out, err = process.communicate(timeout=60)
         assert (process.returncode, out.strip()) == (0, "packed"), err
-    assert decoded(log) == 100
-    assert len({line.split()[0] for line in log.read_text().splitlines()}) == 1
+    assert len(decoded(log)) == 100
+    assert len({process for process, _ in decoded(log)}) == 1
 
 
-def test_a_kill_leaves_nothing_that_counts(cache: Path, tmp_path: Path) -> None:
-    log = tmp_path / "log"
-    process = child(cache, log, 0.05)
+@pytest.mark.parametrize("processes", [0, 2])
+def test_a_killed_packing_goes_on(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, processes: int) -> None:
+    log, again = tmp_path / "log", tmp_path / "again"
+    process = child(cache, log, 0.1, processes)
+    marks = None
     deadline = time.monotonic() + 60
-    while decoded(log) < 20 and time.monotonic() < deadline:
-        time.sleep(0.005)
+    while not (marks and marks[0].stat().st_size) and time.monotonic() < deadline:
+        time.sleep(0.01)
+        marks = list(cache.glob("packs/.*.partial/blocks.jsonl"))
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=60)  # ends once its children have let go of the pipe
+    assert marks is not None
+    done = [json.loads(line)["block"] for line in marks[0].read_bytes().splitlines()]
+    assert done
+    check_fields(pack(Fields(log=again), PRINT, 8, cache))
+    expected = [index for index in range(100) if index // blocks.BLOCK not in done]
+    assert [index for _, index in decoded(again)] == expected
+    assert remains(cache) == []
+    assert sorted(path.name for path in folder_of(cache).iterdir()) == [
+        "images.u8",
+        "labels.npy",
+        "pack.json",
+        "parts.npy",
+    ]
+
+
+def test_children_end_with_a_killed_parent_and_then_free_its_lock(cache: Path, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    process = child(cache, log, 0.05, 2)
+    wait_until(log, 70)
+    children = {number for number, _ in decoded(log)} - {process.pid}
+    assert children
     process.send_signal(signal.SIGKILL)
     process.communicate(timeout=60)
-    assert any(path.name.endswith(".tmp") for path in (cache / "packs").iterdir())
-    check(pack(Fields(), PRINT, 8, cache))
-    assert not any(path.name.endswith(".tmp") for path in (cache / "packs").iterdir())
+    deadline = time.monotonic() + 10
+    while any(alive(number) for number in children) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not any(alive(number) for number in children)
+    check_fields(pack(Fields(), PRINT, 8, cache))
+
+
+def alive(process: int) -> bool:
+    try:
+        return "Z" not in Path(f"/proc/{process}/stat").read_text().split(")")[1].split()[0]
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize("change", ["fingerprint", "transform", "block", "version", "truncated", "no head", "no marks"])
+def test_a_foreign_or_damaged_unfinished_pack_is_made_anew(cache: Path, tmp_path: Path, change: str) -> None:
+    class Enough(Exception):
+        pass
+
+    def stop(now: Packing) -> None:
+        if now.done >= 64:
+            raise Enough
+
+    with pytest.raises(Enough):
+        pack(Fields(), PRINT, 8, cache, stop)
+    (begun,) = cache.glob("packs/.*.partial")
+    head = json.loads((begun / "partial.json").read_text())
+    if change == "truncated":
+        os.truncate(begun / "images.u8", 100)
+    elif change == "no head":
+        (begun / "partial.json").unlink()
+    elif change == "no marks":
+        (begun / "blocks.jsonl").unlink()
+    else:
+        changed = {"fingerprint": {"fingerprint": "cd" * 32}, "transform": {"transform": {"size": 9}}}
+        others = {"block": {"block": 16}, "version": {"partial": "coretune partial pack 0"}}
+        (begun / "partial.json").write_text(json.dumps({**head, **{**changed, **others}[change]}))
+    log = tmp_path / "log"
+    check_fields(pack(Fields(log=log), PRINT, 8, cache))
+    assert len(decoded(log)) == 100
+    assert remains(cache) == []
+
+
+def test_an_interrupted_packing_goes_on_and_its_progress_counts_what_was_there(cache: Path, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+
+    def interrupt(now: Packing) -> None:
+        if now.done == 64:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        pack(Fields(log=log), PRINT, 8, cache, interrupt)
+    seen: list[Packing] = []
+    check_fields(pack(Fields(log=log), PRINT, 8, cache, seen.append))
+    assert [index for _, index in decoded(log)] == list(range(100))
+    assert [(now.done, now.total) for now in seen] == [(64, 100), (96, 100), (100, 100)]
+    assert seen[0].images_per_s == 0 and seen[-1].images_per_s > 0
+
+
+def test_a_torn_mark_counts_for_nothing(cache: Path, tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        pack(Fields(), PRINT, 8, cache, _interrupt_at_64)
+    (marks,) = cache.glob("packs/.*.partial/blocks.jsonl")
+    lines = marks.read_bytes()
+    marks.write_bytes(lines[:-1] + b"\x00")
+    log = tmp_path / "log"
+    check_fields(pack(Fields(log=log), PRINT, 8, cache))
+    assert [index for _, index in decoded(log)] == list(range(32, 100))
+
+
+def _interrupt_at_64(now: Packing) -> None:
+    if now.done == 64:
+        raise KeyboardInterrupt
+
+
+def test_what_nobody_goes_on_with_is_removed(cache: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        pack(Fields(), PRINT, 8, cache, _interrupt_at_64)
+    pack(Fields(), "cd" * 32, 8, cache)
+    (begun,) = cache.glob("packs/.*.partial")
+    old = time.time() - partial.ABANDONED_S - 60
+    for path in (*begun.iterdir(), begun):
+        os.utime(path, (old, old))
+    pack(Fields(), "ef" * 32, 8, cache)
+    assert remains(cache) == []
 
 
 def test_a_full_disk_is_said_and_cleaned_up(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*arguments: object) -> int:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(module.os, "pwrite", full)
-    with pytest.raises(StorageError, match=r"packed images \(0 MB\): No space left on device; .*CORETUNE_CACHE"):
-        pack(Fields(), PRINT, 8, cache)
-    assert [path.suffix for path in (cache / "packs").iterdir()] == [".lock"]
+    for processes in (0, 2):
+        monkeypatch.setattr(blocks.os, "pwrite", full)
+        with pytest.raises(StorageError, match=r"packed images \(0 MB\): No space left on device; .*CORETUNE_CACHE"):
+            pack(Fields(), PRINT, 8, cache, processes=processes)
+        assert [path.suffix for path in (cache / "packs").iterdir()] == [".lock"]
     monkeypatch.undo()
-    check(pack(Fields(), PRINT, 8, cache))
+    check_fields(pack(Fields(), PRINT, 8, cache))
+
+
+def test_a_disk_that_is_too_small_is_said_before_anything_is_decoded(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(100, 99, 1))
+    with pytest.raises(StorageError, match="No space left on device"):
+        pack(Fields(log=tmp_path / "log"), PRINT, 8, cache)
+    assert decoded(tmp_path / "log") == []
+    assert [path.suffix for path in (cache / "packs").iterdir()] == [".lock"]
+
+
+def test_a_fault_of_the_machine_stops_and_is_no_unreadable_image(cache: Path, photos: Path) -> None:
+    source = Folder(photos, FolderParameters())
+    found = fingerprint(source)
+    (photos / "dog" / "1.png").rename(photos / "gone.png")
+    with pytest.raises(StorageError, match=r"^dog/1\.png: No such file or directory$"):
+        pack(source, found, 8, cache)
+    (photos / "gone.png").rename(photos / "dog" / "1.png")
+    assert len(pack(source, found, 8, cache).names) == 8
 
 
 def test_a_cache_that_is_no_folder(tmp_path: Path) -> None:
@@ -224,5 +314,23 @@ def test_a_cache_that_is_no_folder(tmp_path: Path) -> None:
 
 def test_a_short_write_goes_on(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write = os.pwrite
-    monkeypatch.setattr(module.os, "pwrite", lambda fd, content, offset: write(fd, content[:50], offset))
-    check(pack(Fields(), PRINT, 8, cache))
+    monkeypatch.setattr(blocks.os, "pwrite", lambda fd, content, offset: write(fd, content[:50], offset))
+    check_fields(pack(Fields(), PRINT, 8, cache))
+
+
+def test_processes_are_started_where_they_save_time() -> None:
+    assert [worthwhile(seconds, 8) for seconds in (0.0, 1.9, 2.0, 2.5, 600.0)] == [0, 0, 2, 3, 8]
+    assert [worthwhile(600.0, cpus) for cpus in (1, 2)] == [0, 2]
+
+
+def test_a_large_set_gets_processes_and_a_small_one_none(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "usable_cpus", lambda: 2)
+    slow, fast = tmp_path / "slow", tmp_path / "fast"
+    source = Fields(n=640, log=slow, here=os.getpid(), others=2, alone=64, pause=0.005)
+    check_fields(pack(source, PRINT, 8, cache), n=640)
+    assert len({process for process, _ in decoded(slow)}) == 3
+    assert sorted(index for _, index in decoded(slow)) == list(range(640))
+    check_fields(pack(Fields(log=fast), PRINT, 8, tmp_path / "other"))
+    assert {process for process, _ in decoded(fast)} == {os.getpid()}
