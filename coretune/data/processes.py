@@ -20,12 +20,14 @@ import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection, Pipe, wait
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from coretune.data.blocks import Done, Target, in_threads, write_block
 from coretune.data.shares import Shares
-from coretune.data.source import Source
 from coretune.errors import UnfitError
+
+if TYPE_CHECKING:
+    from coretune.data.source import Source
 
 AHEAD = 2
 """Blocks that a child has in hand, so that it need not wait for the next."""

@@ -7,13 +7,15 @@ import signal
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from coretune.data.pack import Packed
 from coretune.errors import UnfitError
+
+if TYPE_CHECKING:
+    from coretune.data.pack import Packed
 
 PRINT = "ab" * 32
 ARRIVAL = -1
