@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -165,7 +165,10 @@ def bar(done: float, total: float, width: int) -> ProgressBar:
 def preparing(items: Sequence[PrepareState], rows: int) -> RenderableType:
     """Draws what the cells wait for; the last line folds what does not fit."""
     shown, folded = fold(items, rows, rank=lambda item: 0 if item.state == "running" else 1)
-    lines = [Text.assemble(("prepare  ", "dim"), item.label, "  ", state_text(item.state)) for item in shown]
+    lines = [
+        Text.assemble(("prepare  ", "dim"), item.label, "  ", state_text(item.state), figures(item.metrics))
+        for item in shown
+    ]
     for line in lines:
         line.no_wrap, line.overflow = True, "ellipsis"
     return Group(*lines, *([folded_line(folded, lambda item: item.state)] if folded else []))
@@ -178,6 +181,11 @@ def missing(items: Sequence[MissingState], rows: int, *, whole: bool) -> Rendera
     for line in lines if not whole else ():
         line.no_wrap, line.overflow = True, "ellipsis"
     return Group(*lines, *([folded_line(folded, lambda item: "missing")] if folded else []))
+
+
+def figures(metrics: Mapping[str, float]) -> str:
+    """Writes metrics as they come: `  knn_top1 63.2`."""
+    return "".join(f"  {name} {score(value, name)}" for name, value in metrics.items())
 
 
 def cells(state: StudyState, rows: int, width: int) -> list[RenderableType]:

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Group, RenderableType
+from rich.padding import Padding
 from rich.text import Text
 
 from coretune.errors import RequestError
 from coretune_cli.arguments import KINDS, JsonOption, OnlyOption, OutOption, check_only, parse_only
 from coretune_cli.columns import Column, fitted
+from coretune_cli.epochs import Epochs, epochs_table, metrics_by_epoch
 from coretune_cli.formats import duration, moment_text, score
 from coretune_cli.logs import tail
 from coretune_cli.output import console, note, show_json
@@ -94,15 +96,23 @@ def _show_run(place: RunPlace, *, as_json: bool) -> int:
     record = store.record(place.run_id)
     evaluations = list(store.evaluations(place.run_id))
     labels = _labels(store, place.run_id)
+    epochs = metrics_by_epoch(store.epochs(place.run_id))
     log = tail(place.folder / "log.txt", LOG_LINES) if record is None or record.status == "failed" else None
     if as_json:
         plain = record.model_dump(mode="json") if record is not None else None
         found = [{**item.model_dump(mode="json"), "label": labels.get(item.eval_id)} for item in evaluations]
         show_json(
-            {"run_id": place.run_id, "folder": str(place.folder), "record": plain, "evaluations": found, "log": log}
+            {
+                "run_id": place.run_id,
+                "folder": str(place.folder),
+                "record": plain,
+                "epochs": [{"epoch": epoch, **metrics} for epoch, metrics in epochs.items()],
+                "evaluations": found,
+                "log": log,
+            }
         )
     else:
-        print_view(run_view(place, record, evaluations, log, labels))
+        print_view(run_view(place, record, evaluations, log, labels, epochs))
     _warn(store.warnings)
     return 0
 
@@ -143,6 +153,7 @@ def run_view(
     evaluations: Sequence[Evaluation],
     log: str | None,
     labels: Mapping[str, str],
+    epochs: Epochs,
 ) -> RenderableType:
     """Draws a run.
 
@@ -152,10 +163,13 @@ def run_view(
         evaluations: All that it has.
         log: The end of its log, if it is to be shown.
         labels: What the study calls its evaluations, by their ids.
+        epochs: Its metrics by epoch.
     """
     head = Text.assemble(("run ", "dim"), (place.run_id, "bold"), "  ", (str(place.folder), "dim"))
     if record is None:
-        return Group(head, Text("no record: it is running, was interrupted, or never began"), *_log(log))
+        return Group(
+            head, Text("no record: it is running, was interrupted, or never began"), *_by_epoch(epochs), *_log(log)
+        )
     parts: list[RenderableType] = [head, Text.assemble(("status  ", "dim"), state_text(record.status))]
     if record.cause is not None:
         cause = record.cause
@@ -167,6 +181,7 @@ def run_view(
     parts.append(Text.assemble(("time    ", "dim"), times, f", {duration(took)}" if took is not None else ""))
     parts += _block("spec", flat(record.spec))
     parts += _block("metrics on validation", flat(record.metrics))
+    parts += _by_epoch(epochs)
     for evaluation in evaluations:
         title = evaluation_title(evaluation, labels.get(evaluation.eval_id))
         parts += _block(title, flat(evaluation.metrics))
@@ -214,6 +229,13 @@ def _block(title: str, values: Mapping[str, str]) -> list[RenderableType]:
         Text(title, style="bold"),
         *(Text.assemble((f"  {k:<{width}}  ", "dim"), v) for k, v in values.items()),
     ]
+
+
+def _by_epoch(epochs: Epochs) -> list[RenderableType]:
+    table = epochs_table(epochs, console().width - 2)
+    if table is None:
+        return []
+    return [Text(""), Text("metrics on validation by epoch", style="bold"), Padding(table, (0, 0, 0, 2))]
 
 
 def _log(text: str | None) -> list[RenderableType]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 SCHEMA_VERSION = 1
@@ -53,6 +53,8 @@ class PrepareState:
     label: str
     state: str
     run_id: str | None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """The newest that it reported, by name."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +141,12 @@ def parse_state(raw: Any) -> StudyState:
         remaining_s=_number(raw, "remaining_s"),
         runs=_counts(raw, "runs"),
         prepare=tuple(
-            PrepareState(_text(item, "label", "?"), _text(item, "state", "?"), _text(item, "run_id") or None)
+            PrepareState(
+                _text(item, "label", "?"),
+                _text(item, "state", "?"),
+                _text(item, "run_id") or None,
+                _numbers(item, "metrics"),
+            )
             for item in _items(raw, "prepare")
         ),
         cells=tuple(_cell(item) for item in _items(raw, "cells")),
@@ -204,6 +211,12 @@ def _number(raw: Mapping[str, Any], key: str) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return None
     return float(value)
+
+
+def _numbers(raw: Mapping[str, Any], key: str) -> dict[str, float]:
+    inner = _mapping(raw, key)
+    found = {str(name): _number(inner, name) for name in inner}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _whole(raw: Mapping[str, Any], key: str) -> int:

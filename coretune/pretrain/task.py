@@ -1,4 +1,4 @@
-"""The pre-training task: all training images, without labels."""
+"""The pre-training task: all training images, without labels, and how good its features are meanwhile."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ from typing import Literal
 
 from coretune.data.dataset import Dataset
 from coretune.nets.model import Model
+from coretune.spec.catalog.evaluations import NeighbourParameters
 from coretune.spec.run import RunSpec
 from coretune.tuning.context import Context
+from coretune.tuning.neighbours import drawn, evaluate_neighbours
 from coretune.tuning.sampled import SampledTask
 
 
 class PretrainingTask(SampledTask):
-    """Trains on the whole training part; validation and test parts are not touched.
+    """Trains on the whole training part. The validation part is looked at for `evaluate` alone, the test part never.
 
     Args:
         dataset: The data, split.
@@ -26,7 +28,14 @@ class PretrainingTask(SampledTask):
 
     def __init__(self, dataset: Dataset, spec: RunSpec, views: int, *, whole_images: bool = False) -> None:
         super().__init__(dataset.packed, dataset.split.train, spec, views, whole_images=whole_images)
+        self._dataset = dataset
 
     def evaluate(self, model: Model, context: Context) -> Mapping[str, float]:
-        """Returns nothing: labels have no part in pre-training. The loss is in the report's `train`."""
-        return {}
+        """Returns `knn_top1` (per cent): nearest neighbours of the validation images among the training images.
+
+        Labels have no part in the training; here they tell what it is worth. Nothing without them. Of many images as
+        many are drawn as the bank holds, the same ones at every epoch and for every seed of the training.
+        """
+        split, params = self._dataset.split, NeighbourParameters()
+        asked = drawn(split.validation, params.bank, seed=0)
+        return evaluate_neighbours(model, self._dataset.packed, asked, context, labelled=split.train, params=params)

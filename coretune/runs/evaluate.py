@@ -19,7 +19,7 @@ from coretune.results.times import now_iso
 from coretune.runs.build import open_job_data
 from coretune.runs.job import Job
 from coretune.runs.trained import load_model
-from coretune.spec.components import Catalog
+from coretune.spec.components import Catalog, EvaluationComponent
 from coretune.spec.run import EvalSpec
 from coretune.tuning.context import Context
 from coretune.tuning.modes import evaluation_mode, private_random_numbers, seed_random_numbers
@@ -52,7 +52,10 @@ def evaluate_model(
     """
     started = time.perf_counter()
     params = catalog.parameters("evaluation", spec.evaluation)
-    judge = catalog.get("evaluation", spec.evaluation.name).load()
+    component = catalog.get("evaluation", spec.evaluation.name)
+    judge = component.load()
+    asks = isinstance(component, EvaluationComponent) and component.labelled
+    further = {"labelled": dataset.split.labelled} if asks else {}
     indices = limited(getattr(dataset.split, spec.split), spec)
     with (
         private_random_numbers(context.device),
@@ -61,7 +64,9 @@ def evaluate_model(
         autocast(context.device, job.spec.train.precision),
     ):
         seed_random_numbers(spec.seed, context.device)
-        found: Mapping[str, float] = judge(model, dataset.packed, indices, context, params=params, seed=spec.seed)
+        found: Mapping[str, float] = judge(
+            model, dataset.packed, indices, context, params=params, seed=spec.seed, **further
+        )
     details: dict[str, Any] = {"images": len(indices), "classes": list(dataset.packed.classes)}
     evaluation = Evaluation(
         eval_id=spec.eval_id(job.spec.run_id),

@@ -122,6 +122,17 @@ class DatasetComponent(Component):
         return sum(self.counts.values()) or None
 
 
+@dataclass(frozen=True, kw_only=True)
+class EvaluationComponent(Component):
+    """An evaluation that needs more than the images that it judges a model on.
+
+    Attributes:
+        labelled: Whether it is given the labelled training images, too: the keyword `labelled`, their indices.
+    """
+
+    labelled: bool = False
+
+
 class Ref(Frozen):
     """A component by name and version, with the parameters that differ from their defaults."""
 

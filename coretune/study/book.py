@@ -283,7 +283,8 @@ class CellBook:
     def _deliver(self, run: Run, record: Record) -> None:
         run.state, run.status = "done", record.status
         if record.status == "completed" and any(consumer.role == "prepare" for consumer in run.consumers):
-            self._events.add("info", f"{run.label}: done in {record.timings.get('total_s', 0.0):.0f} s")
+            figures = "".join(f", {name} {value:.1f}" for name, value in record.metrics.get("last", {}).items())
+            self._events.add("info", f"{run.label}: done in {record.timings.get('total_s', 0.0):.0f} s{figures}")
         if record.status == "failed" and record.cause is not None:
             self._events.add("error", f"{run.label}: {record.cause.kind}: {record.cause.message[:SAID]}")
         names = {spec.eval_id(record.run_id): spec.evaluation.name for spec in run.job.further}

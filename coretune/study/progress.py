@@ -148,7 +148,9 @@ class Progress:
             if any(consumer.role == "prepare" for consumer in run.consumers):
                 failed = any(_lacks_pretraining(consumer.cell) for consumer in run.consumers)
                 states = {"queued": "waiting", "running": "running", "done": "failed" if failed else "done"}
-                found.append({"run_id": run_id, "label": run.label, "state": states[run.state]})
+                found.append(
+                    {"run_id": run_id, "label": run.label, "state": states[run.state], "metrics": run.last_metrics}
+                )
         return found
 
     def _cells(self) -> list[dict[str, Any]]:

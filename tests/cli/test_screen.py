@@ -33,6 +33,12 @@ def test_nine_by_nine(width: int, nine: dict[str, Any], golden: Golden) -> None:
     golden(f"nine_{width}", drawn(nine, width, 23 if width < 100 else 44))
 
 
+def test_what_a_pretraining_says_of_itself_stands_beside_it(quick: dict[str, Any]) -> None:
+    (item,) = quick["prepare"]
+    text = drawn({**quick, "prepare": [{**item, "metrics": {"knn_top1": 63.24, "odd": "x"}}]}, 80, None)
+    assert "moco_v2 moco_small on digits  running  knn_top1 63.2\n" in text
+
+
 def test_a_study_that_is_done_has_no_slots_and_no_remaining_time(quick: dict[str, Any]) -> None:
     text = drawn({**quick, "phase": "done"}, 80, None)
     assert "slot" not in text and "left" not in text and "images/s" not in text

@@ -101,6 +101,20 @@ def test_show_of_a_corrupt_record(cli: Any, store: ResultsStore) -> None:
     assert path.read_text() == "{"
 
 
+def test_show_of_a_run_has_its_metrics_by_epoch(cli: Any, store: ResultsStore) -> None:
+    lines = [
+        {"epoch": epoch, "knn_top1": 20.0 + epoch, "train": {"loss": 1.0}, "seconds": 9.0} for epoch in range(1, 31)
+    ]
+    for run_id in (GOOD, OPEN):
+        (store.run_folder(run_id) / "metrics-0.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        said = cli("study", "show", run_id, "--out", "results/mine")
+        table = said.out.partition("by epoch")[2].splitlines()[1:14]
+        assert table[0].split() == ["epoch", "knn_top1"]
+        assert (table[1].split(), table[-1].split()) == (["1", "21.0"], ["30", "50.0"]) and len(table) == 13
+        value = json.loads(cli("study", "show", run_id, "--out", "results/mine", "--json").out)
+        assert value["epochs"][3] == {"epoch": 4, "knn_top1": 24.0} and len(value["epochs"]) == 30
+
+
 def test_only_makes_no_sense_for_a_run(cli: Any, store: ResultsStore) -> None:
     assert cli("study", "show", GOOD, "--only", "method=ce").code == 2
 

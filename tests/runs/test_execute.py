@@ -647,7 +647,7 @@ def test_pretraining_feeds_a_run_that_needs_it(tmp_path: Path) -> None:
     pretraining = digits_spec("moco_v2", epochs=1, batch=850, contrast_batch=850)
     first = execute(digits_job(pretraining, keep_weights=True, evaluations=()), tmp_path)
     record = record_of(first, tmp_path)
-    assert set(record.metrics) == {"train"}
+    assert set(record.metrics) == {"last", "train"} and set(record.metrics["last"]) == {"knn_top1"}
     tuned = digits_spec(weights=f"run:{pretraining.run_id}")
     assert tuned.needs == (pretraining.run_id,)
     assert record_of(execute(digits_job(tuned), tmp_path), tmp_path).status == "completed"

@@ -31,7 +31,7 @@ SCHEMA: dict[str, Any] = {
     "elapsed_s": float,
     "remaining_s": (float, type(None)),
     "runs": {**COUNTS, "recorded_before": int},
-    "prepare": [{"run_id": str, "label": str, "state": {"waiting", "running", "done", "failed"}}],
+    "prepare": [{"run_id": str, "label": str, "state": {"waiting", "running", "done", "failed"}, "metrics": dict}],
     "cells": [
         {
             "key": str,
@@ -125,6 +125,23 @@ def test_a_state_at_every_moment_of_a_study(root: Path) -> None:
         assert shown["mean"] == pytest.approx(sum(final.score or 0 for final in cell.finals) / 2)
         assert shown["trials"] == {"total": 3, "done": 3, "running": 0, "pruned": 0, "failed": 0}
     assert (state["pid"], state["host"], state["results"]) == (os.getpid(), socket.gethostname(), str(root))
+
+
+def test_what_a_pretraining_reports_is_shown_and_said(root: Path) -> None:
+    book = make_book(resolved("backbones.plain.pretrain={method: moco_v2}"), root)
+    progress = make_progress(book, root)
+    job = book.next_job()
+    assert job is not None and job.spec.task == "pretraining"
+    assert [item["metrics"] for item in seen(progress)["prepare"]] == [{}]
+    book.on_report(job.spec.run_id, 1, {"knn_top1": 31.25})
+    assert [item["metrics"] for item in seen(progress)["prepare"]] == [{"knn_top1": 31.25}]
+    store = ResultsStore(root)
+    answer(store, job, 0.0)
+    record = store.record(job.spec.run_id)
+    assert record is not None
+    store.put_record(record.replace(metrics={"last": {"knn_top1": 40.06}}))
+    book.on_finished(job.spec.run_id, ended=True)
+    assert "s, knn_top1 40.1" in (root / "log.txt").read_text()
 
 
 def test_what_earlier_sessions_recorded_is_told_apart(root: Path) -> None:

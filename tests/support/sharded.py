@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from coretune.nets.model import Model
+from coretune.spec.catalog.evaluations import NeighbourParameters
 from coretune.spec.run import RunSpec
 from coretune.tuning.batch_norm import joined_statistics, synchronised_batch_norm
 from coretune.tuning.contrast import contrast_loss
@@ -15,9 +16,10 @@ from coretune.tuning.division import Part, divide
 from coretune.tuning.encode_part import encode_part
 from coretune.tuning.loop import Tick, train
 from coretune.tuning.modes import evaluation_mode
+from coretune.tuning.neighbours import evaluate_neighbours
 from coretune.tuning.shard import Shard
 from coretune.tuning.task import Batch, Moment
-from support.training import TinyNet, context, reports, tensors_of, through_disk, toy_dataset, toy_parts
+from support.training import TinyNet, context, reports, tensors_of, through_disk, toy_dataset, toy_parts, toy_spec
 
 
 def step_result(shard: Shard, spec: RunSpec, n: int, moment: Moment, micro_batch: int | None = None) -> dict[str, Any]:
@@ -163,3 +165,13 @@ def encoded_again(shard: Shard, part: Part) -> Tensor:
     """Features of a part by a net in training mode."""
     model = Model(TinyNet()).train()
     return encode_part(model, torch.rand(len(part.own(shard.rank)), 3, 8, 8), part, context(shard=shard))
+
+
+def neighbours(shard: Shard, n: int) -> dict[str, float]:
+    """What nearest neighbours say of n images with a net that was not trained."""
+    data, parts = toy_dataset(labelled=20, validation=n), toy_parts(toy_spec("moco_v2"))
+    parts.model.eval()
+    params = NeighbourParameters(k=3, bank=17)
+    return evaluate_neighbours(
+        parts.model, data.packed, data.split.validation, context(shard=shard), labelled=data.split.train, params=params
+    )

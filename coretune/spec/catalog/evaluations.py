@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from coretune.spec.components import Component
+from coretune.spec.components import Component, EvaluationComponent
 from coretune.spec.frozen import Frozen
 
 
@@ -15,6 +15,16 @@ class GeometryParameters(Frozen):
         50, ge=2, le=10_000, description="Images per class of the pool, or those of the smallest class if it has fewer."
     )
     temperature: float = Field(0.07, gt=0, le=100, description="Temperature τ of the contrastive loss that is split.")
+
+
+class NeighbourParameters(Frozen):
+    """The weighted nearest-neighbour classifier (arXiv 1805.01978)."""
+
+    k: int = Field(200, ge=1, le=10_000, description="Nearest labelled images that vote; all, where there are fewer.")
+    temperature: float = Field(0.07, gt=0, le=100, description="Temperature τ of a vote's weight, exp(similarity / τ).")
+    bank: int = Field(
+        20_000, ge=1, le=1_000_000, description="Most labelled images that are asked; of more, a sample by the seed."
+    )
 
 
 COMPONENTS: list[Component] = [
@@ -33,5 +43,15 @@ COMPONENTS: list[Component] = [
         summary="scatter, effective rank, neural collapse, alignment and uniformity, and the split contrastive loss",
         source="see docs/diagnostics.md",
         parameters=GeometryParameters,
+    ),
+    EvaluationComponent(
+        kind="evaluation",
+        name="knn",
+        version=1,
+        target="coretune.tuning.neighbours:evaluate_neighbours",
+        summary="top-1 (per cent) of the weighted nearest-neighbour classifier in the backbone's features",
+        source="Wu, Xiong, Yu, Lin, CVPR 2018, arXiv 1805.01978, section 3.4",
+        parameters=NeighbourParameters,
+        labelled=True,
     ),
 ]
