@@ -27,8 +27,9 @@ class MoCo(Method):
     after every optimiser step; no gradient reaches keys. Both have a projection head (Linear, ReLU, Linear to unit
     vectors). In training mode a batch's keys replace the oldest of the queue once its loss is computed.
 
-    The paper shuffles batch norm across GPUs, so that a query and its key do not share statistics with the same
-    samples. With one worker both see the same samples however they are ordered: there is nothing to shuffle.
+    A query could find its key by the batch statistics that both share. As in the paper, where each GPU is a group,
+    keys are therefore shuffled into batch-norm groups of their own if `train.bn_group` is smaller than the contrast
+    batch (`Step.encode_in_groups`). Otherwise a contrast batch is one group, with nothing to shuffle.
 
     Args:
         params: Temperature, momentum, queue size, width of the projection.
@@ -42,6 +43,7 @@ class MoCo(Method):
     """
 
     views = 2
+    regroups = True
     queue: Tensor
     pointer: Tensor
 
@@ -70,7 +72,7 @@ class MoCo(Method):
             RuntimeError: `prepare` was not called.
         """
         queries = self.projector(step.features)
-        keys = self._keys(step.views[1], step.encode)
+        keys = self._keys(step.views[1], step.encode_in_groups)
         with full_precision(queries.device):
             # Copied, because the backward pass needs the queue as it was.
             negatives = queries @ self.queue.clone().T

@@ -34,8 +34,8 @@ from coretune.tuning.task import Task
 class MakeTask(Protocol):
     """A task's class."""
 
-    def __call__(self, dataset: Dataset, spec: RunSpec, views: int, *, whole_images: bool) -> Task:
-        """Returns the task of a run whose method asks for so many views, and perhaps for the images of all samples."""
+    def __call__(self, dataset: Dataset, spec: RunSpec, views: int, *, whole_images: bool, regroups: bool) -> Task:
+        """Returns the task of a run, for a method that asks for so many views and is otherwise so."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,8 @@ def build_parts(
     # Batch norm that several workers synchronise is put into the backbone call by call, behind a compiler's back.
     if context.compile and method.compilable and context.shard.workers == 1:
         model.encoder.compile()
-    task = TASKS[spec.task].make(dataset, spec, method.views, whole_images=method.whole_images)
+    asked = {"whole_images": method.whole_images, "regroups": method.regroups}
+    task = TASKS[spec.task].make(dataset, spec, method.views, **asked)
     return Parts(task, model, method, spec.train, spec.seed, keep_best)
 
 

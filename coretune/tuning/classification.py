@@ -28,10 +28,15 @@ class ClassificationTask(SampledTask):
         spec: The run.
         views: Augmented views per image, as the method asks.
         whole_images: Whether each of several workers makes the images of all samples, as the method asks.
+        regroups: As in `SampledTask`.
     """
 
-    def __init__(self, dataset: Dataset, spec: RunSpec, views: int, *, whole_images: bool = False) -> None:
-        super().__init__(dataset.packed, dataset.split.labelled, spec, views, whole_images=whole_images)
+    def __init__(
+        self, dataset: Dataset, spec: RunSpec, views: int, *, whole_images: bool = False, regroups: bool = False
+    ) -> None:
+        super().__init__(
+            dataset.packed, dataset.split.labelled, spec, views, whole_images=whole_images, regroups=regroups
+        )
         self._dataset = dataset
         self.objective: tuple[str, Literal["max", "min"]] | None = (
             spec.best_by,

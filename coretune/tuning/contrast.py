@@ -7,15 +7,18 @@ from contextlib import contextmanager, nullcontext
 from functools import partial
 from itertools import accumulate
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from coretune.data.draws import permutation
 from coretune.nets.model import Model
 from coretune.spec.run import TrainSpec
 from coretune.spec.seeds import derive_seed
 from coretune.tuning.context import Context
-from coretune.tuning.division import Part, divide
-from coretune.tuning.encode_part import encode_part, encoding
+from coretune.tuning.division import Part, divide, smaller_groups
+from coretune.tuning.encode_part import encode_part, encode_shuffled, encoding
 from coretune.tuning.method import LossTerms, Method, Step
 from coretune.tuning.modes import evaluation_mode
 from coretune.tuning.task import Batch, Moment
@@ -37,7 +40,7 @@ def contrast_loss(
         moment: Seeds the method's own draws.
         context: Micro-batch, rounded up to whole batch-norm groups; the workers.
     """
-    division = divide(batch.labels.shape[0], train, context.shard.workers, views=method.views)
+    division = divide(batch.labels.shape[0], train, context.shard.workers, views=method.views, regroups=method.regroups)
     sizes = [len(part.owner) for part in division.parts]
     labels = _divide(batch.labels, sizes)
     generators = [
@@ -60,14 +63,15 @@ def contrast_loss(
                 views=own_views,
                 encode=_again(model, part, context, rests=rests, whole_images=method.whole_images),
                 gather=partial(context.shard.gather, part=part),
+                regroup=_regrouping(model, part, number, method, train, moment, context),
                 generator=generator,
                 epoch=moment.epoch,
                 progress=moment.progress,
                 targets=own_targets,
             )
         )
-        for part, own_features, own_labels, own_views, generator, own_targets in zip(
-            division.parts, features, labels, views, generators, targets, strict=True
+        for number, (part, own_features, own_labels, own_views, generator, own_targets) in enumerate(
+            zip(division.parts, features, labels, views, generators, targets, strict=True)
         )
     ]
     return parts[0] if len(parts) == 1 else _mean(parts, [size / batch.labels.shape[0] for size in sizes])
@@ -105,6 +109,32 @@ def _again(
             return own(images.index_select(0, part.rows(context.shard.rank, images.device)))
 
     return _resting(model)(encode) if rests else encode
+
+
+def _regrouping(
+    model: Model, part: Part, number: int, method: Method, train: TrainSpec, moment: Moment, context: Context
+) -> Callable[[Tensor], Tensor] | None:
+    """Returns what encodes a contrast batch's images in shuffled groups, or None where the method does not regroup."""
+    group = smaller_groups(train)
+    if group is None or not method.regroups:
+        return None
+
+    def encode(images: Tensor) -> Tensor:
+        order = group_order(moment, number, len(part.owner))
+        return encode_shuffled(model, images, part, order, group, context)
+
+    return encode
+
+
+def group_order(moment: Moment, number: int, n: int) -> NDArray[np.int64]:
+    """Returns the order (n,) in which a contrast batch's samples make new batch-norm groups.
+
+    Args:
+        moment: Seed, epoch and step.
+        number: Of the contrast batch.
+        n: Its samples.
+    """
+    return permutation(derive_seed(moment.seed, "regroup", moment.epoch, moment.step), "groups", number, n)
 
 
 def _divide(values: Tensor, sizes: list[int]) -> list[Tensor]:

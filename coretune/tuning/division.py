@@ -68,6 +68,13 @@ class Part:
         """Returns `own` as a tensor on a device."""
         return _rows(self, rank, device)
 
+    def regrouped(self, size: int) -> Part:
+        """Returns the part of as many samples in another order, in groups of `size`.
+
+        Who has all samples keeps them. Else whole groups go to workers where there are enough of them.
+        """
+        return _regrouped(self, size)
+
     def _by_group(self) -> list[Owners]:
         return np.split(self.owner, list(accumulate(self.groups))[:-1])
 
@@ -90,7 +97,7 @@ class Division:
 
 
 @lru_cache(maxsize=64)
-def divide(samples: int, train: TrainSpec, workers: int, *, views: int) -> Division:
+def divide(samples: int, train: TrainSpec, workers: int, *, views: int, regroups: bool = False) -> Division:
     """Divides a batch among workers.
 
     Whole batch-norm groups go to workers, in order, where a full batch has at least as many of them as there are
@@ -102,8 +109,9 @@ def divide(samples: int, train: TrainSpec, workers: int, *, views: int) -> Divis
         workers: Number of workers.
         views: Views of each image. Of more than one, contrast batches are encoded again, by themselves, with statistics
             of their own: then no contrast batch is cut where groups are encoded as a whole.
+        regroups: Whether they are encoded again in `smaller_groups`, if there are: these may come from anywhere.
     """
-    reencodes = views > 1
+    reencodes = views > 1 and not (regroups and smaller_groups(train))
     contrast = tuple(chunk_sizes(samples, train.contrast_batch))
     group = train.contrast_batch if train.bn_group is None else train.bn_group
     groups = tuple(chunk_sizes(samples, group))
@@ -118,6 +126,11 @@ def divide(samples: int, train: TrainSpec, workers: int, *, views: int) -> Divis
     return Division(Part(owner, groups, workers, not whole), tuple(parts))
 
 
+def smaller_groups(train: TrainSpec) -> int | None:
+    """Returns the size of batch-norm groups that are smaller than a contrast batch, or None where they are not."""
+    return train.bn_group if train.bn_group is not None and train.bn_group < train.contrast_batch else None
+
+
 def _in_units(units: Sequence[int], workers: int) -> Owners:
     """Gives consecutive units to workers, as evenly as units go."""
     owners = [unit * workers // len(units) for unit in range(len(units))]
@@ -127,6 +140,16 @@ def _in_units(units: Sequence[int], workers: int) -> Owners:
 def _in_shares(groups: Sequence[int], workers: int) -> Owners:
     """Gives each worker the same share of every group; the first ones get what is left over."""
     return np.concatenate([np.sort(np.arange(size, dtype=np.int64) % workers) for size in groups])
+
+
+@lru_cache(maxsize=256)
+def _regrouped(part: Part, size: int) -> Part:
+    groups = tuple(chunk_sizes(len(part.owner), size))
+    if len(np.unique(part.owner)) == 1:
+        return Part(part.owner, groups, part.workers, False)
+    whole = len(groups) >= part.workers
+    owner = _in_units(groups, part.workers) if whole else _in_shares(groups, part.workers)
+    return Part(owner, groups, part.workers, not whole)
 
 
 @lru_cache(maxsize=256)

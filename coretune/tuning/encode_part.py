@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from coretune.nets.model import Model
@@ -13,6 +16,7 @@ from coretune.tuning.context import Context
 from coretune.tuning.division import Part
 from coretune.tuning.encode import encode_in_groups
 from coretune.tuning.modes import evaluation_mode
+from coretune.tuning.sampling import to_device
 
 
 def encode_part(model: Model, images: Tensor, part: Part, context: Context) -> Tensor:
@@ -42,6 +46,33 @@ def encode_part(model: Model, images: Tensor, part: Part, context: Context) -> T
     else:
         own = _encode_whole_groups(model, images, part, context)
     return shard.gather(own, part)
+
+
+def encode_shuffled(
+    model: Model, images: Tensor, part: Part, order: NDArray[np.int64], group: int, context: Context
+) -> Tensor:
+    """Encodes images with batch norm in groups of samples that are put together anew, as MoCo shuffles batch norm.
+
+    Where a worker does not have all of the samples, the workers exchange their images first. All have to call this
+    alike. There are no micro-batches: it is meant for what needs no gradient.
+
+    Args:
+        model: Normalisation and backbone.
+        images: (m, 3, H, W), those of the m samples that this process encodes; all n with one worker.
+        part: The n samples, and who has which.
+        order: (n,) permutation: the first group is of the samples `order[:group]`.
+        group: Size of the groups, by `chunk_sizes`.
+        context: The processes, and the memory format.
+
+    Returns:
+        (n, d) features in the order of the samples, the same on all processes.
+    """
+    shard, regrouped = context.shard, part.regrouped(group)
+    everyone = images if regrouped.owner is part.owner else shard.gather(images, part)
+    own = to_device(torch.from_numpy(order[regrouped.own(shard.rank)]), images.device)
+    shuffled = everyone.index_select(0, own).contiguous(memory_format=context.memory_format)
+    features = encode_part(model, shuffled, regrouped, replace(context, micro_batch=None))
+    return features.index_select(0, to_device(torch.from_numpy(np.argsort(order)), features.device))
 
 
 def encoding(model: Model, part: Part, context: Context) -> Callable[[Tensor], Tensor]:

@@ -34,6 +34,7 @@ class Step:
         targets: (n, C) soft labels that `Method.mix` gave, or None.
         gather: Rows (m, ...) of the images that this worker encodes to rows (n, ...) of all of them; with one worker
             it returns what it gets. For what a method computes of images by itself.
+        regroup: What `encode_in_groups` does where it is not `encode`, or None.
     """
 
     features: Tensor
@@ -45,6 +46,16 @@ class Step:
     progress: float
     targets: Tensor | None = None
     gather: Callable[[Tensor], Tensor] = _all_of_them
+    regroup: Callable[[Tensor], Tensor] | None = None
+
+    def encode_in_groups(self, images: Tensor) -> Tensor:
+        """Encodes as `encode` does, in batch-norm groups of other samples than those of the features.
+
+        With `train.bn_group` smaller than the contrast batch, groups of that size are drawn by (seed, epoch, step), so
+        that an image's features and those of its other view have statistics of different samples. Otherwise one group
+        holds the whole contrast batch, and there is nothing to draw. For a method that says `regroups`.
+        """
+        return (self.regroup or self.encode)(images)
 
 
 @dataclass(frozen=True)
@@ -78,6 +89,7 @@ class Method(nn.Module):
         views: How many augmented views of each image the method needs.
         whole_images: Whether `mix` and `loss` need the images of all samples also where several workers encode them;
             else each worker makes only its own.
+        regroups: Whether `loss` encodes images by `Step.encode_in_groups`, and none by `Step.encode`.
         compilable: Whether the backbone may be compiled. Not where the method listens to layers by forward hooks:
             torch.compile takes code that it made for an earlier encoder without hooks for one with hooks, too.
         classifier: The head that predicts classes, (n, d) → (n, C), or None in pre-training.
@@ -85,6 +97,7 @@ class Method(nn.Module):
 
     views: int = 1
     whole_images: bool = False
+    regroups: bool = False
     compilable: bool = True
 
     def __init__(self, params: Frozen, *, features: int, classes: int) -> None:

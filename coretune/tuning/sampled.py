@@ -27,14 +27,23 @@ class SampledTask:
         spec: The run.
         views: Augmented views per image, as the method asks.
         whole_images: Whether each of several workers makes the images of all samples, as the method asks.
+        regroups: Whether the method encodes contrast batches again in groups of their own.
     """
 
     def __init__(
-        self, packed: Packed, indices: NDArray[np.int64], spec: RunSpec, views: int, *, whole_images: bool = False
+        self,
+        packed: Packed,
+        indices: NDArray[np.int64],
+        spec: RunSpec,
+        views: int,
+        *,
+        whole_images: bool = False,
+        regroups: bool = False,
     ) -> None:
         self._train = spec.train
         self._views = views
         self._whole_images = whole_images
+        self._regroups = regroups
         self._sampler = Sampler(
             packed, indices, spec.data.augment, spec.train.batch, views, spec.seed, spec.data.input_side
         )
@@ -50,7 +59,7 @@ class SampledTask:
             return self._sampler.batches(epoch, start, context)
 
         def own(size: int) -> NDArray[np.int64]:
-            return divide(size, self._train, workers, views=self._views).whole.own(rank)
+            return divide(size, self._train, workers, views=self._views, regroups=self._regroups).whole.own(rank)
 
         return self._sampler.batches(epoch, start, context, own)
 

@@ -32,7 +32,7 @@ def step_result(shard: Shard, spec: RunSpec, n: int, moment: Moment, micro_batch
     images = [torch.rand(n, 3, 8, 8, dtype=torch.float64, generator=draws) for _ in range(parts.method.views)]
     images[0][1] = images[0][0]  # a tie
     if not parts.method.whole_images:
-        division = divide(n, spec.train, shard.workers, views=parts.method.views)
+        division = divide(n, spec.train, shard.workers, views=parts.method.views, regroups=parts.method.regroups)
         own = torch.from_numpy(division.whole.own(shard.rank))
         images = [view[own] for view in images]
     data = Batch(tuple(images), torch.arange(n) % 3, torch.arange(n))

@@ -119,7 +119,8 @@ def toy_parts(
     model.to(dtype=dtype)
     method.to(dtype=dtype)
     make = PretrainingTask if spec.task == "pretraining" else ClassificationTask
-    return Parts(make(data, spec, method.views, whole_images=method.whole_images), model, method, spec.train, spec.seed)
+    task = make(data, spec, method.views, whole_images=method.whole_images, regroups=method.regroups)
+    return Parts(task, model, method, spec.train, spec.seed)
 
 
 def context(**options: Any) -> Context:

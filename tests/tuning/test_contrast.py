@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -15,7 +18,7 @@ from coretune.spec.components import NoParameters
 from coretune.spec.run import TrainSpec
 from coretune.spec.seeds import derive_seed
 from coretune.tuning.batching import chunk_sizes
-from coretune.tuning.contrast import contrast_loss
+from coretune.tuning.contrast import contrast_loss, group_order
 from coretune.tuning.loop import Parts
 from coretune.tuning.method import LossTerms, Method, Step
 from coretune.tuning.task import Batch, Moment
@@ -66,6 +69,73 @@ def test_a_batch_is_the_weighted_mean_of_its_contrast_batches(
     assert loss.terms["mean"].item() == pytest.approx(expected.item(), rel=1e-12)
     assert not loss.terms["mean"].requires_grad
     assert int(loss.counts["seen"]) == n
+
+
+class Regrouping(Spy):
+    """Encodes both views again, in groups of their own."""
+
+    views = 2
+    regroups = True
+
+    def loss(self, step: Step) -> LossTerms:
+        self.found = [*getattr(self, "found", []), step.encode_in_groups(step.views[1])]
+        return super().loss(step)
+
+
+def regrouped(n: int, recipe: TrainSpec, parts: Parts, moment: Moment = MOMENT) -> Regrouping:
+    spy = Regrouping()
+    contrast_loss(parts.model, double_batch(n, 2), spy, recipe, moment, context())
+    return spy
+
+
+@settings(max_examples=25, deadline=None)
+@given(n=st.integers(2, 17), contrast_batch=st.integers(3, 20), bn_group=st.integers(2, 19))
+def test_groups_of_their_own_are_of_shuffled_samples(n: int, contrast_batch: int, bn_group: int) -> None:
+    recipe = TrainSpec(batch=contrast_batch * n, contrast_batch=contrast_batch, bn_group=bn_group)
+    parts = toy_parts(toy_spec("ce"), dtype=torch.float64)
+    parts.model.train()
+    by_hand = copy.deepcopy(parts.model)
+    spy = regrouped(n, recipe, parts)
+    by_hand.features(double_batch(n).views[0])  # as often as the features themselves: one group or several
+    for number, (step, found) in enumerate(zip(spy.steps, spy.found, strict=True)):
+        size = len(step.labels)
+        if bn_group >= contrast_batch:
+            assert step.regroup is None
+            order, groups = np.arange(size), [size]
+        else:
+            order, groups = group_order(MOMENT, number, size), chunk_sizes(size, bn_group)
+        expected = torch.empty_like(found)
+        for members in np.split(order, np.cumsum(groups)[:-1]):
+            expected[members] = by_hand.features(step.views[1][members])
+        torch.testing.assert_close(found, expected)
+
+
+def test_groups_have_no_meaning_in_evaluation_mode_and_are_given_back_in_order() -> None:
+    parts = toy_parts(toy_spec("ce"), dtype=torch.float64)
+    parts.model.eval()
+    spy = regrouped(11, TrainSpec(batch=11, contrast_batch=11, bn_group=3), parts)
+    torch.testing.assert_close(spy.found[0], parts.model.features(spy.steps[0].views[1]))
+
+
+def test_order_of_groups_depends_on_seed_epoch_step_and_contrast_batch() -> None:
+    moments = [Moment(seed, epoch, step, 0.5) for seed in (0, 1) for epoch in (0, 1) for step in (0, 1)]
+    orders = [tuple(group_order(moment, number, 32)) for moment in moments for number in (0, 1)]
+    assert len(set(orders)) == 16
+    assert all(sorted(order) == list(range(32)) for order in orders)
+    later = dataclasses.replace(moments[0], progress=0.9)
+    assert tuple(group_order(later, 0, 32)) == orders[0]
+
+
+def test_without_smaller_groups_a_pretraining_is_what_it_was_to_the_bit() -> None:
+    found = []
+    for bn_group in (None, 4, 6):
+        parts = toy_parts(toy_spec("moco_v2", params={"queue": 16}, contrast_batch=4, bn_group=bn_group))
+        parts.model.train()
+        images = torch.rand(2, 4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+        batch = Batch(tuple(images.unbind()), torch.zeros(4).long(), torch.arange(4))
+        contrast_loss(parts.model, batch, parts.method, parts.train, MOMENT, context())
+        found.append(parts.method.queue.clone())
+    assert torch.equal(found[0], found[1]) and torch.equal(found[0], found[2])
 
 
 def test_each_contrast_batch_has_a_generator_of_its_own() -> None:

@@ -7,14 +7,20 @@ from hypothesis import strategies as st
 
 from coretune.spec.run import TrainSpec
 from coretune.tuning.batching import chunk_sizes
-from coretune.tuning.division import Division, divide
+from coretune.tuning.division import Division, Part, divide
 
 
 def division(
-    samples: int, batch: int, contrast_batch: int, bn_group: int | None, workers: int, reencodes: bool = False
+    samples: int,
+    batch: int,
+    contrast_batch: int,
+    bn_group: int | None,
+    workers: int,
+    reencodes: bool = False,
+    regroups: bool = False,
 ) -> Division:
     train = TrainSpec(epochs=1, batch=batch, contrast_batch=contrast_batch, bn_group=bn_group, lr=0.1)
-    return divide(samples, train, workers, views=2 if reencodes else 1)
+    return divide(samples, train, workers, views=2 if reencodes else 1, regroups=regroups)
 
 
 @given(
@@ -70,6 +76,32 @@ def test_whole_groups_go_to_workers_where_there_are_enough(
     contrast: int, bn_group: int | None, workers: int, reencodes: bool, synchronised: bool
 ) -> None:
     assert division(256, 256, contrast, bn_group, workers, reencodes).whole.synchronised == synchronised
+
+
+def test_groups_that_are_put_together_anew_may_come_from_several_workers() -> None:
+    found = division(256, 256, 256, 32, 8, reencodes=True, regroups=True)
+    assert not found.whole.synchronised, "a worker's own groups need no other worker, as on MoCo's eight GPUs"
+    assert [len(found.whole.own(rank)) for rank in range(8)] == [32] * 8
+    assert division(256, 256, 256, None, 8, reencodes=True, regroups=True).whole.synchronised
+    assert division(256, 256, 64, 128, 4, reencodes=True, regroups=True).whole.synchronised, "no smaller groups"
+
+
+@given(n=st.integers(1, 40), size=st.integers(2, 12), workers=st.integers(1, 5), alone=st.booleans())
+def test_regrouped_samples_have_a_worker_each_and_whole_groups_where_they_can(
+    n: int, size: int, workers: int, alone: bool
+) -> None:
+    owner = np.full(n, workers - 1) if alone else np.arange(n) % workers
+    part = Part(owner, (n,), workers, not alone)
+    found = part.regrouped(size)
+    assert list(found.groups) == chunk_sizes(n, size) and len(found.owner) == n
+    assert found.owner.min() >= 0 and found.owner.max() < workers
+    assert found is part.regrouped(size), "made once: what is laid out for it on a device is kept"
+    if len(np.unique(owner)) == 1:
+        assert found.owner is owner and not found.synchronised
+    else:
+        assert found.synchronised == (len(found.groups) < workers)
+    if not found.synchronised:
+        assert found.largest_shares() == list(found.groups)
 
 
 def test_groups_are_spread_evenly() -> None:

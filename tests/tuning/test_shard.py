@@ -78,6 +78,7 @@ def test_all_agree_on_the_number_of_the_first(crew: Crew) -> None:
         {"contrast_batch": 6, "bn_group": 2},
         {"contrast_batch": 3, "bn_group": 6},
         {"contrast_batch": 4, "bn_group": 3},  # neither divides the other
+        {"contrast_batch": 12, "bn_group": 4},  # groups of one contrast batch on several workers
     ],
     ids=str,
 )
@@ -113,6 +114,16 @@ def test_weights_after_twenty_steps_are_those_of_one_worker(crew: Crew, workers:
 
 def test_in_double_precision_a_whole_training_is_that_of_one_worker(crew: Crew) -> None:
     spec = toy_spec("core_tuning", epochs=3, batch=16, contrast_batch=8, clip_norm=0.5)
+    alone = training_result(Shard(), spec, 51, torch.float64)
+    for found in crew.run(3, training_result, spec, 51, torch.float64):
+        assert_near(found, alone, rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "groups", [{"contrast_batch": 16, "bn_group": 4}, {"contrast_batch": 8, "bn_group": 3}], ids=str
+)
+def test_a_pretraining_with_shuffled_groups_is_that_of_one_worker(crew: Crew, groups: dict[str, int]) -> None:
+    spec = toy_spec("moco_v2", params={"queue": 32, "momentum": 0.9}, epochs=2, batch=16, **groups)
     alone = training_result(Shard(), spec, 51, torch.float64)
     for found in crew.run(3, training_result, spec, 51, torch.float64):
         assert_near(found, alone, rtol=1e-7, atol=1e-9)
