@@ -16,6 +16,7 @@ PARAMETERS = ".parameters"
 PLACES = {
     "DataOptions": "data.*",
     "augment": "data.augment.*",
+    "ViewSpec": "data.test_view.*",
     "BackboneOptions": "backbones.LABEL.*",
     "PretrainOptions": "backbones.LABEL.pretrain.*",
     "recipe": "train.*",

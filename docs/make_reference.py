@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from coretune.spec.augment_presets import PRESETS
 from coretune.spec.catalog import load_catalog
 from coretune.spec.components import Catalog, Component, DatasetComponent, Kind
 from coretune.spec.overrides import LABELLED
@@ -64,7 +65,8 @@ def reference(catalog: Catalog) -> str:
         parts += [f"### {title}", ""]
         for name in catalog.names(kind):
             parts += component_part(catalog.get(kind, name), schema["$defs"])
-    return "\n".join([*parts, "### Presets", "", *preset_table(), ""])
+    parts += ["### Presets", "", *preset_table(), ""]
+    return "\n".join([*parts, "### Presets of augmentation", "", *augment_table(), ""])
 
 
 def key_table(properties: Schema, required: Sequence[str] = ()) -> list[str]:
@@ -165,6 +167,15 @@ def preset_table() -> list[str]:
     limits |= {f"train.{key}": limit for key, limit in RECIPE_LIMITS.items()}
     rows.append(["`smoke`", "limits what the file says, pre-training included", said(limits)])
     return table(["preset", "how", "values"], rows)
+
+
+def augment_table() -> list[str]:
+    """Returns what each preset of `augment` says."""
+    rows = [
+        [f"`{name}`", preset.summary, said(preset.augment), said({f"data.{k}": v for k, v in preset.data.items()})]
+        for name, preset in PRESETS.items()
+    ]
+    return table(["preset", "what", "keys of `augment`", "where the study does not say them"], rows)
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:

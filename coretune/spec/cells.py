@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from coretune.spec.augment import AugmentSpec, ViewSpec, merged, misfits, sides
+from coretune.spec.augment import AugmentSpec, ViewSpec, misfits, sides
+from coretune.spec.augment_presets import augment_keys
 from coretune.spec.components import Catalog, Ref
 from coretune.spec.run import BackboneSpec, DataSpec, RunSpec, TrainSpec
 from coretune.spec.seeds import derive_seed
@@ -84,7 +85,7 @@ class PretrainChoice:
         Raises:
             pydantic.ValidationError: The two do not go together.
         """
-        return AugmentSpec.model_validate(merged(own.model_dump(), self.augment))
+        return AugmentSpec.model_validate(augment_keys(own.model_dump(), self.augment))
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from coretune.errors import Problem, StudyError
+from coretune.spec.augment_presets import PRESET
 from coretune.spec.problems import Problems, shortened
 from coretune.spec.wording import shown
 from coretune.spec.yamlfile import Document, parse_yaml
@@ -58,6 +59,8 @@ def _apply(raw: dict[str, Any], item: str, problems: Problems) -> None:
     for depth, part in enumerate(parents, start=1):
         if target.get(part) is None:
             target[part] = {}
+        if part == "augment" and isinstance(target[part], str):
+            target[part] = {PRESET: target[part]}  # what a preset's name is short for
         target = target[part]
         if not isinstance(target, dict):
             message = f"{'.'.join(path[:depth])} is {shown(target)}, which has no key {path[depth]!r}"

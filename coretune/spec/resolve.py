@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ValidationError
 
-from coretune.spec.augment import AugmentSpec, merged
+from coretune.spec.augment import AugmentSpec
+from coretune.spec.augment_presets import augment_keys, check_augment, preset_sizes
 from coretune.spec.cells import BackboneChoice, Cell, DatasetChoice, MethodChoice, PretrainChoice
 from coretune.spec.checks import Checks
 from coretune.spec.components import Catalog, Component, DatasetComponent
@@ -111,13 +112,15 @@ class _Resolver(Checks):
         said = self.study.data.model_dump(exclude_unset=True)
         if "labels_per_class" in own or "label_fraction" in own:
             said = {key: value for key, value in said.items() if key not in ("labels_per_class", "label_fraction")}
-        options = self.checked(at, DataOptions, {**said, **own})
+        given = _known_augment(own.get("augment", self.study.data.augment))
+        options = self.checked(at, DataOptions, {**preset_sizes(given), **said, **own})
         if not isinstance(component, DatasetComponent):
             return None
         if component.needs_path and raw.get("path") is None:
             self.problems.add(at, f"data set {component.name} needs a path: the folder of its images")
         ref = self.ref(at, component, {key: raw[key] for key in raw if key in component.parameters.model_fields})
-        augment = self.augment(at, component, own)
+        place = (*at, "augment") if "augment" in own else ("data", "augment")
+        augment = self.checked(place, AugmentSpec, augment_keys(component.augment, given))
         if ref is None or options is None or augment is None:
             return None
         where = absolute_path(self.folder, path) if path else None
@@ -125,14 +128,6 @@ class _Resolver(Checks):
         for key, message in choice.misfits(augment):
             self.problems.add((*at, *key) if key[0] in own else ("data", *key), message)
         return choice
-
-    def augment(self, at: Path_, component: DatasetComponent, own: Mapping[str, Any]) -> AugmentSpec | None:
-        """Returns a data set's training augmentation: its own keys, else the study's, over the declared ones."""
-        given = own.get("augment", self.study.data.augment)
-        if given is not None and not isinstance(given, Mapping):
-            return None
-        place = (*at, "augment") if "augment" in own else ("data", "augment")
-        return self.checked(place, AugmentSpec, merged(component.augment, given or {}))
 
     def backbone(
         self, label: str, options: BackboneOptions, datasets: Mapping[str, DatasetChoice | None]
@@ -154,7 +149,7 @@ class _Resolver(Checks):
         declared = component.train if component is not None else {}
         own = {key: value for key, value in options.train.items() if key in RECIPE_KEYS}
         train = self.checked((*at, "train"), TrainSpec, {**declared, **own})
-        augment = self.checked((*at, "augment"), AugmentSpec, options.augment)
+        augment = self.checked((*at, "augment"), AugmentSpec, augment_keys({}, options.augment))
         ref = None if component is None else self.ref((*at, "params"), component, options.params)
         if options.dataset is not None and options.dataset not in datasets:
             text = f"no data set of the study has the label {options.dataset!r}{nearest(options.dataset, datasets)}"
@@ -180,7 +175,7 @@ class _Resolver(Checks):
             self.problems.add_errors(at, error, AugmentSpec, suffix=f" (with that of {dataset.label})")
             return
         for key, message in dataset.misfits(augment):
-            if key[-1] in pretrain.augment:
+            if key[-1] in augment_keys({}, pretrain.augment):
                 self.problems.add((*at, key[-1]), f"{message} (of {dataset.label})")
 
     def method(self, label: str, raw: Mapping[str, Any]) -> MethodChoice | None:
@@ -243,6 +238,15 @@ class _Resolver(Checks):
                 self.problems.add(at, f"compares {pair[0]} with itself")
             elif (first := seen.setdefault(frozenset(pair), index)) != index:
                 self.problems.add(at, f"{shown(pair)} is the same comparison as pairs.{first}; leave one out")
+
+
+def _known_augment(value: Any) -> Mapping[str, Any] | None:
+    """Returns an augmentation as a mapping, or None for one that is wrong: its options note that."""
+    try:
+        checked: Mapping[str, Any] | None = check_augment(value)
+    except ValueError:
+        return None
+    return checked
 
 
 def _under(prefix: str, spaces: Mapping[str, Space]) -> dict[str, Space]:

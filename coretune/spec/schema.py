@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from coretune.spec.augment import AugmentSpec
+from coretune.spec.augment_presets import PRESET, PRESETS
 from coretune.spec.components import Catalog, Component, Kind
 from coretune.spec.resolve import RECIPE_KEYS
 from coretune.spec.run import TrainSpec
@@ -55,8 +56,12 @@ def study_schema(catalog: Catalog) -> Schema:
     )
     properties: Schema = schema["properties"]
     properties["train"] |= _ref("searched_recipe")
+    names: Schema = {"enum": list(PRESETS), "description": "Name of a preset."}
+    definitions["augment"]["properties"][PRESET] = names
     for owner in ("DataOptions", "PretrainOptions"):
-        _point(definitions[owner]["properties"]["augment"], "augment")
+        augment = definitions[owner]["properties"]["augment"]
+        _point(augment, "augment")
+        augment.setdefault("anyOf", [{"$ref": augment.pop("$ref", "")}]).insert(1, names)
     _point(definitions["PretrainOptions"]["properties"]["train"], "recipe")
     _name_backbones(catalog, definitions)
     for section, kind in _SECTIONS:

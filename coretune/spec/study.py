@@ -18,6 +18,7 @@ from pydantic import (
 )
 
 from coretune.spec.augment import ViewSpec
+from coretune.spec.augment_presets import check_augment
 from coretune.spec.frozen import Frozen
 from coretune.spec.wording import nearest, shown
 
@@ -91,6 +92,9 @@ Amount = Annotated[
 ]
 
 
+Augment = Annotated[dict[str, Any], BeforeValidator(check_augment)]
+
+
 class DataOptions(Frozen):
     """How the images of every data set are divided; a data set's own keys may override each."""
 
@@ -122,7 +126,11 @@ class DataOptions(Frozen):
         0.2, description="Test part where the source has none: images (whole number) or fraction (< 1)."
     )
     split_seed: int = Field(0, ge=0, description="Seed of the parts that are drawn.")
-    augment: dict[str, Any] | None = Field(None, description="Training augmentation; null takes the data set's own.")
+    augment: Augment | None = Field(
+        None,
+        description="Training augmentation: keys, the name of a preset, or both (`preset` among the keys); null takes "
+        "the data set's own.",
+    )
 
     @field_validator("label_fraction")
     @classmethod
@@ -155,8 +163,8 @@ class PretrainOptions(Frozen):
     method: str = Field("moco_v2", description="Name of a pre-training method.")
     params: dict[str, Any] = Field({}, description="Its parameters.")
     train: dict[str, Any] = Field({}, description="Its training recipe; keys of `train`.")
-    augment: dict[str, Any] = Field(
-        {}, description="Its augmentation; keys of `data.augment`, over the data set's own."
+    augment: Augment = Field(
+        {}, description="Its augmentation; keys of `data.augment`, over the data set's own, or the name of a preset."
     )
     seed: int | None = Field(None, ge=0, description="Its seed; null derives it from the study's.")
 

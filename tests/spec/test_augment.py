@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from coretune.errors import StudyError
 from coretune.spec.augment import AugmentSpec, ViewSpec, merged
+from coretune.spec.augment_presets import PRESETS
 from coretune.spec.cells import Cell
 from coretune.spec.load import LoadedStudy, resolve_study
 from coretune.spec.run import DataSpec
@@ -86,6 +87,82 @@ def test_a_crop_that_is_said_replaces_the_other_kind() -> None:
     assert merged({"crop_padding": 4}, {"crop_padding": None}) == {"crop_padding": None}
 
 
+MOCO = AugmentSpec(
+    crop_scale=(0.2, 1.0),
+    flip=True,
+    brightness=0.4,
+    contrast=0.4,
+    saturation=0.4,
+    hue=0.1,
+    jitter_probability=0.8,
+    jitter_order="shuffled",
+    grey=0.2,
+    blur=0.5,
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "augment", "sizes"),
+    [
+        ("cifar", AugmentSpec(crop_padding=4, flip=True), (32, 32, (32, 32))),
+        (
+            "cifar_paper",
+            AugmentSpec(rotation=15, rotation_fill="black", crop_padding=0, flip=True),
+            (272, 256, (256, 256)),
+        ),
+        ("imagenet", AugmentSpec(crop_scale=(0.08, 1.0), flip=True), (256, 224, (256, 224))),
+        ("moco_v2", MOCO, (32, 32, (32, 32))),
+    ],
+)
+def test_a_preset_is_a_whole_recipe(name: str, augment: AugmentSpec, sizes: tuple[int, int, tuple[int, int]]) -> None:
+    spelt = (f"{{augment: {name}}}", f"{{augment: {{preset: {name}}}}}")
+    for text in (*map(study, spelt), *(study(data=keys) for keys in spelt)):
+        data = spec(text)
+        assert data.augment == augment
+        assert (data.image_size, data.input_side, data.test_sides) == sizes
+
+
+def test_every_preset_is_tested() -> None:
+    assert set(PRESETS) == {"cifar", "cifar_paper", "imagenet", "moco_v2"}
+
+
+def test_keys_override_a_preset_and_its_sizes_one_by_one() -> None:
+    data = spec(study("{image_size: 64, augment: {preset: imagenet, crop_scale: [0.5, 1]}}", data="{input_size: 48}"))
+    assert data.augment == AugmentSpec(crop_scale=(0.5, 1.0), flip=True)
+    assert (data.image_size, data.input_size, data.test_view) == (64, 48, ViewSpec(resize=256))
+    assert spec(study("{augment: {preset: cifar, crop_scale: [0.5, 1]}}")).augment == AugmentSpec(
+        crop_scale=(0.5, 1.0), flip=True
+    )
+    assert spec(study("{input_size: null, test_view: null, augment: imagenet}")).input_side == 256
+
+
+def test_a_data_set_s_own_augmentation_replaces_the_study_s_preset() -> None:
+    data = spec(study("{augment: {rotation: 5}}", data="{augment: imagenet}"))
+    assert data.augment == AugmentSpec(crop_scale=(0.5, 1.0), flip=True, rotation=5)
+    assert data.image_size == 32
+    assert spec(study("{augment: null}", data="{augment: imagenet}")).augment == spec(study()).augment
+
+
+def test_an_option_changes_a_key_of_a_preset() -> None:
+    text = study(data="{augment: cifar}")
+    (cell,) = resolve_study(parse_yaml(text, "s.yaml"), ["data.augment.rotation=5"]).cells
+    assert cell.dataset.augment == AugmentSpec(crop_padding=4, flip=True, rotation=5)
+    (cell,) = resolve_study(parse_yaml(text, "s.yaml"), ["data.augment=moco_v2"]).cells
+    assert cell.dataset.augment == MOCO
+
+
+def test_a_pretraining_has_a_preset_in_place_of_the_data_set_s_own() -> None:
+    (cell,) = loaded(study("{augment: cifar}", pretrain="{augment: moco_v2}")).cells
+    assert pretraining(cell).augment == MOCO
+    assert cell.dataset.augment == AugmentSpec(crop_padding=4, flip=True)
+    (cell,) = loaded(study("{augment: cifar}", pretrain="{augment: {preset: moco_v2, blur: 0}}")).cells
+    assert pretraining(cell).augment == MOCO.replace(blur=0.0)
+    (cell,) = loaded(study("{augment: imagenet}", pretrain="{augment: moco_v2}")).cells
+    assert (pretraining(cell).image_size, pretraining(cell).input_size) == (256, 224)
+    (cell,) = loaded(study("{augment: cifar}", pretrain="{augment: {hue: 0.1}}")).cells
+    assert pretraining(cell).augment == AugmentSpec(crop_padding=4, flip=True, hue=0.1)
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -138,6 +215,34 @@ def test_a_crop_that_is_said_replaces_the_other_kind() -> None:
         (
             study("{augment: {blur_sigma: [2, 1]}}"),
             "s.yaml:3: datasets.cifar10.augment.blur_sigma: needs 0 < low <= high, got [2.0, 1.0]",
+        ),
+        (
+            study("{augment: cifra}"),
+            "s.yaml:3: datasets.cifar10.augment: no preset of augmentation has the name 'cifra'; did you mean cifar?",
+        ),
+        (
+            study(data="{augment: {preset: x}}"),
+            "s.yaml:7: data.augment: no preset of augmentation has the name 'x'; known: cifar, cifar_paper, imagenet, "
+            "moco_v2",
+        ),
+        (
+            study("{augment: [flip]}"),
+            "s.yaml:3: datasets.cifar10.augment: is a mapping of keys, or the name of a preset (cifar, cifar_paper, "
+            'imagenet, moco_v2), got ["flip"]',
+        ),
+        (
+            study(pretrain="{augment: moco}"),
+            "s.yaml:5: backbones.net.pretrain.augment: no preset of augmentation has the name 'moco'; did you mean "
+            "moco_v2?",
+        ),
+        (
+            study("{image_size: 32, augment: cifar_paper}"),
+            "s.yaml:3: datasets.cifar10.augment.crop_padding: 0 is too little to cut 256 pixels (input_size) from "
+            "images of 32 (image_size); at least 112, or larger images",
+        ),
+        (
+            study("{augment: {preset: cifar, rotaton: 5}}"),
+            "s.yaml:3: datasets.cifar10.augment.rotaton: unknown key; did you mean rotation?",
         ),
         (
             study(pretrain="{augment: {blur: 0.5, blur_kernel: 65}}"),
