@@ -3,7 +3,8 @@
 Official parts stay as they are; what a source lacks is drawn by class, in proportion, from the images that are not
 in an official validation or test part (the pool). Each class is shuffled once by a stream of its own, so that a
 larger validation part leaves the test part as it was, and 5 labels per class are among the 10 of the same seed. A
-long tail is cut from the labelled subset last, by the same shuffle.
+limit takes the first training images of each class, before any label is drawn. A long tail is cut from the labelled
+subset last, by the same shuffle.
 """
 
 from __future__ import annotations
@@ -25,10 +26,10 @@ Indices = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Split:
-    """Indices of images, each sorted. `train`, `validation` and `test` are disjoint and cover everything.
+    """Indices of images, each sorted. `train`, `validation` and `test` are disjoint; without a limit they are all.
 
     Attributes:
-        train: The training part, labelled or not.
+        train: The training part, labelled or not; of a limit, what it leaves.
         labelled: The images of the training part whose labels may be used.
         validation: What the search looks at.
         test: What only final runs look at.
@@ -69,6 +70,10 @@ def split(labels: Indices, parts: NDArray[np.int8], data: DataSpec, *, classes: 
     test, rest = _take(by_class, shares([len(indices) for indices in by_class], tests))
     validation, rest = _take(rest, shares([len(indices) for indices in rest], validations))
     _need(rest, [1] * len(rest), classes, "after the validation and test parts are taken")
+    if data.labels_per_class is not None:
+        _need(rest, [data.labels_per_class] * len(rest), classes, "in the training part")
+    if data.limit is not None:
+        rest, _ = _take(rest, even_shares([len(indices) for indices in rest], max(data.limit, len(rest))))
     return Split(
         train=_sorted(rest),
         labelled=_labelled(rest, data, classes),
@@ -96,6 +101,18 @@ def shares(sizes: Sequence[int], total: int) -> list[int]:
     largest = sorted(range(len(sizes)), key=lambda c: -remainders[c])
     for c in largest[: total - sum(counts)]:
         counts[c] += 1
+    return counts
+
+
+def even_shares(sizes: Sequence[int], total: int) -> list[int]:
+    """Divides a total evenly: classes get the same number, but for one more or less, or all that they have.
+
+    Returns:
+        One count per size; they add up to `total`, or to all there is if that is less.
+    """
+    counts = [0] * len(sizes)
+    for place, c in enumerate(sorted(range(len(sizes)), key=lambda c: sizes[c])):
+        counts[c] = min(sizes[c], (total - sum(counts)) // (len(sizes) - place))
     return counts
 
 
@@ -132,13 +149,13 @@ def _labelled(by_class: list[Indices], data: DataSpec, classes: Sequence[str]) -
         return _sorted(by_class)
     sizes = counts = [len(indices) for indices in by_class]
     if data.labels_per_class is not None:
-        counts = [data.labels_per_class] * len(sizes)
-        _need(by_class, counts, classes, "in the training part")
+        counts = [min(data.labels_per_class, size) for size in sizes]  # fewer only where there is a limit
     elif data.label_fraction is not None:
         # A class without a single label cannot be learned: each keeps at least one.
         counts = [max(1, count) for count in shares(sizes, max(1, round(data.label_fraction * sum(sizes))))]
     if data.imbalance is not None:
-        counts = long_tail(counts, data.imbalance)
+        # A limit may leave fewer images of a class than the ratio: then the tail is as long as they allow.
+        counts = long_tail(counts, data.imbalance if data.limit is None else min(data.imbalance, *counts))
     ordered = [np.sort(indices) for indices in by_class]
     drawn = [
         indices[permutation(data.subset_seed, "labelled", c, len(indices))[:count]]

@@ -76,6 +76,7 @@ def about_tests(pairs: Sequence[int], asked: StudyFile, baseline: str | None) ->
     """
     found = []
     if asked.study is not None:
+        found += _limits(asked.study)
         found.append(_what_varies(asked.study))
     if pairs:
         smallest = smallest_wilcoxon_p(min(pairs))
@@ -144,6 +145,16 @@ def _earlier(one: str, two: str) -> bool:
         return datetime.fromisoformat(one) < datetime.fromisoformat(two)
     except (ValueError, TypeError):  # a time that is no time, or one of two without a zone
         return False
+
+
+def _limits(study: Study) -> list[str]:
+    """Returns that training images were limited, where they were: such scores are not those of the data set."""
+    options = [raw.get("limit", study.data.limit) for raw in (study.datasets[label] for label in study.tuned)]
+    limits = sorted({limit for limit in options if isinstance(limit, int)})
+    if not limits:
+        return []
+    most = " or ".join(f"{limit:,}" for limit in limits)
+    return [f"training saw at most {most} images (data.limit): no score here is one of the whole training part"]
 
 
 def _what_varies(study: Study) -> str:

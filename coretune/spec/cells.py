@@ -49,6 +49,7 @@ class DatasetChoice:
             label_fraction=options.label_fraction if limited else None,
             imbalance=options.imbalance if limited else None,
             subset_seed=subset_seed if limited else 0,
+            limit=options.limit,
             augment=self.augment,
         )
 
@@ -96,6 +97,7 @@ class BackboneChoice:
     arch: Ref
     pretrain: PretrainChoice | None = None
     checkpoint: str | None = None
+    obtain: str = ""
 
     def pretraining(self, dataset: DatasetChoice, fingerprint: str) -> RunSpec | None:
         """Returns the run that pre-trains this backbone, or None if there is none.

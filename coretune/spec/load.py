@@ -14,9 +14,10 @@ from coretune.spec.cells import Cell
 from coretune.spec.components import Catalog
 from coretune.spec.draft import draft_study
 from coretune.spec.overrides import overridden
+from coretune.spec.paths import absolute_path
 from coretune.spec.presets import apply_preset
 from coretune.spec.problems import Problems
-from coretune.spec.resolve import absolute_path, resolve_names
+from coretune.spec.resolve import resolve_names
 from coretune.spec.run import EvalSpec
 from coretune.spec.study import Study
 from coretune.spec.wording import nearest

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from coretune.errors import Problem, StudyError
 from coretune.spec.augment_presets import PRESET
 from coretune.spec.problems import Problems, shortened
+from coretune.spec.study import OF_THE_FILE, Study
 from coretune.spec.wording import shown
 from coretune.spec.yamlfile import Document, parse_yaml
 
 LABELLED = ("datasets", "backbones", "methods", "evaluations")
-SECTIONS = (*LABELLED, "data", "train", "search", "finals", "objective", "contrasts", "resources", "plugins")
+SECTIONS = (*LABELLED, "data", "train", "search", "finals", "objective", "contrasts", "resources", "plugins", "smoke")
 
 
 def overridden(document: Document, sets: Iterable[str], problems: Problems) -> dict[str, Any]:
     """Returns the file's value with overrides applied; `methods: [a, b]` is `{a: {}, b: {}}`, an empty section absent.
+
+    Where the preset is `smoke`, the file's section `smoke` comes before the overrides, and is gone.
 
     Args:
         document: The file.
@@ -36,9 +39,35 @@ def overridden(document: Document, sets: Iterable[str], problems: Problems) -> d
         message = f"is no mapping of keys to values, as a study is, but {shown(value)}"
         raise StudyError([Problem("", message, 1, document.file)])
     raw = _written_out(copy.deepcopy(value), problems)
-    for item in sets:
+    overrides = list(sets)
+    if _preset(raw, overrides) == "smoke":
+        _put_smoke(raw, problems)
+        raw = _written_out(raw, problems)
+    for item in overrides:
         _apply(raw, item, problems)
     return _written_out(raw, problems)
+
+
+def _preset(raw: Mapping[str, Any], sets: Sequence[str]) -> object:
+    """Returns the preset that counts: the last one of the overrides, else the file's own."""
+    said = [text for key, _, text in (item.partition("=") for item in sets) if key.strip() == "preset"]
+    return said[-1].strip(" '\"") if said else raw.get("preset")
+
+
+def _put_smoke(raw: dict[str, Any], problems: Problems) -> None:
+    """Puts what the file says of its smoke preset in the place of its own keys, so that overrides still win."""
+    said = raw.pop("smoke", None)
+    if not isinstance(said, dict):
+        raw |= {} if said is None else {"smoke": said}  # for validation to refuse
+        return
+    for key, value in said.items():
+        if key in OF_THE_FILE or key not in Study.model_fields:
+            raw["smoke"] = said  # likewise
+            return
+        whole = key in LABELLED or not isinstance(value, dict) or not isinstance(raw.get(key), dict)
+        raw[key] = value if whole else {**raw[key], **value}
+        for path in [(key,)] if whole else [(key, inner) for inner in value]:
+            problems.overridden(path, f"{problems.document.file}, smoke")
 
 
 def _apply(raw: dict[str, Any], item: str, problems: Problems) -> None:

@@ -35,6 +35,7 @@ LIMITS: dict[tuple[str, ...], int] = {
     ("search", "trials"): 2,
     ("search", "repeats"): 1,
     ("finals", "seeds"): 2,
+    ("data", "limit"): 512,
 }
 RECIPE_LIMITS: dict[str, int] = {"epochs": 1, "warmup_epochs": 1}
 
@@ -66,6 +67,9 @@ def _limited(raw: Mapping[str, Any]) -> dict[str, Any]:
     for pretrain in pretrains:
         if pretrain is not None:
             _limit(pretrain, ("train", "epochs"), 1)
+    for dataset in _values(limited.get("datasets")):
+        if isinstance(dataset, dict) and "limit" in dataset:
+            _limit(dataset, ("limit",), LIMITS["data", "limit"])
     for recipe in (limited.get("train"), *(_inner(part, "train") for part in (*_values(methods), *pretrains))):
         for key, limit in RECIPE_LIMITS.items():
             if isinstance(recipe, dict) and key in recipe:

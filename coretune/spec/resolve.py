@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +13,7 @@ from coretune.spec.augment_presets import augment_keys, check_augment, preset_si
 from coretune.spec.cells import BackboneChoice, Cell, DatasetChoice, MethodChoice, PretrainChoice
 from coretune.spec.checks import Checks
 from coretune.spec.components import Catalog, Component, DatasetComponent
+from coretune.spec.paths import absolute_path
 from coretune.spec.problems import Problems
 from coretune.spec.run import EvalSpec, TrainSpec
 from coretune.spec.seeds import derive_seed
@@ -67,11 +67,6 @@ def resolve_names(study: Study, catalog: Catalog, problems: Problems, folder: Pa
         if dataset is not None and backbone is not None and method is not None
     ]
     return Named(cells, {label: spec for label, spec in evaluations.items() if spec is not None})
-
-
-def absolute_path(folder: Path, text: str) -> str:
-    """Returns the absolute form of a path as a study file writes it: relative to the file's folder, `~` allowed."""
-    return os.path.abspath(folder / os.path.expanduser(text))
 
 
 class _Resolver(Checks):
@@ -139,7 +134,7 @@ class _Resolver(Checks):
         if arch is None or (options.pretrain is not None and pretrain is None):
             return None
         checkpoint = absolute_path(self.folder, options.checkpoint) if options.checkpoint else None
-        return BackboneChoice(label, arch, pretrain, checkpoint)
+        return BackboneChoice(label, arch, pretrain, checkpoint, options.obtain)
 
     def pretrain(
         self, at: Path_, label: str, options: PretrainOptions, datasets: Mapping[str, DatasetChoice | None]

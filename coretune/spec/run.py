@@ -40,6 +40,9 @@ class DataSpec(Frozen):
         description="Largest to smallest class of the labelled images, long-tailed; null: as they are.",
     )
     subset_seed: int = Field(0, description="Seed of the labelled subset.")
+    limit: int | None = Field(
+        None, ge=1, description="At most so many training images, of each class alike; null: all."
+    )
     augment: AugmentSpec = AugmentSpec()
 
     @model_validator(mode="after")

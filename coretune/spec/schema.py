@@ -12,7 +12,7 @@ from coretune.spec.augment_presets import PRESET, PRESETS
 from coretune.spec.components import Catalog, Component, Kind
 from coretune.spec.resolve import RECIPE_KEYS
 from coretune.spec.run import TrainSpec
-from coretune.spec.study import APART, LABEL, MAX_LABEL, DataOptions, EvaluationOptions, Study
+from coretune.spec.study import APART, LABEL, MAX_LABEL, OF_THE_FILE, DataOptions, EvaluationOptions, Study
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -75,7 +75,11 @@ def study_schema(catalog: Catalog) -> Schema:
     ]
     _labelled_list(properties["backbones"], catalog.names("backbone"))
     properties["backbones"]["anyOf"][0]["additionalProperties"] = _nullable(_ref("BackboneOptions"))
-    for section in ("evaluations", "data", "train", "search", "finals", "objective", "resources", "plugins"):
+    properties["smoke"] |= {
+        "properties": {key: {"$ref": f"#/properties/{key}"} for key in properties if key not in OF_THE_FILE},
+        "additionalProperties": False,
+    }
+    for section in ("evaluations", "data", "train", "search", "finals", "objective", "resources", "plugins", "smoke"):
         properties[section] = _nullable(properties[section])
     return {"$schema": DIALECT, **schema}
 

@@ -116,6 +116,12 @@ class DataOptions(Frozen):
         description="Ratio of the largest to the smallest class of the labelled images, which fall off exponentially "
         "from class to class (long-tailed, as CIFAR-10-LT); null: as they are.",
     )
+    limit: int | None = Field(
+        None,
+        ge=1,
+        description="At most so many training images, as evenly over the classes as they allow and one of each at "
+        "least, for pre-training, too; null: all. Limits of labels give way to it.",
+    )
     subset_seed: Literal["fixed", "per_seed"] = Field(
         "fixed", description="Whether each seed draws its own labelled subset (per_seed) or all share one (fixed)."
     )
@@ -176,6 +182,7 @@ class BackboneOptions(Frozen):
     params: dict[str, Any] = Field({}, description="Its parameters.")
     pretrain: PretrainOptions | None = Field(None, description="Pre-train it first.")
     checkpoint: str | None = Field(None, description="A file of weights, of coretune or another project.")
+    obtain: str = Field("", description="Where the checkpoint is to be had, in words: told when it is not there.")
 
     @field_validator("checkpoint")
     @classmethod
@@ -280,6 +287,10 @@ class Resources(Frozen):
         return self.threads or max(1, int(self.cpus))
 
 
+OF_THE_FILE = ("name", "description", "preset", "smoke", "plugins")
+"""Keys that `smoke` cannot replace."""
+
+
 class Study(Frozen):
     """What one YAML file asks for."""
 
@@ -289,6 +300,11 @@ class Study(Frozen):
         None,
         description="Defaults for everything not said: `cpu` (minutes on a laptop), `paper` (the published recipe); "
         "`smoke` limits what is said, to see in a minute whether a study runs.",
+    )
+    smoke: dict[str, Any] = Field(
+        {},
+        description="What `preset: smoke` puts in place of the study's own keys, e.g. a small backbone: labelled "
+        "sections as a whole, other sections key by key.",
     )
     seed: int = Field(0, ge=0, description="All seeds follow from it.")
     plugins: tuple[str, ...] = Field((), description="Python files with COMPONENTS, relative to the study file.")
@@ -324,6 +340,15 @@ class Study(Frozen):
     )
     resources: Resources = Field(Resources(), description="What runs get: slots, CPUs, GPUs, threads.")
     keep: Literal["finals", "all", "none"] = Field("finals", description="Whose weights stay when the study is done.")
+
+    @field_validator("smoke")
+    @classmethod
+    def _smoke_has_keys_of_a_study(cls, value: dict[str, Any]) -> dict[str, Any]:
+        known = [key for key in cls.model_fields if key not in OF_THE_FILE]
+        for key in value:
+            if key not in known:
+                raise ValueError(f"no key of a study that a preset can replace: {shown(key)}{nearest(key, known)}")
+        return value
 
     @field_validator("baseline")
     @classmethod

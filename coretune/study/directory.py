@@ -13,6 +13,7 @@ from coretune.errors import RequestError, StorageError, StudyError
 from coretune.results.files import explain, put_atomic, set_aside
 from coretune.results.store import ResultsStore
 from coretune.spec.load import LoadedStudy
+from coretune.spec.paths import begins_with_variable
 from coretune.spec.yamlfile import read_yaml, resolve_scalar
 from coretune.study.journal import is_journal
 from coretune.study.resolved import datasets_of
@@ -70,20 +71,23 @@ def claim_directory(store: ResultsStore, loaded: LoadedStudy) -> None:
 def resolved_yaml(loaded: LoadedStudy) -> str:
     """Returns a study with presets and overrides applied and paths made absolute, as a study file.
 
-    The preset itself is left out: what it said stands in the keys, and applied again it would win over values that are
-    left out because they equal their defaults.
+    A path that begins with a variable stays as it is: a later session may have set it otherwise. The preset itself is
+    left out: what it said stands in the keys, and applied again it would win over values that are left out because they
+    equal their defaults.
     """
     study: dict[str, Any] = loaded.study.model_dump(mode="json", exclude_defaults=True)
     preset = study.pop("preset", None)
+    study.pop("smoke", None)
     study["plugins"] = list(loaded.plugins)
     if not study["plugins"]:
         del study["plugins"]
     for label, dataset in datasets_of(loaded.cells).items():
-        if dataset.path is not None:
+        if dataset.path is not None and not begins_with_variable(study["datasets"][label]["path"]):
             study["datasets"][label]["path"] = dataset.path
     for cell in loaded.cells:
-        if cell.backbone.checkpoint is not None:
-            study["backbones"][cell.backbone.label]["checkpoint"] = cell.backbone.checkpoint
+        own = study["backbones"][cell.backbone.label] if cell.backbone.checkpoint is not None else {}
+        if own and not begins_with_variable(own["checkpoint"]):
+            own["checkpoint"] = cell.backbone.checkpoint
     text: str = yaml.dump(study, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
     applied = f", the preset {preset} applied" if preset else ""
     return f"# The study as resolved{applied}; `coretune study run` reads it like any study file.\n{text}"

@@ -51,7 +51,7 @@ def missing_data(dataset: DatasetChoice, about: DatasetComponent, error: Missing
 
 def missing_checkpoint(backbone: BackboneChoice, error: MissingError) -> Missing:
     """Returns what is told of a checkpoint that is not there."""
-    return Missing("checkpoint", backbone.label, str(error), "")
+    return Missing("checkpoint", backbone.label, str(error), backbone.obtain)
 
 
 def things(cells: Iterable[MissingCell]) -> dict[Missing, int]:

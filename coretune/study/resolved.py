@@ -12,6 +12,7 @@ from coretune.data.source import holds_nothing, open_source
 from coretune.errors import MissingError, RequestError, UnfitError
 from coretune.spec.cells import Cell, DatasetChoice, final_seed, search_seed
 from coretune.spec.load import LoadedStudy
+from coretune.spec.paths import unset_variable
 from coretune.spec.run import EvalSpec, RunSpec
 from coretune.spec.seeds import derive_seed
 from coretune.spec.study import SearchOptions
@@ -171,7 +172,8 @@ def look_at_checkpoint(path: Path) -> str:
         UnfitError: It cannot be read, or something lies in its place.
     """
     if holds_nothing(path):
-        raise MissingError(f"no checkpoint at {path}")
+        variable = unset_variable(str(path))
+        raise MissingError(f"no checkpoint at {path}" + (f" ({variable} is not set)" if variable else ""))
     if not path.is_file():
         raise UnfitError(f"no checkpoint at {path}: it is a folder")
     if looks_like := resemblance(head_of(path) or b"", "a checkpoint"):

@@ -8,7 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from coretune.data.source import TEST, TRAIN, UNDECIDED, VALIDATION
-from coretune.data.splits import Split, long_tail, shares, split
+from coretune.data.splits import Split, even_shares, long_tail, shares, split
 from coretune.errors import RequestError, UnfitError
 from coretune.spec.components import Ref
 from coretune.spec.run import DataSpec
@@ -180,6 +180,43 @@ def test_sizes_that_make_no_sense(size: float) -> None:
     labels = labels_of([12, 12])
     with pytest.raises(RequestError, match=r"data\.test: needs a number of images or a fraction"):
         split(labels, undecided(labels), spec(test=size))
+
+
+@given(st.lists(st.integers(1, 60), min_size=1, max_size=10), st.integers(0, 300))
+def test_even_shares_differ_by_one_but_where_a_class_has_no_more(sizes: list[int], total: int) -> None:
+    counts = even_shares(sizes, total)
+    assert sum(counts) == min(total, sum(sizes))
+    assert all(0 <= count <= size for count, size in zip(counts, sizes, strict=True))
+    cut = [count for count, size in zip(counts, sizes, strict=True) if count < size]
+    whole = [count for count, size in zip(counts, sizes, strict=True) if count == size]
+    assert not cut or (max(cut) - min(cut) <= 1 and max(whole, default=0) <= min(cut) + 1)
+
+
+def test_a_limit_cuts_the_training_part_evenly_and_a_larger_one_adds_to_it() -> None:
+    labels = labels_of([100, 50, 8])
+    whole = split(labels, undecided(labels), spec())
+    found = {limit: split(labels, undecided(labels), spec(limit=limit)) for limit in (1, 20, 40, 10_000)}
+    for part in found.values():
+        assert part.validation.tolist() == whole.validation.tolist() and part.test.tolist() == whole.test.tolist()
+        assert part.labelled.tolist() == part.train.tolist() and (np.diff(part.train) > 0).all()
+    assert [np.bincount(labels[found[limit].train]).tolist() for limit in (1, 20)] == [[1, 1, 1], [8, 7, 5]]
+    assert np.isin(found[20].train, found[40].train).all() and np.isin(found[40].train, whole.train).all()
+    assert found[10_000].train.tolist() == whole.train.tolist()
+    other = split(labels, undecided(labels), spec(limit=20, split_seed=1, validation=0, test=0))
+    assert other.train.tolist() != split(labels, undecided(labels), spec(limit=20, validation=0, test=0)).train.tolist()
+
+
+def test_limits_of_labels_give_way_to_the_limit_of_images() -> None:
+    labels = labels_of([60, 60, 60])
+    found = split(labels, undecided(labels), spec(limit=30, labels_per_class=20))
+    assert found.labelled.tolist() == found.train.tolist() and len(found.train) == 30
+    few = split(labels, undecided(labels), spec(limit=30, labels_per_class=4, subset_seed=5))
+    assert np.bincount(labels[few.labelled]).tolist() == [4, 4, 4]
+    assert np.isin(few.labelled, few.train).all() and few.train.tolist() == found.train.tolist()
+    tail = split(labels, undecided(labels), spec(limit=30, imbalance=40))
+    assert np.bincount(labels[tail.labelled]).tolist() == [10, 3, 1]
+    with pytest.raises(UnfitError, match="too few images in the training part"):
+        split(labels, undecided(labels), spec(limit=30, labels_per_class=100))
 
 
 def test_the_long_tail_of_the_papers() -> None:

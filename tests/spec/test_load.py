@@ -52,6 +52,56 @@ def problem_of(text: str, *sets: str) -> str:
     return line
 
 
+SMOKE = """\
+smoke:
+  backbones: {small: {arch: small_resnet, params: {widths: [4, 8]}}}
+  data: {image_size: 8}
+  methods: [ce]
+"""
+
+
+def test_the_smoke_preset_puts_the_file_s_own_section_in_place_of_its_keys() -> None:
+    text = GOOD + SMOKE + "data: {test: 300}\n"
+    (cell,) = resolve(text, "preset=smoke").cells
+    assert cell.backbone.arch.params == {"widths": [4, 8]} and cell.backbone.pretrain is None
+    assert (cell.dataset.image_size, cell.dataset.options.test, cell.dataset.options.limit) == (8, 300, 512)
+    assert [c.key for c in resolve(text).cells] == [c.key for c in resolve(GOOD).cells]
+    assert resolve(text).cells[0].dataset.image_size == 16
+    assert resolve(text.replace("name:", "preset: smoke\nname:")).cells == (cell,)
+    assert resolve(text.replace("name:", "preset: smoke\nname:"), "preset=null").cells == resolve(text).cells
+
+
+def test_overrides_win_over_the_smoke_section() -> None:
+    chosen = ("preset=smoke", "data.image_size=12", "backbones.small.params.widths=[2, 4]")
+    (cell,) = resolve(GOOD + SMOKE, *chosen).cells
+    assert cell.dataset.image_size == 12 and cell.backbone.arch.params == {"widths": [2, 4]}
+
+
+def test_a_smoke_section_that_is_wrong() -> None:
+    for sets in ((), ("preset=smoke",)):
+        assert "did you mean methods?" in problem_of(GOOD + "smoke: {method: [ce]}\n", *sets)
+        assert "no key of a study that a preset can replace" in problem_of(GOOD + "smoke: {name: other}\n", *sets)
+        assert "smoke" in problem_of(GOOD + "smoke: [ce]\n", *sets)
+        assert resolve(GOOD + "smoke:\n", *sets).cells
+    assert problem_of(GOOD + "smoke: {data: {image_sice: 8}}\n", "preset=smoke") == (
+        "s.yaml, smoke: data.image_sice: unknown key; did you mean image_size?"
+    )
+    said = problem_of(GOOD + "smoke: {backbones: {x: {arch: resnet51}}}\n", "preset=smoke")
+    assert said.startswith("s.yaml, smoke: backbones.x.arch: unknown backbone")
+
+
+def test_a_path_may_begin_with_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = GOOD.replace("pretrain: {train: {epochs: 4}}", "checkpoint: $WEIGHTS/moco.pth\n    obtain: ask its authors")
+    monkeypatch.delenv("WEIGHTS", raising=False)
+    backbone = resolve(text).cells[0].backbone
+    assert (backbone.checkpoint, backbone.obtain) == ("$WEIGHTS/moco.pth", "ask its authors")
+    monkeypatch.setenv("WEIGHTS", "/weights/here")
+    assert resolve(text).cells[0].backbone.checkpoint == "/weights/here/moco.pth"
+    assert resolve(text.replace("$WEIGHTS", "${WEIGHTS}")).cells[0].backbone.checkpoint == "/weights/here/moco.pth"
+    odd = text.replace("$WEIGHTS/moco.pth", "cash$/moco.pth")
+    assert resolve(odd).cells[0].backbone.checkpoint == str(Path.cwd() / "cash$" / "moco.pth")
+
+
 POOL = """\
 name: shared
 datasets:

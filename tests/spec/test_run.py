@@ -57,6 +57,7 @@ GOLDEN: list[tuple[str, dict[str, Any]]] = [
     ),
     ("a0793522d6d70d1f", {"arch": "resnet50", "weights": "sha256:" + "cd" * 32}),
     ("8239b1ceb74c6c3a", {"arch_params": {"widths": [16, 32]}, "weights": "run:0123456789abcdef"}),
+    ("19eb7110cb8458fe", {"labels_per_class": None, "limit": 512}),
     (
         "4767e0fb43687db6",
         {"task": "pretraining", "method": "moco_v2", "params": {"queue": 512}, "labels_per_class": None},
@@ -160,6 +161,7 @@ CHANGES: dict[str, st.SearchStrategy[Any]] = {
     "labels_per_class": st.none() | st.integers(1, 99),
     "label_fraction": st.floats(0.01, 1),
     "imbalance": st.floats(1.5, 1000),
+    "limit": st.integers(1, 1000),
     "subset_seed": st.integers(0, 99),
     "augment": st.builds(
         AugmentSpec,

@@ -30,7 +30,7 @@ def keys(schema: Any, where: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
 def described(definition: dict[str, Any]) -> bool:
     """A component's label is described where its definition stands."""
     inner = definition.get("anyOf", [])
-    return bool(definition.get("description")) or any("$ref" in str(part) for part in inner)
+    return bool(definition.get("description")) or any("$ref" in str(part) for part in [definition, *inner])
 
 
 def test_every_key_is_described_and_has_its_default() -> None:
@@ -63,12 +63,14 @@ def test_every_reference_is_there() -> None:
             for inner in schema:
                 yield from references(inner)
 
-    assert {name.removeprefix("#/$defs/") for name in references(SCHEMA)} <= set(SCHEMA["$defs"])
+    places = {f"#/$defs/{name}" for name in SCHEMA["$defs"]} | {f"#/properties/{name}" for name in SCHEMA["properties"]}
+    assert set(references(SCHEMA)) <= places
 
 
 GOOD = [
     "",
     "search: none",
+    "smoke: {methods: [ce], data: {image_size: 8}, search: none}\npreset: smoke",
     "methods: {a: {method: core_tuning, eta: {log_uniform: [0.1, 1], default: 0.5}}, ce: }",
     "datasets: {mine: {path: images, crop: false}}",
     "datasets: [digits]",

@@ -92,6 +92,23 @@ def test_a_value_that_equals_its_default_wins_over_the_preset() -> None:
     assert "the preset paper applied" in resolved_yaml(study)
 
 
+def test_a_path_that_begins_with_a_variable_stays_and_the_smoke_section_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IMAGES", str(tmp_path))
+    monkeypatch.delenv("WEIGHTS", raising=False)
+    file = tmp_path / "mine.yaml"
+    file.write_text(
+        "name: mine\ndatasets: {photos: {path: $IMAGES/photos}}\nmethods: [ce]\nsmoke: {data: {image_size: 8}}\n"
+        "backbones: {net: {arch: small_resnet, checkpoint: $WEIGHTS/a.pth}}\n"
+    )
+    for sets in ([], ["preset=smoke"]):
+        text = resolved_yaml(load_study(file, sets))
+        assert "path: $IMAGES/photos\n" in text and "checkpoint: $WEIGHTS/a.pth\n" in text and "smoke:" not in text
+        (tmp_path / "again.yaml").write_text(text)
+        assert load_study(tmp_path / "again.yaml").cells == load_study(file, sets).cells
+
+
 def test_paths_are_absolute(tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text("name: mine\ndatasets: {photos: {path: images}}\nbackbones: [small_resnet]\nmethods: [ce]\n")

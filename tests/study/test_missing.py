@@ -77,6 +77,16 @@ def test_a_checkpoint_that_is_missing_holds_up_its_backbone_alone(tmp_path: Path
     }
 
 
+def test_where_a_checkpoint_is_to_be_had_and_which_variable_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CORETUNE_CHECKPOINTS", raising=False)
+    moco = "backbones.moco={arch: small_resnet, checkpoint: $CORETUNE_CHECKPOINTS/moco.pth, obtain: ask its authors}"
+    (told,) = to_dicts(resolved(moco).missing)
+    assert told["text"] == (
+        "checkpoint of moco is missing: no checkpoint at $CORETUNE_CHECKPOINTS/moco.pth (CORETUNE_CHECKPOINTS is not "
+        "set); to get it: ask its authors"
+    )
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [
