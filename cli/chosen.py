@@ -38,11 +38,13 @@ class Chosen:
 
     Attributes:
         about: Its declaration.
+        ref: What was named, with its parameters.
         source: Its images.
         path: Where they were found, or None where they have no place of their own.
     """
 
     about: DatasetComponent
+    ref: Ref
     source: Source
     path: Path | None
 
@@ -72,7 +74,7 @@ def choose(word: str, path: Path | None, *, download: bool) -> Chosen:
             raise
         said = str(_fetched(about, said))
         source = open_source(catalog, ref, said)
-    return Chosen(about, source, located(about, said))
+    return Chosen(about, ref, source, located(about, said))
 
 
 def _named(catalog: Catalog, word: str, path: Path | None) -> tuple[Ref, str | None]:

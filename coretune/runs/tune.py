@@ -7,16 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from coretune.data.fingerprint import content_hash, fingerprint
 from coretune.data.source import open_source
 from coretune.errors import RequestError, RunError
-from coretune.results.lock import DirectoryLock
-from coretune.results.manifest import manifest
 from coretune.results.record import Evaluation, Record
 from coretune.results.store import ResultsStore
-from coretune.runs.execute import Execution
+from coretune.runs.alone import context_on, execute_alone, held_directory
 from coretune.runs.job import Job
 from coretune.spec.cells import Cell
 from coretune.spec.load import LoadedStudy, resolve_study
@@ -79,22 +75,23 @@ def tune(
 
     Raises:
         StudyError: A name or a value is wrong.
-        RequestError: `out` holds the results of a study.
+        RequestError: `out` holds the results of a study or something else, or there is no such device.
         UnfitError: The data or the checkpoint are absent.
         LockedError: Another process writes `out`.
         StorageError: `out` cannot be written.
         RunError: The training failed; the message says why.
+        KeyboardInterrupt: It was interrupted; its state is stored, and the same call goes on.
     """
     loaded = _as_study(dataset, method, backbone, checkpoint, pretrain, path, data, train, plugins, parameters)
     chosen = loaded.cells[0].dataset
-    context = Context(device=torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu")))
+    context = context_on(device)
     found = fingerprint(open_source(loaded.catalog, chosen.ref, chosen.path))
-    store = ResultsStore(out, repair=True)
-    with DirectoryLock(store.root):
-        _refuse_a_study(store.root)
-        starts = loaded.cells[0].backbone
-        checkpoints = {starts.label: content_hash(Path(starts.checkpoint))} if starts.checkpoint is not None else {}
-        store.put_json("manifest.json", manifest("tune", {chosen.label: found}, checkpoints=checkpoints))
+    starts = loaded.cells[0].backbone
+
+    def checkpoints() -> dict[str, str]:
+        return {starts.label: content_hash(Path(starts.checkpoint))} if starts.checkpoint is not None else {}
+
+    with held_directory(out, "tune", {chosen.label: found}, checkpoints) as store:
         return _run(loaded, found, seed, store, context, on_event)
 
 
@@ -111,14 +108,7 @@ def _run(
     catalog, path, checkpoint = loaded.catalog, cell.dataset.path, cell.backbone.checkpoint
 
     def execute(job: Job) -> Record:
-        execution = Execution(job, store, catalog, context)
-        for event in execution:
-            if on_event is not None:
-                on_event(event)
-        if execution.record is None or execution.record.status != "completed":
-            cause = execution.record.cause if execution.record is not None else None
-            raise RunError(f"run {job.spec.run_id} failed: {cause.message if cause is not None else 'no record'}")
-        return execution.record
+        return execute_alone(job, store, catalog, context, on_event)
 
     weights = _starting_weights(cell, found, execute)
     test = EvalSpec(evaluation=catalog.ref("evaluation", "classification"))
@@ -130,16 +120,6 @@ def _run(
     if evaluation is None:
         raise RunError(f"run {spec.run_id}: its evaluation is missing in {store.run_folder(spec.run_id)}")
     return TuneResult(record, evaluation, store.weights_path(spec.run_id))
-
-
-def _refuse_a_study(root: Path) -> None:
-    """Keeps single runs out of a study's results: its manifest, leaderboard and clean-up speak of its own runs.
-
-    Raises:
-        RequestError: The directory holds a study.
-    """
-    if (root / "study.yaml").exists():
-        raise RequestError(f"{root} holds the results of a study (study.yaml): give another directory with out=")
 
 
 def _as_study(

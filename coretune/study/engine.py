@@ -21,6 +21,7 @@ from coretune.results.lock import DirectoryLock
 from coretune.results.manifest import manifest
 from coretune.results.retry import deletable_weights
 from coretune.results.store import ResultsStore
+from coretune.runs.interrupt import interruptible
 from coretune.spec.catalog import plugin_version
 from coretune.spec.load import LoadedStudy
 from coretune.spec.study import SearchOptions, Study
@@ -29,7 +30,6 @@ from coretune.study.chatter import chatter_to
 from coretune.study.data import check_data
 from coretune.study.directory import claim_directory, refuse_foreign
 from coretune.study.events import EventLog
-from coretune.study.interrupt import interruptible
 from coretune.study.missing import MissingCell, things
 from coretune.study.planned import note_plan
 from coretune.study.progress import Progress

@@ -223,7 +223,7 @@ ABORTED = """
 import os, signal, sys, time
 sys.path.insert(0, {folder!r})
 from conftest import quick_state
-from coretune.study.interrupt import interruptible
+from coretune.runs.interrupt import interruptible
 from coretune_cli.live import last_line, observe
 def kill():
     os.kill(os.getpid(), signal.SIGINT)

@@ -115,3 +115,14 @@ def test_one_model_is_tuned(
     score, weights = capsys.readouterr().out.split()
     assert 0 <= float(score) <= 100
     assert re.fullmatch(r"results/tune/runs/[0-9a-f]{16}/model\.safetensors", weights)
+
+
+def test_one_backbone_is_pretrained(
+    blocks: Blocks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.set_num_threads(1)
+    (body,) = [body for page, body in blocks("python") if page == "pretraining.md"]
+    monkeypatch.chdir(tmp_path)
+    exec(compile(body, "pretraining.md", "exec"), {})
+    figure, _, key = capsys.readouterr().out.partition(" ")
+    assert 0 <= float(figure) <= 100 and "results/pretrain-digits-small_resnet/runs/" in key

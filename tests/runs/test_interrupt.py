@@ -9,11 +9,11 @@ from typing import IO
 
 import pytest
 
-from coretune.study.interrupt import EXIT_CODE, interruptible
+from coretune.runs.interrupt import EXIT_CODE, interruptible
 
 PROGRAM = """
 import time
-from coretune.study.interrupt import interruptible
+from coretune.runs.interrupt import interruptible
 
 def abort():
     print("abort", flush=True)

@@ -14,7 +14,9 @@ SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP"
 
 
 @contextmanager
-def interruptible(stop: Callable[[str], None], *, on_abort: Callable[[], None] | None = None) -> Iterator[None]:
+def interruptible(
+    stop: Callable[[str], None], *, on_abort: Callable[[], None] | None = None, end: bool = True
+) -> Iterator[None]:
     """Calls `stop("interrupted")` on the first SIGINT, SIGTERM or SIGHUP; a SIGINT after that ends the process at once.
 
     The others change nothing after that: batch systems send more than one to a process that is to end cleanly.
@@ -24,6 +26,8 @@ def interruptible(stop: Callable[[str], None], *, on_abort: Callable[[], None] |
         stop: Asks for a clean end; gets the reason.
         on_abort: Called just before the process is ended at once. It runs in the signal handler, while threads go on:
             it must not wait, not even for a lock.
+        end: Whether the second SIGINT ends the process; else it raises KeyboardInterrupt, for a process that is not
+            coretune's own, e.g. a notebook's.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -35,6 +39,8 @@ def interruptible(stop: Callable[[str], None], *, on_abort: Callable[[], None] |
         if not stopping:
             stopping = True
             stop("interrupted")
+        elif number == signal.SIGINT and not end:
+            raise KeyboardInterrupt
         elif number == signal.SIGINT:
             try:
                 if on_abort is not None:
