@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from numbers import Real
 from typing import Literal
 
 import torch
@@ -42,7 +43,8 @@ def check_tensor(argument: str, value: object, kind: Kind, shape: tuple[int | st
         ValueError: It is something else.
     """
     sizes = ", ".join(str(size) for size in shape)
-    need = f"a {kind} tensor ({sizes}{',' if len(shape) == 1 else ''})"
+    article = "an" if kind == "integer" else "a"
+    need = f"{article} {kind} tensor ({sizes}{',' if len(shape) == 1 else ''})"
     if not isinstance(value, Tensor):
         raise bad_argument(argument, type(value).__name__, need)
     fits = len(shape) == value.ndim and all(
@@ -83,26 +85,72 @@ def check_finite(argument: str, values: Tensor) -> None:
     raise bad_argument(argument, f"{values[tuple(place)].item()} at {place}", "finite values")
 
 
-def check_number(argument: str, value: float, low: float, high: float = math.inf, *, open_low: bool = False) -> None:
-    """Refuses a number that is not finite or outside [low, high], or at `low` itself if that end is open.
+def check_number(argument: str, value: object, low: float, high: float = math.inf, *, open_low: bool = False) -> None:
+    """Refuses what is not a finite number in [low, high], or is `low` itself if that end is open.
 
     Raises:
-        ValueError: It is.
+        ValueError: It is something else; a bool or a tensor is no number.
     """
-    if math.isfinite(value) and low <= value <= high and not (open_low and value == low):
+    number = _as_float(value)
+    if math.isfinite(number) and low <= number <= high and not (open_low and number == low):
         return
     ends = f"> {low:g}" if open_low else f">= {low:g}"
-    raise bad_argument(argument, value, f"a finite number {ends}" + (f" and <= {high:g}" if high < math.inf else ""))
+    need = f"a finite number {ends}" + (f" and <= {high:g}" if high < math.inf else "")
+    raise bad_argument(argument, value if _is_number(value) else _told(value), need)
 
 
-def check_choice(argument: str, value: str, choices: tuple[str, ...]) -> None:
-    """Refuses a word that is not among the choices.
+def check_whole_number(argument: str, value: object, low: int, *, optional: bool = False) -> None:
+    """Refuses what is not an integer of at least `low`, nor None if it is optional.
+
+    Raises:
+        ValueError: It is something else; a bool is no integer here.
+    """
+    if value is None and optional:
+        return
+    if isinstance(value, bool) or not isinstance(value, int) or value < low:
+        raise bad_argument(argument, _told(value), f"an integer >= {low}" + (", or None" if optional else ""))
+
+
+def check_choice(argument: str, value: object, choices: tuple[str, ...]) -> None:
+    """Refuses what is not among the choices.
 
     Raises:
         ValueError: Lists the choices.
     """
-    if value not in choices:
-        raise bad_argument(argument, repr(value), f"one of: {', '.join(choices)}")
+    if not isinstance(value, str) or value not in choices:
+        raise bad_argument(argument, _told(value), f"one of: {', '.join(choices)}")
+
+
+def check_generator(argument: str, value: object) -> None:
+    """Refuses what is neither a generator of random numbers on the CPU nor None.
+
+    Raises:
+        ValueError: It is something else.
+    """
+    need = "one on the CPU, so that no device changes draws"
+    if value is not None and not isinstance(value, torch.Generator):
+        raise bad_argument(argument, _told(value), f"a torch.Generator, {need}; or None")
+    if value is not None and value.device.type != "cpu":
+        raise bad_argument(argument, f"one on {value.device}", need)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def _as_float(value: object) -> float:
+    """Returns a number as a float, and what is none as NaN."""
+    if not isinstance(value, Real) or isinstance(value, bool):
+        return math.nan
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
+
+
+def _told(value: object) -> str:
+    """Returns how a message names what was got: plain values themselves, of others the type."""
+    return repr(value) if isinstance(value, (str, int, float, complex, type(None))) else type(value).__name__
 
 
 def computing_dtype(values: Tensor) -> torch.dtype:

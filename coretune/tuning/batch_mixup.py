@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from coretune.tuning.arguments import (
-    bad_argument,
     check_between,
+    check_generator,
     check_number,
     check_tensor,
+    check_whole_number,
     computing_dtype,
     full_precision,
 )
@@ -56,7 +57,7 @@ def batch_mixup(
     Raises:
         ValueError: An argument has a wrong shape, dtype, device or value.
     """
-    _check(values, labels, num_classes, alpha)
+    _check(values, labels, num_classes, alpha, generator)
     size, device = values.shape[0], values.device
     mix = draw_beta(alpha, (), generator)
     partner = torch.randperm(size, generator=generator).to(device, non_blocking=True)
@@ -72,10 +73,10 @@ def batch_mixup(
     return Mixtures(mixed, targets, partner, mix)
 
 
-def _check(values: Tensor, labels: Tensor, num_classes: int, alpha: float) -> None:
+def _check(values: Tensor, labels: Tensor, num_classes: int, alpha: float, generator: torch.Generator | None) -> None:
     check_tensor("values", values, "floating", ("n", *values.shape[1:]), values)
     check_tensor("labels", labels, "integer", (values.shape[0],), values)
-    if isinstance(num_classes, bool) or not isinstance(num_classes, int) or num_classes < 1:
-        raise bad_argument("num_classes", repr(num_classes), "an integer >= 1")
+    check_whole_number("num_classes", num_classes, 1)
     check_between("labels", labels, 0, num_classes - 1)
     check_number("alpha", alpha, 0.0, open_low=True)
+    check_generator("generator", generator)

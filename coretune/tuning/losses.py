@@ -10,12 +10,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from coretune.tuning.arguments import (
-    bad_argument,
     check_between,
     check_choice,
     check_finite,
     check_number,
     check_tensor,
+    check_whole_number,
     computing_dtype,
     full_precision,
 )
@@ -109,7 +109,7 @@ def focal_contrastive(
     check_number("gamma", gamma, 0.0)
     check_choice("normalizer", normalizer, NORMALIZERS)
     check_choice("scope", scope, SCOPES)
-    _check_block(block)
+    check_whole_number("block", block, 1, optional=True)
     rows = _rows(anchors, z)
     selected = rows.shape[0] < z.shape[0]
     contrast = _Contrast(groups, None if selected else anchors, owner, weights, gamma, normalizer, scope)
@@ -207,8 +207,3 @@ def _check_contrast(
     if weights is not None:
         check_finite("weights", weights)
         check_between("weights", weights, 0.0, float("inf"))
-
-
-def _check_block(block: int | None) -> None:
-    if block is not None and (isinstance(block, bool) or not isinstance(block, int) or block < 1):
-        raise bad_argument("block", repr(block), "an integer >= 1, or None")

@@ -13,8 +13,10 @@ from coretune.tuning.arguments import (
     check_between,
     check_choice,
     check_finite,
+    check_generator,
     check_number,
     check_tensor,
+    check_whole_number,
     computing_dtype,
     full_precision,
 )
@@ -221,13 +223,11 @@ def _owners(order: Tensor, has_negative: Tensor) -> Tensor:
 def _check_numbers(
     num_classes: int, alpha: float, negative_floor: float, positive_floor: float, generator: torch.Generator | None
 ) -> None:
-    if isinstance(num_classes, bool) or not isinstance(num_classes, int) or num_classes < 1:
-        raise bad_argument("num_classes", repr(num_classes), "an integer >= 1")
+    check_whole_number("num_classes", num_classes, 1)
     check_number("alpha", alpha, 0.0, open_low=True)
     check_number("negative_floor", negative_floor, 0.0, 1.0)
     check_number("positive_floor", positive_floor, 0.0, 1.0)
-    if generator is not None and generator.device.type != "cpu":
-        raise bad_argument("generator", f"one on {generator.device}", "one on the CPU, so that no device changes draws")
+    check_generator("generator", generator)
 
 
 def _check_samples(features: Tensor, labels: Tensor, num_classes: int, validate: bool) -> None:

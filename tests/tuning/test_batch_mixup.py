@@ -116,12 +116,15 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"values": torch.tensor(1.0)}, r"values: got shape \(\), need a floating tensor \(n,\)"),
     ({"values": torch.zeros(0, 4)}, r"values: got shape \(0, 4\), need a floating tensor \(n, 4\)"),
     ({"values": VALUES.long()}, r"values: got torch.int64, need a floating tensor"),
-    ({"labels": LABELS[:3]}, r"labels: got shape \(3,\), need a integer tensor \(4,\)"),
-    ({"labels": LABELS.double()}, r"labels: got torch.float64, need a integer tensor"),
+    ({"labels": LABELS[:3]}, r"labels: got shape \(3,\), need an integer tensor \(4,\)"),
+    ({"labels": LABELS.double()}, r"labels: got torch.float64, need an integer tensor"),
     ({"labels": torch.full((4,), CLASSES)}, r"labels: got 3 at \[0\], need values in \[0, 2\]"),
     ({"num_classes": 0}, r"num_classes: got 0, need an integer >= 1"),
     ({"num_classes": True}, r"num_classes: got True, need an integer >= 1"),
     ({"alpha": 0.0}, r"alpha: got 0.0, need a finite number > 0"),
+    ({"alpha": "a"}, r"alpha: got 'a', need a finite number > 0"),
+    ({"alpha": None}, r"alpha: got None, need a finite number > 0"),
+    ({"generator": 5}, r"generator: got 5, need a torch.Generator, one on the CPU"),
     ({"alpha": float("nan")}, r"alpha: got nan, need a finite number > 0"),
 ]
 

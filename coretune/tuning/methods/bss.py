@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from coretune.spec.catalog.methods.regularisers import BSSParameters
-from coretune.tuning.arguments import check_number, check_tensor, computing_dtype, full_precision
+from coretune.tuning.arguments import check_tensor, check_whole_number, computing_dtype, full_precision
 from coretune.tuning.method import LossTerms, Step
 from coretune.tuning.methods.cross_entropy import CrossEntropy
 
@@ -60,7 +60,7 @@ def spectral_shrinkage(features: Tensor, k: int = 1) -> Tensor:
         ValueError: An argument has a wrong shape, dtype or value.
     """
     check_tensor("features", features, "floating", ("n", "d"), features)
-    check_number("k", k, 1)
+    check_whole_number("k", k, 1)
     with full_precision(features.device):
         values = features.to(computing_dtype(features))
         # torch refuses to decompose what is not finite, and the training loop looks for a NaN in the loss.

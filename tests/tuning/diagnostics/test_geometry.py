@@ -152,7 +152,7 @@ def test_wrong_arguments() -> None:
     for features, classes, said in (
         (good[0], labels, r"features: got shape \(3,\), need a floating tensor \(n, d\)"),
         (good.long(), labels, r"features: got torch.int64"),
-        (good, labels[:3], r"labels: got shape \(3,\), need a integer tensor \(4,\)"),
+        (good, labels[:3], r"labels: got shape \(3,\), need an integer tensor \(4,\)"),
         (good, labels.float(), r"labels: got torch.float32"),
         (good.index_fill(0, torch.tensor([2]), torch.nan), labels, r"features: got nan at \[2, 0\]"),
     ):

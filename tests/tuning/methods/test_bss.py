@@ -136,9 +136,10 @@ def test_shrinking_takes_the_weakest_direction() -> None:
     [
         (torch.zeros(3), 1, r"features: got shape \(3,\), need a floating tensor \(n, d\)"),
         (torch.zeros(2, 3, dtype=torch.int64), 1, "features: got torch.int64"),
-        (torch.zeros(2, 3), 0, "k: got 0, need a finite number >= 1"),
+        (torch.zeros(2, 3), 0, "k: got 0, need an integer >= 1"),
+        (torch.zeros(2, 3), 1.5, "k: got 1.5, need an integer >= 1"),
     ],
 )
-def test_wrong_arguments(features: Tensor, k: int, message: str) -> None:
+def test_wrong_arguments(features: Tensor, k: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         spectral_shrinkage(features, k)
