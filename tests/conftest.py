@@ -19,6 +19,16 @@ settings.register_profile("coretune", deadline=None)  # a busy machine is no def
 settings.load_profile("coretune")
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skips what needs a GPU where there is none."""
+    if item.get_closest_marker("gpu") is None:
+        return
+    import torch
+
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder of real images for tests; the test is skipped where it is absent."""

@@ -208,8 +208,6 @@ def test_another_version_of_the_evaluation_is_refused(trained: tuple[Job, Result
 
 @pytest.mark.gpu
 def test_a_gpu_agrees_with_the_cpu(trained: tuple[Job, ResultsStore]) -> None:
-    if not torch.cuda.is_available():
-        pytest.skip("no CUDA device")
     job, store = trained
     expected = evaluate(job, accuracy_evaluation(), store, catalog(), context()).metrics
     found = evaluate(job, accuracy_evaluation(), store, catalog(), Context(torch.device("cuda"))).metrics

@@ -695,8 +695,6 @@ def test_two_executions_agree_bit_for_bit_whatever_the_process_did_before(tmp_pa
 
 @pytest.mark.gpu
 def test_a_run_on_a_gpu_completes(tmp_path: Path) -> None:
-    if not torch.cuda.is_available():
-        pytest.skip("no CUDA device")
     for number, precision in enumerate(("fp32", "bf16", "fp16")):
         job = digits_job(digits_spec("core_tuning", precision=precision, seed=number), keep_weights=True)
         where = Context(torch.device("cuda"), channels_last=True, micro_batch=5)

@@ -473,8 +473,6 @@ def test_evaluation_computes_in_the_precision_of_the_training() -> None:
 @pytest.mark.gpu
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_a_gpu_step_does_not_wait_for_the_device(variant: str) -> None:
-    if not torch.cuda.is_available():
-        pytest.skip("no CUDA device")
     device = torch.device("cuda")
     parts, options = make(variant)
     parts.model.to(device)
@@ -494,8 +492,6 @@ def test_a_gpu_step_does_not_wait_for_the_device(variant: str) -> None:
 
 @pytest.mark.gpu
 def test_a_training_goes_on_from_the_cpu_to_the_gpu() -> None:
-    if not torch.cuda.is_available():
-        pytest.skip("no CUDA device")
     first = train(make("ce")[0], context(tick_s=0))
     for _ in range(4):
         next(first)

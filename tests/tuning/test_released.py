@@ -9,10 +9,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from coretune.tuning.losses import focal_contrastive, soft_cross_entropy
 from coretune.tuning.mixup import HardPairs, hard_pairs
-from coretune.tuning.released import MAX_CLASSES, released_partners, soft_label_groups
+from coretune.tuning.released import GROUPINGS, MAX_CLASSES, Grouping, released_partners, soft_label_groups
 
 torch.set_num_threads(1)
 
@@ -214,3 +215,43 @@ def test_too_many_classes_for_exact_groups_are_refused() -> None:
     nothing = torch.empty(0, 2, dtype=torch.int64)
     with pytest.raises(ValueError, match=f"num_classes: got {MAX_CLASSES + 1}, need at most {MAX_CLASSES}"):
         soft_label_groups(nothing[:, 0], nothing, nothing.float(), MAX_CLASSES + 1, torch.empty(0, 1), "exact")
+
+
+@pytest.mark.parametrize("grouping", GROUPINGS)
+def test_nothing_depends_on_values_on_a_gpu(grouping: Grouping) -> None:
+    # Fake tensors have no values: reading one (`item`, `nonzero`, a bool index) raises.
+    with FakeTensorMode():
+        features = torch.empty(6, 4, device="cuda", requires_grad=True)
+        labels = torch.empty(6, dtype=torch.int64, device="cuda")
+        pairs = hard_pairs(
+            features, labels, 3, variant="released", grouping=grouping, generator=torch.Generator().manual_seed(0)
+        )
+        loss = focal_contrastive(pairs.features.detach(), pairs.groups, normalizer="batch")
+        loss = loss + soft_cross_entropy(pairs.features[:, :3], pairs.targets)
+        assert loss.shape == () and loss.device.type == "cuda"
+        with pytest.raises(Exception, match="_local_scalar_dense"):
+            pairs.groups[0].item()
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("grouping", GROUPINGS)
+def test_a_gpu_is_never_waited_for(grouping: Grouping) -> None:
+    features, labels = sample(6, 3, 0)
+    features, labels = features.cuda().requires_grad_(), labels.cuda()
+    generator = torch.Generator().manual_seed(0)
+
+    def step() -> Tensor:
+        pairs = hard_pairs(features, labels, 3, variant="released", grouping=grouping, generator=generator)
+        z = torch.nn.functional.normalize(pairs.features, dim=1)
+        loss = soft_cross_entropy(pairs.features[:, :3], pairs.targets)
+        loss = loss + focal_contrastive(z, pairs.groups, normalizer="batch")
+        (gradient,) = torch.autograd.grad(loss, features)
+        return gradient
+
+    step()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        gradient = step()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert gradient.isfinite().all()

@@ -140,8 +140,6 @@ def test_images_are_gathered_from_a_read_only_file(tmp_path: Any) -> None:
 
 @pytest.mark.gpu
 def test_a_gpu_gets_the_same_batches_without_being_waited_for() -> None:
-    if not torch.cuda.is_available():
-        pytest.skip("no CUDA device")
     device = torch.device("cuda")
     expected = listed(sampler(), 0)
     torch.cuda.set_sync_debug_mode("error")

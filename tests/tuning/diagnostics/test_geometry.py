@@ -166,8 +166,6 @@ def test_wrong_arguments() -> None:
 
 @pytest.mark.gpu
 def test_a_gpu_agrees_with_the_cpu() -> None:
-    if not torch.cuda.is_available():
-        pytest.skip("no CUDA device")
     features, labels = cloud(200, 16, 5, seed=0)
     expected, found = scatter(features, labels), scatter(features.cuda(), labels.cuda())
     assert (found.within, found.ratio, found.margin) == pytest.approx(
