@@ -12,6 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from coretune_cli.bar import pace
 from coretune_cli.columns import Column, fitted
 from coretune_cli.formats import clock, count, duration, plural, rate, score, seconds_between
 from coretune_cli.state import CellState, Counts, Event, MissingState, PrepareState, SlotState, StudyState
@@ -166,12 +167,22 @@ def preparing(items: Sequence[PrepareState], rows: int) -> RenderableType:
     """Draws what the cells wait for; the last line folds what does not fit."""
     shown, folded = fold(items, rows, rank=lambda item: 0 if item.state == "running" else 1)
     lines = [
-        Text.assemble(("prepare  ", "dim"), item.label, "  ", state_text(item.state), figures(item.metrics))
+        Text.assemble(
+            ("prepare  ", "dim"), item.label, "  ", state_text(item.state), figures(item.metrics), *packing(item)
+        )
         for item in shown
     ]
     for line in lines:
         line.no_wrap, line.overflow = True, "ellipsis"
     return Group(*lines, *([folded_line(folded, lambda item: item.state)] if folded else []))
+
+
+def packing(item: PrepareState) -> tuple[str, ...]:
+    """Writes how far a packing is; nothing of anything else, and nothing once it is done."""
+    if item.state != "running" or not item.total:
+        return ()
+    words = (f"{item.done:,} of {item.total:,} images", pace(item.total - item.done, item.images_per_s or 0.0))
+    return "  ", ", ".join(filter(None, words))
 
 
 def missing(items: Sequence[MissingState], rows: int, *, whole: bool) -> RenderableType:
@@ -306,7 +317,8 @@ def folded_line(folded: Sequence[Item], word: Callable[[Item], str]) -> Text:
 def summary(state: StudyState) -> str:
     """Writes where a study stands in one line, for logs and pipes."""
     runs = state.runs
-    parts = [f"{runs.done:,} of {plural(runs.total, 'run')} done"]
+    parts = ["".join((item.label, *packing(item))) for item in state.prepare if packing(item) and not state.ended]
+    parts += [f"{runs.done:,} of {plural(runs.total, 'run')} done"]
     parts += [f"{runs.running} running"] if runs.running else []
     parts += [f"{runs.failed} failed"] if runs.failed else []
     lacking = sum(cell.state == "missing" for cell in state.cells)

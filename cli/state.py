@@ -55,6 +55,9 @@ class PrepareState:
     run_id: str | None
     metrics: Mapping[str, float] = field(default_factory=dict)
     """The newest that it reported, by name."""
+    done: int = 0
+    total: int = 0
+    images_per_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -146,6 +149,9 @@ def parse_state(raw: Any) -> StudyState:
                 _text(item, "state", "?"),
                 _text(item, "run_id") or None,
                 _numbers(item, "metrics"),
+                _whole(item, "done"),
+                _whole(item, "total"),
+                _number(item, "images_per_s"),
             )
             for item in _items(raw, "prepare")
         ),

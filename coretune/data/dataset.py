@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from coretune.data.fingerprint import fingerprint
-from coretune.data.pack import Packed, pack
+from coretune.data.pack import OnPacking, Packed, pack
 from coretune.data.source import open_source
 from coretune.data.splits import Split, split
 from coretune.errors import UnfitError
@@ -22,7 +22,9 @@ class Dataset:
     split: Split
 
 
-def open_dataset(catalog: Catalog, data: DataSpec, path: str | None, cache: Path) -> Dataset:
+def open_dataset(
+    catalog: Catalog, data: DataSpec, path: str | None, cache: Path, on_packing: OnPacking = lambda packing: None
+) -> Dataset:
     """Opens, checks, packs (on first use) and divides a data set.
 
     Args:
@@ -30,6 +32,7 @@ def open_dataset(catalog: Catalog, data: DataSpec, path: str | None, cache: Path
         data: Which images and how they are divided.
         path: Where the files are, for a data set that has no place of its own.
         cache: Root of the caches.
+        on_packing: Told how far the packing is, as in `pack`.
 
     Raises:
         UnfitError: The data are absent, have changed since the run was planned, or are too few for the split.
@@ -43,6 +46,6 @@ def open_dataset(catalog: Catalog, data: DataSpec, path: str | None, cache: Path
             f"planned with (fingerprint {found[:12]}, planned {data.fingerprint[:12]}): files were changed, added or "
             "removed; restore them, or plan the study again"
         )
-    packed = pack(source, found, data.image_size, cache)
+    packed = pack(source, found, data.image_size, cache, on_packing)
     packed = replace(packed, sides=data.test_sides)
     return Dataset(packed, split(packed.labels, packed.parts, data, classes=packed.classes))

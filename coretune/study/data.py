@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from coretune.data.dataset import open_dataset
+from coretune.data.pack import Packing
 from coretune.errors import UnfitError
 from coretune.spec.cells import final_seed
 from coretune.study.resolved import ResolvedStudy
 
 
-def check_data(study: ResolvedStudy, cache: Path) -> None:
+def check_data(study: ResolvedStudy, cache: Path, on_packing: Callable[[str, Packing], None]) -> None:
     """Opens every data set as the study's runs will.
+
+    Args:
+        study: Whose data.
+        cache: Root of the caches.
+        on_packing: Told what is packed, in words, and how far that is; what it raises ends the packing, resumably.
 
     Raises:
         UnfitError: Images cannot be read, or are too few for the split; names the data set.
@@ -26,7 +34,8 @@ def check_data(study: ResolvedStudy, cache: Path) -> None:
             if (key := data.model_dump_json(exclude={"augment"})) in seen:
                 continue
             seen.add(key)
+            name = f"pack {dataset.label} at {data.image_size} px"
             try:
-                open_dataset(study.loaded.catalog, data, dataset.path, cache)
+                open_dataset(study.loaded.catalog, data, dataset.path, cache, partial(on_packing, name))
             except UnfitError as error:
                 raise type(error)(f"data set {dataset.label}: {error}") from error

@@ -15,6 +15,7 @@ from coretune.cluster.local import Cluster, check_address, cluster, import_ray
 from coretune.cluster.processor import slow_precision
 from coretune.cluster.stdout import quiet_stdout
 from coretune.cluster.watch import ClusterWatch
+from coretune.data.pack import Packing
 from coretune.data.roots import cache_root
 from coretune.errors import CoretuneError, StorageError
 from coretune.results.lock import DirectoryLock
@@ -24,7 +25,7 @@ from coretune.results.store import ResultsStore
 from coretune.runs.interrupt import interruptible
 from coretune.spec.catalog import plugin_version
 from coretune.spec.load import LoadedStudy
-from coretune.spec.study import SearchOptions, Study
+from coretune.spec.study import Resources, SearchOptions, Study
 from coretune.study.book import CellBook
 from coretune.study.chatter import chatter_to
 from coretune.study.data import check_data
@@ -114,8 +115,6 @@ def run_study(
                 loaded.study.name, resolved.fingerprints, plugins=versions, checkpoints=resolved.checkpoints
             )
             store.put_json("manifest.json", said)
-        if not book.finished:
-            check_data(resolved, cache_root())
         return _run(resolved, store, book, events, lock, slots, time_limit_s, address, observe, on_abort)
 
 
@@ -141,20 +140,10 @@ def _run(
         writer.write_state()
         try:
             if not book.finished:
-                events.add("info", "starting Ray" if address is None else f"attaching to Ray at {address}")
-                import_ray(local=address is None)
-                with (
-                    chatter_to(store.root / "log.txt", "ray"),
-                    quiet_stdout(logging.getLogger("ray")),
-                    writer,
-                    cluster(resources, address=address) as found,
-                ):
-                    slots_text = "1 slot" if found.slots == 1 else f"{found.slots} slots"
-                    events.add("info", f"{slots_text} on {found.cpus:g} CPUs and {found.gpus:g} GPUs")
-                    on_this_processor = found.local and not resources.gpus
-                    if on_this_processor and (slow := slow_precision(resolved.precisions)) is not None:
-                        events.add("warning", slow)
-                    _tune(study, store, book, progress, found)
+                with writer:
+                    _check_data(resolved, book, progress)
+                    if not book.finished:
+                        _train(resolved, store, book, progress, events, resources, address)
             if (broken := writer.failure or book.broken) is not None:
                 raise broken
         except CoretuneError:
@@ -170,6 +159,47 @@ def _run(
         _say_warnings(store, events, said)
         writer.write_state()
     return outcome
+
+
+def _check_data(resolved: ResolvedStudy, book: CellBook, progress: Progress) -> None:
+    """Opens the data, packed on first use, and says how far that is; ends early where the study is stopped."""
+
+    def on_packing(label: str, now: Packing) -> None:
+        progress.packing(label, now)
+        if book.stopping is not None:
+            raise _Stopped
+
+    with suppress(_Stopped):
+        check_data(resolved, cache_root(), on_packing)
+
+
+class _Stopped(Exception):
+    """The study is stopped while it packs its data."""
+
+
+def _train(
+    resolved: ResolvedStudy,
+    store: ResultsStore,
+    book: CellBook,
+    progress: Progress,
+    events: EventLog,
+    resources: Resources,
+    address: str | None,
+) -> None:
+    """Starts Ray or attaches to it, and executes the study's runs."""
+    events.add("info", "starting Ray" if address is None else f"attaching to Ray at {address}")
+    import_ray(local=address is None)
+    with (
+        chatter_to(store.root / "log.txt", "ray"),
+        quiet_stdout(logging.getLogger("ray")),
+        cluster(resources, address=address) as found,
+    ):
+        slots_text = "1 slot" if found.slots == 1 else f"{found.slots} slots"
+        events.add("info", f"{slots_text} on {found.cpus:g} CPUs and {found.gpus:g} GPUs")
+        on_this_processor = found.local and not resources.gpus
+        if on_this_processor and (slow := slow_precision(resolved.precisions)) is not None:
+            events.add("warning", slow)
+        _tune(resolved.loaded.study, store, book, progress, found)
 
 
 def _say_warnings(store: ResultsStore, events: EventLog, said: int) -> int:

@@ -11,6 +11,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
+from coretune.data.pack import Packing
 from coretune.results.selection import better
 from coretune.results.times import now_iso
 from coretune.spec.cells import Cell
@@ -22,6 +23,8 @@ from coretune.study.missing import MissingCell, to_dicts
 from coretune.study.waiting import Consumer
 
 RECENT_RUNS = 50
+SAID_FROM_S = 2.0
+"""Seconds from which on a packing is an event."""
 
 
 @dataclass
@@ -34,6 +37,15 @@ class Slot:
     epochs: int = 0
     images_per_s: float | None = None
     since: str = ""
+
+
+@dataclass
+class _Pack:
+    """A packing: how far it is, when it began, and whether an event said so."""
+
+    now: Packing
+    begun: float
+    said: bool = False
 
 
 class Progress:
@@ -55,6 +67,7 @@ class Progress:
         self._finished_at: deque[float] = deque(maxlen=RECENT_RUNS)
         self._seconds: deque[float] = deque(maxlen=RECENT_RUNS)
         self._begun: dict[str, float] = {}
+        self._packs: dict[str, _Pack] = {}
         self._lock = threading.Lock()
         self._done_before = sum(self._counts()[1:2])
         self.phase: str | None = None
@@ -65,6 +78,19 @@ class Progress:
         with self._book.lock:
             total, done, _, _ = self._counts()
         return total - done
+
+    def packing(self, label: str, now: Packing) -> None:
+        """Notes how far a packing is; one that lasts is an event, and so is its end."""
+        with self._lock:
+            pack = self._packs.setdefault(label, _Pack(now, time.monotonic()))
+            pack.now = now
+            lasts = not pack.said and time.monotonic() - pack.begun >= SAID_FROM_S
+            ends = now.done == now.total and (pack.said or lasts)
+            pack.said |= lasts
+        if lasts:
+            self._events.add("info", f"{label}: {now.total:,} images")
+        if ends:
+            self._events.add("info", f"{label}: done, {now.images_per_s:,.0f} images/s")
 
     def started(self, run_id: str) -> None:
         """Notes that a run takes a slot."""
@@ -143,7 +169,19 @@ class Progress:
         return "finals"
 
     def _prepare(self) -> list[dict[str, Any]]:
-        found = []
+        with self._lock:
+            packs = [(label, pack.now) for label, pack in self._packs.items()]
+        found: list[dict[str, Any]] = [
+            {
+                "run_id": None,
+                "label": label,
+                "state": "done" if now.done == now.total else "running",
+                "done": now.done,
+                "total": now.total,
+                "images_per_s": round(now.images_per_s, 1),
+            }
+            for label, now in packs
+        ]
         for run_id, run in self._book.runs.items():
             if any(consumer.role == "prepare" for consumer in run.consumers):
                 failed = any(_lacks_pretraining(consumer.cell) for consumer in run.consumers)

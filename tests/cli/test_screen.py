@@ -136,3 +136,13 @@ def test_summary(quick: dict[str, Any]) -> None:
     )
     ended = {**quick, "phase": "done", "cells": []}
     assert summary(parse_state(ended)) == "done: 11 of 29 runs done, 2 running, 1 failed, 1m12s elapsed"
+
+
+def test_a_packing_shows_how_far_it_is(quick: dict[str, Any]) -> None:
+    pack = {"label": "pack pacs at 96 px", "state": "running", "done": 4000, "total": 10000, "images_per_s": 2000.0}
+    said = "4,000 of 10,000 images, 2,000 images/s, about 3s left"
+    quick |= {"phase": "preparing", "prepare": [pack, *quick["prepare"]]}
+    assert f"prepare  pack pacs at 96 px  running  {said}" in drawn(quick, 140, 45)
+    assert summary(parse_state(quick)).startswith(f"preparing: pack pacs at 96 px  {said}, 11 of 29 runs done")
+    quick["prepare"] = [{**pack, "state": "done", "done": 10000}]
+    assert "pacs" not in drawn(quick, 140, 45) + summary(parse_state(quick))
