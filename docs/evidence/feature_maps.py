@@ -37,7 +37,7 @@ def main() -> None:
     torch.set_num_threads(1)
     store, catalog, context = ResultsStore(asked.results), load_catalog(), context_of(Resources(channels_last=True))
     features: dict[str, NDArray[np.float32]] = {}
-    for key in asked.cells:
+    for key in asked.cells:  # columns are named by cells: several labels may mean one method
         (spec,) = final_specs(store, key, 1)
         job = Job(spec, asked.data)
         dataset = open_job_data(job, catalog)
@@ -45,7 +45,7 @@ def main() -> None:
         model, method = load_trained(job, dataset, store, catalog, context)
         (pool,) = balanced_pools(packed.labels, [dataset.split.test], per_class=asked.per_class, seed=0)
         found = pool_features(model, method, packed, pool, context).backbone
-        features[spec.method.name] = found.float().cpu().numpy()
+        features[key] = found.float().cpu().numpy()
     write_feature_maps(asked.picture, features, packed.labels[pool], classes=packed.classes)
 
 

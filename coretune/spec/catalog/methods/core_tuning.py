@@ -60,7 +60,7 @@ class CoreTuningReleasedParameters(Frozen):
     """Core-tuning as the authors' released script computes it."""
 
     eta: float = Field(
-        10.0, ge=0, description="Contrast weight η; 30 to 50 times that of the paper's form for the same gradient."
+        10.0, ge=0, description="Contrast weight η; 30 to 180 times that of the paper's form for the same gradient."
     )
     temperature: float = Field(0.07, gt=0, description="Temperature τ of the contrastive softmax.")
     alpha: float = Field(1.0, gt=0, description="Mixup α: both mixing weights are drawn from Beta(α, α).")
