@@ -65,7 +65,7 @@ def tune(
         pretrain: Pre-train first, e.g. `{"method": "moco_v2"}`; keys as in a study file.
         path: Where the images are, for a data set that needs to be told.
         data: How the images are divided; keys of `data` in a study file.
-        train: The recipe; keys of `train` in a study file.
+        train: The recipe; keys of `train` in a study file. What is given here wins over what the method changes.
         seed: Seed of the training and of the labelled subset.
         device: Torch device; by default the first GPU, or else the CPU.
         out: The results directory; not that of a study. This process writes it alone meanwhile.
@@ -135,7 +135,7 @@ def _as_study(
     parameters: Mapping[str, Any],
 ) -> LoadedStudy:
     """Returns a study of one cell, so that every name and value is checked as in a study file."""
-    for name, value in parameters.items():
+    for name, value in {**parameters, **(train or {})}.items():
         if isinstance(value, Mapping):
             raise RequestError(f"{name}={value}: one model has no search; give a value")
     start: dict[str, Any] = {"checkpoint": checkpoint} if checkpoint is not None else {}
@@ -144,9 +144,8 @@ def _as_study(
         "name": "tune",
         "datasets": {dataset: {"path": path} if path is not None else {}},
         "backbones": {backbone: start},
-        "methods": {method: dict(parameters)},
+        "methods": {method: {**parameters, "train": dict(train or {})}},  # where it wins over the method's own recipe
         "data": dict(data or {}),
-        "train": dict(train or {}),
         "search": "none",
         "plugins": list(plugins),
     }

@@ -12,7 +12,9 @@ from coretune.data.fingerprint import hash_file
 from coretune.errors import LockedError, RequestError, RunError, StudyError
 from coretune.nets.small_resnet import SmallResNet
 from coretune.results.lock import NAME, DirectoryLock
+from coretune.spec.catalog import load_catalog
 from coretune.spec.catalog.backbones import SmallResNetParameters
+from coretune.spec.run import TrainSpec
 
 SMALL = {
     "backbone": "small_resnet",
@@ -68,6 +70,7 @@ def test_a_checkpoint_of_another_architecture_ends_it(tmp_path: Path) -> None:
         ({"method": "core_tunning"}, "core_tuning"),
         ({"eta": -1}, "eta"),
         ({"etta": 1}, "eta"),
+        ({"train": {"lrr": 0.1}}, r"core_tuning\.train\.lrr: unknown key; did you mean lr\?"),
     ],
 )
 def test_wrong_names_and_values_are_refused(tmp_path: Path, arguments: dict[str, object], said: str) -> None:
@@ -75,9 +78,22 @@ def test_wrong_names_and_values_are_refused(tmp_path: Path, arguments: dict[str,
         ct.tune("digits", out=tmp_path, **{**SMALL, **arguments})  # type: ignore[arg-type]
 
 
-def test_a_search_space_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("given", [{"eta": {"uniform": [0, 1]}}, {"train": {"lr": {"uniform": [0.1, 1]}}}])
+def test_a_search_space_is_refused(tmp_path: Path, given: dict[str, object]) -> None:
     with pytest.raises(RequestError, match="no search"):
-        ct.tune("digits", out=tmp_path, eta={"uniform": [0, 1]}, **SMALL)
+        ct.tune("digits", out=tmp_path, **{**SMALL, **given})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("method", "key", "value"), [("dr_tune", "head_lr", 2.0), ("l2_sp", "weight_decay", 1e-3), ("bss", "lr", 0.5)]
+)
+def test_a_recipe_that_is_given_wins_over_the_methods_own(tmp_path: Path, method: str, key: str, value: float) -> None:
+    own = load_catalog().get("method", method).train
+    assert own.get(key) != value
+    given = {**SMALL, "train": {**SMALL["train"], "epochs": 1, key: value}}  # type: ignore[dict-item]
+    result = ct.tune("digits", method=method, out=tmp_path, device="cpu", **given)  # type: ignore[arg-type]
+    spec = TrainSpec.model_validate(result.record.spec["train"])
+    assert spec == TrainSpec.model_validate({**own, **given["train"]})
 
 
 def test_a_directory_that_another_process_writes_is_left_alone(tmp_path: Path) -> None:
