@@ -125,6 +125,7 @@ def build_from(reader: Reader, cells: Sequence[CellFile]) -> Contrasts | None:
         notes=(
             *notes.about_plan(reader, study, list(table.values())),
             *_about_the_unfinished(rows, list(table.values())),
+            *notes.about_searches(asked, list(table.values())),
             *_about_the_unvaried(rows),
             *notes.about_tests((), asked, None),
             *reader.warnings,

@@ -147,6 +147,7 @@ def build_from(reader: Reader, cells: Sequence[CellFile]) -> Leaderboard:
             *notes.about_cells(
                 asked, table, [cell for cell in cells if not asked.asks_for(cell)], read_missing(reader.store)
             ),
+            *notes.about_searches(asked, table),
             *notes.about_means([(row.backbone, row.datasets, row.n) for row in means], table),
             *notes.about_tests([row.n_pairs for row in rows if row.diff is not None], asked, baseline),
             *reader.warnings,

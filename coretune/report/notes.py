@@ -13,6 +13,7 @@ from coretune.report.statistics import smallest_wilcoxon_p
 from coretune.report.study import StudyFile
 from coretune.results.cellfile import CellFile
 from coretune.results.planned import Plan, changes, plan_of
+from coretune.spec.budget import unequal_budgets
 from coretune.spec.study import Study
 
 SIGNIFICANCE = 0.05
@@ -63,6 +64,30 @@ def about_means(means: Iterable[tuple[str, tuple[str, ...], int]], table: Sequen
         over = ", ".join(datasets) or "no data set"
         because = f"; not every method has scores on {', '.join(left_out)}" if left_out else ""
         found.append(f"mean rows of {backbone} are over {over}{because}; their spread is over seeds, not data sets")
+    return found
+
+
+def about_searches(asked: StudyFile, table: Sequence[Scores]) -> list[str]:
+    """Returns where budgets differ, and where a search chose a value that stands beside its range.
+
+    Args:
+        asked: The study.
+        table: The cells that have a row.
+    """
+    found: list[str] = []
+    cells = [scores.cell for scores in table]
+    if asked.study is not None:
+        ended = {cell.method: len(cell.trials) for cell in cells if cell.choice is not None}
+        found += filter(None, [unequal_budgets(asked.study, ended)])
+    chosen: dict[tuple[str, float], list[str]] = {}
+    for cell in cells:
+        places = [cell.dataset, cell.method, *([cell.backbone] if len({one.backbone for one in cells}) > 1 else [])]
+        for path, value in (cell.choice.params if cell.choice is not None and cell.trials else {}).items():
+            if value in (cell.space.get(path, {}).get("also") or ()):
+                chosen.setdefault((path, value), []).append(", ".join(places))
+    for (path, value), where in chosen.items():
+        meaning = "; there the method is trained without its contrast" if (path, value) == ("method.eta", 0) else ""
+        found.append(f"the search chose {path} = {value:g}, beside its range, for {'; '.join(where)}{meaning}")
     return found
 
 

@@ -13,6 +13,7 @@ from coretune.data.roots import cache_root
 from coretune.data.source import open_source
 from coretune.results.retry import needed_weights, should_evaluate, should_train
 from coretune.results.store import ResultsStore
+from coretune.spec.budget import unequal_budgets
 from coretune.spec.cells import Cell, DatasetChoice
 from coretune.spec.load import LoadedStudy
 from coretune.spec.run import RunSpec
@@ -132,6 +133,7 @@ def make_plan(loaded: LoadedStudy, store: ResultsStore) -> Plan:
     notes = [f"recorded: unknown: {' '.join(str(error).split())}" for error in found.wrong]
     if again := sum(cell.to_train_again for cell in cells):
         notes.append(f"{again} recorded final runs lack evaluations and are trained again: their weights were not kept")
+    notes += filter(None, [unequal_budgets(loaded.study, {cell.method: cell.trials for cell in cells})])
     prepare = tuple(_prepare(loaded, found.fingerprints, store))
     return Plan(loaded.study.name, str(store.root), tuple(cells), prepare, missing, tuple(notes))
 

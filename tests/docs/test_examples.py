@@ -41,7 +41,10 @@ def test_every_study_loads(blocks: Blocks, plugin: Path) -> None:
     studies = blocks("yaml")
     assert {page for page, _ in studies} >= {"README.md", "study-files.md", "core-tuning.md", "methods-of-your-own.md"}
     for page, body in studies:
-        assert load(body, plugin.parent).cells, page
+        loaded = load(body, plugin.parent)
+        assert loaded.cells, page
+        if loaded.study.search != "none":
+            assert all(cell.method.space for cell in loaded.cells), f"{page}: {loaded.study.name} has unequal budgets"
 
 
 def test_the_first_own_study_reads_a_folder(blocks: Blocks, tmp_path: Path) -> None:

@@ -112,6 +112,7 @@ class StoreBuilder:
         backbone: str = "net",
         params: Mapping[str, Any] | None = None,
         trials: int = 2,
+        space: Mapping[str, dict[str, Any]] | None = None,
     ) -> CellFile:
         """Writes a cell: its trials, and a final run per score. No scores at all (None): it is still searching."""
         key = f"{dataset}--{method}--{backbone}"
@@ -132,6 +133,7 @@ class StoreBuilder:
             backbone=backbone,
             metric=self.metric,
             direction=self.direction,
+            space=dict(space or {}),
             trials=tuple(entries),
             choice=chosen if scores is not None else None,
             finals=tuple(finals),

@@ -9,7 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from coretune.report.leaderboard import Leaderboard, Row, build
+from coretune.report.typeset import to_latex, to_markdown
 from coretune.spec.cells import final_seed
+from coretune_cli.board import footnotes
 
 CE = [70.0, 72.0, 71.0, 69.0, 74.0, 70.5]
 CORE = [73.0, 72.5, 74.0, 71.0, 75.0, 74.5]
@@ -85,6 +87,52 @@ def test_a_cell_that_still_searches(builder) -> None:
     assert ce.selection_rule == "no configuration chosen yet"
     assert not leaderboard.complete
     assert any("1 of 2 cells of the study have not begun" in note for note in leaderboard.notes)
+
+
+ETA = {"method.eta": {"log_uniform": [1e-3, 3.0], "also": [0.0]}}
+
+
+def said(leaderboard: Leaderboard, of: str) -> list[str]:
+    return [note for note in leaderboard.notes if of in note]
+
+
+def test_a_chosen_value_beside_its_range_is_a_note_everywhere(builder) -> None:
+    builder.study(datasets=["digits", "shapes"])
+    for dataset, eta in (("digits", 0.0), ("shapes", 0.3)):
+        builder.cell(dataset, "ce", [70.0, 71.0])
+        builder.cell(dataset, "core_tuning", [72.0, 75.0], params={"train.lr": 0.1, "method.eta": eta}, space=ETA)
+    found = build(builder.store)
+    text = "the search chose method.eta = 0, beside its range, for digits, core_tuning"
+    assert said(found, "beside") == [f"{text}; there the method is trained without its contrast"]
+    assert text in " ".join(to_markdown(found).replace("\\", "").split()) and f"% {text}" in to_latex(found)
+    assert text in " ".join("\n".join(footnotes(found, {})).split())
+
+
+def test_a_value_beside_any_range_is_told_by_cell(builder) -> None:
+    builder.study(methods=["a"], backbones=["net", "wide"])
+    space = {"method.weight": {"uniform": [0, 1], "also": [5]}}
+    for backbone in ("net", "wide"):
+        builder.cell("digits", "a", [70.0, 71.0], backbone=backbone, params={"method.weight": 5}, space=space)
+    assert said(build(builder.store), "beside") == [
+        "the search chose method.weight = 5, beside its range, for digits, a, net; digits, a, wide"
+    ]
+
+
+def test_without_a_search_no_search_chose_anything(builder) -> None:
+    builder.study(search="none")
+    builder.cell("digits", "ce", [70.0], trials=0)
+    builder.cell("digits", "core_tuning", [72.0], params={"method.eta": 0.0}, space=ETA, trials=0)
+    assert not said(build(builder.store), "the search chose") and not said(build(builder.store), "budgets")
+
+
+def test_unequal_budgets_are_a_note(builder) -> None:
+    builder.study(search={"trials": 3})
+    builder.cell("digits", "ce", [70.0, 71.0], trials=0)
+    builder.cell("digits", "core_tuning", None, trials=1)
+    assert not said(build(builder.store), "budgets differ"), "nothing is certain before a search ended"
+    builder.cell("digits", "core_tuning", [72.0, 75.0], trials=3)
+    (note,) = said(build(builder.store), "budgets differ")
+    assert note.startswith("budgets differ: ce searches nothing, core_tuning has 3 trials; give train.lr a range")
 
 
 def test_what_the_last_session_found_missing_is_a_note(builder) -> None:

@@ -154,6 +154,12 @@ def test_wrong_data_are_a_note_of_the_plan(root: Path, tmp_path: Path) -> None:
     assert plan["missing"] == [] and plan["totals"]["recorded"] is None
 
 
+def test_a_plan_with_unequal_budgets_says_so(root: Path) -> None:
+    (note,) = planned(root, "train.lr=0.03")["notes"]
+    assert note.startswith("budgets differ: ce searches nothing, core_tuning has 3 trials; give train.lr a range")
+    assert planned(root, "train.lr=0.03", "search=none")["notes"] == []
+
+
 @pytest.mark.parametrize(
     ("sets", "says"),
     [
