@@ -57,7 +57,7 @@ def batch_mixup(
     Raises:
         ValueError: An argument has a wrong shape, dtype, device or value.
     """
-    _check(values, labels, num_classes, alpha, generator)
+    check_mixing(values, labels, num_classes, alpha, generator)
     size, device = values.shape[0], values.device
     mix = draw_beta(alpha, (), generator)
     partner = torch.randperm(size, generator=generator).to(device, non_blocking=True)
@@ -66,14 +66,32 @@ def batch_mixup(
         share = mix.to(exact.dtype).to(device, non_blocking=True)
         # In this order, since the result takes its memory format from the first.
         mixed = torch.lerp(exact, exact.index_select(0, partner), 1 - share).to(values.dtype)
+    return Mixtures(mixed, mixed_targets(labels, partner, share, num_classes), partner, mix)
+
+
+def mixed_targets(labels: Tensor, partner: Tensor, share: Tensor, num_classes: int) -> Tensor:
+    """Returns (n, C): λ for a sample's own class and 1 − λ for its partner's.
+
+    Args:
+        labels: (n,) integers in [0, C).
+        partner: (n,) int64.
+        share: () λ, on the labels' device; its dtype is the result's.
+        num_classes: C.
+    """
     labels = labels.long()
     classes = torch.stack([labels, labels.index_select(0, partner)], dim=1)
-    weights = torch.stack([share, 1 - share]).expand(size, 2)
-    targets = share.new_zeros(size, num_classes).scatter_add_(1, classes, weights)
-    return Mixtures(mixed, targets, partner, mix)
+    weights = torch.stack([share, 1 - share]).expand(len(labels), 2)
+    return share.new_zeros(len(labels), num_classes).scatter_add_(1, classes, weights)
 
 
-def _check(values: Tensor, labels: Tensor, num_classes: int, alpha: float, generator: torch.Generator | None) -> None:
+def check_mixing(
+    values: Tensor, labels: Tensor, num_classes: int, alpha: float, generator: torch.Generator | None
+) -> None:
+    """Refuses what cannot be mixed.
+
+    Raises:
+        ValueError: An argument has a wrong shape, dtype, device or value.
+    """
     check_tensor("values", values, "floating", ("n", *values.shape[1:]), values)
     check_tensor("labels", labels, "integer", (values.shape[0],), values)
     check_whole_number("num_classes", num_classes, 1)

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from coretune.spec.catalog.methods.mixing import InputMixupParameters
 from coretune.tuning.batch_mixup import batch_mixup
-from coretune.tuning.heads import linear_classifier
-from coretune.tuning.losses import soft_cross_entropy
-from coretune.tuning.method import LossTerms, Method, Step
+from coretune.tuning.methods.mixed_images import MixedImages
 
 
-class InputMixup(Method):
+class InputMixup(MixedImages):
     """Cross-entropy on mixed images with mixed labels (Zhang et al., ICLR 2018, arXiv 1710.09412, section 2).
 
         x̃_i = λ x_i + (1 − λ) x_π(i)        L = −1/n Σ_i Σ_c ỹ_ic log softmax(W f(x̃_i) + b)_c
@@ -30,27 +28,11 @@ class InputMixup(Method):
         classes: Number of classes C.
     """
 
-    whole_images = True
-    classifier: nn.Linear
-
     def __init__(self, params: InputMixupParameters, *, features: int, classes: int) -> None:
         super().__init__(params, features=features, classes=classes)
         self.alpha = params.alpha
-        self.classes = classes
-        self.classifier = linear_classifier(features, classes)
 
     def mix(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Returns the mixed images (n, 3, H, W) and their labels (n, C)."""
         mixtures = batch_mixup(images, labels, self.classes, alpha=self.alpha, generator=generator)
         return mixtures.values, mixtures.targets
-
-    def loss(self, step: Step) -> LossTerms:
-        """Returns the mean cross-entropy with mixed labels, in nats; term `cross_entropy`.
-
-        Raises:
-            RuntimeError: The step has no soft labels: its images were not mixed.
-        """
-        if step.targets is None:
-            raise RuntimeError("InputMixup.loss of a step without targets: its images did not go through mix")
-        total = soft_cross_entropy(self.classifier(step.features), step.targets, validate=False)
-        return LossTerms(total=total, terms={"cross_entropy": total.detach()})
