@@ -26,11 +26,15 @@ def pack(
     download: DownloadOption = False,
     as_json: JsonOption = False,
 ) -> int:
-    """Decode and resize every image once, into a file that all runs of this machine share; say where it lies."""
+    """Decode and resize every image once, into a file that all runs of this machine share; say where it lies.
+
+    Exit code 1 if images cannot be read.
+    """
     from coretune.data.fingerprint import fingerprint
     from coretune.data.pack import is_packed
     from coretune.data.pack import pack as pack_source
     from coretune.data.roots import cache_root
+    from coretune.data.unreadable import counted, listed
 
     chosen = choose(data, path, download=download)
     source, pixels = chosen.source, side or chosen.about.image_size
@@ -43,9 +47,17 @@ def pack(
     number = sum(file.stat().st_size for file in folder.iterdir())
     if as_json:
         said = {"data": chosen.about.name, "fingerprint": found, "images": len(packed.names), "image_size": pixels}
-        show_json({**said, "path": folder, "bytes": number, "new": not there})
-        return 0
+        unreadable = [image.reason for image in packed.unreadable]
+        show_json({**said, "path": folder, "bytes": number, "new": not there, "unreadable": unreadable})
+        return 1 if unreadable else 0
     state = "was packed already" if there else "packed"
     note(f"{chosen.about.name}: {plural(len(packed.names), 'image')} of {pixels} pixels, {size(number)}; {state}")
+    if packed.unreadable:
+        note(
+            f"{counted(packed.unreadable, len(packed.names))}: a study refuses them, or skips them (data.corrupt)",
+            "red",
+        )
+        for line in listed(packed.unreadable):
+            note(f"  {line}")
     show_text(str(folder))
-    return 0
+    return 1 if packed.unreadable else 0

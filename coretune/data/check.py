@@ -121,7 +121,7 @@ def check(source: Source, about: DatasetComponent, on_image: Callable[[], None] 
         contradicting=contradicting,
         near=near,
         problems=tuple(problems),
-        remarks=tuple(_remarks(about, parts, repeated, contradicting, near)),
+        remarks=tuple(_remarks(about, parts, repeated, contradicting, near, unreadable=bool(unreadable))),
     )
 
 
@@ -231,10 +231,18 @@ def _miscounted(
 
 
 def _remarks(
-    about: DatasetComponent, parts: Mapping[str, int], repeated: int, contradicting: int, near: tuple[Near, ...] | None
+    about: DatasetComponent,
+    parts: Mapping[str, int],
+    repeated: int,
+    contradicting: int,
+    near: tuple[Near, ...] | None,
+    *,
+    unreadable: bool,
 ) -> Iterator[str]:
     if "undecided" in parts and "test" in about.counts:
         yield "this layout has no official test part: it is drawn, and results are not those of the official one"
+    if unreadable:
+        yield "a study refuses images that cannot be read; with `corrupt: skip` below `data`, it leaves them out"
     if repeated:
         pool = "; those of the undecided ones may come apart when parts are drawn" if "undecided" in parts else ""
         yield f"{repeated:,} images are the same as another one of their part{pool}"

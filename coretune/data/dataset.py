@@ -9,6 +9,7 @@ from coretune.data.fingerprint import fingerprint
 from coretune.data.pack import OnPacking, Packed, pack
 from coretune.data.source import open_source
 from coretune.data.splits import Split, split
+from coretune.data.unreadable import counted, refusal
 from coretune.errors import UnfitError
 from coretune.spec.components import Catalog
 from coretune.spec.run import DataSpec
@@ -16,10 +17,16 @@ from coretune.spec.run import DataSpec
 
 @dataclass(frozen=True)
 class Dataset:
-    """Packed images and who is in which part."""
+    """Packed images and who is in which part. Images that cannot be read are in none."""
 
     packed: Packed
     split: Split
+
+    @property
+    def left_out(self) -> str:
+        """How many images are left out since they cannot be read, in words; empty if all can."""
+        unreadable = self.packed.unreadable
+        return f"{counted(unreadable, len(self.packed.names))}: left out" if unreadable else ""
 
 
 def open_dataset(
@@ -35,7 +42,8 @@ def open_dataset(
         on_packing: Told how far the packing is, as in `pack`.
 
     Raises:
-        UnfitError: The data are absent, have changed since the run was planned, or are too few for the split.
+        UnfitError: The data are absent, have changed since the run was planned, or are too few for the split; or images
+            cannot be read, and are not to be skipped.
         StorageError: The pack cannot be written.
     """
     source = open_source(catalog, data.dataset, path)
@@ -47,5 +55,11 @@ def open_dataset(
             "removed; restore them, or plan the study again"
         )
     packed = pack(source, found, data.image_size, cache, on_packing)
+    if packed.unreadable and data.corrupt == "refuse":
+        raise refusal(packed.unreadable, len(packed.names))
     packed = replace(packed, sides=data.test_sides)
-    return Dataset(packed, split(packed.labels, packed.parts, data, classes=packed.classes))
+    labels = packed.labels.copy()
+    for item in packed.unreadable:
+        labels[item.image] = item.label
+    left_out = [item.image for item in packed.unreadable]
+    return Dataset(packed, split(labels, packed.parts, data, classes=packed.classes, left_out=left_out))

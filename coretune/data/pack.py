@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import PIL
 from numpy.typing import NDArray
 
 from coretune.data.blocks import BLOCK, Done, in_threads
@@ -31,7 +32,8 @@ from coretune.data.processes import in_processes
 from coretune.data.resize import RESIZING
 from coretune.data.roots import CACHE_VARIABLE
 from coretune.data.source import Source
-from coretune.errors import StorageError, UnfitError
+from coretune.data.unreadable import UNREADABLE, Unreadable
+from coretune.errors import StorageError
 from coretune.results.manifest import usable_cpus
 from coretune.spec.augment import Sides
 from coretune.spec.frozen import digest
@@ -54,12 +56,13 @@ class Packed:
 
     Attributes:
         images: (N, H, W, 3) uint8 RGB, memory-mapped, read-only.
-        labels: (N,) int64 in [0, C).
+        labels: (N,) int64 in [0, C); UNREADABLE (−2) of an image that cannot be read, all of whose pixels are 0.
         parts: (N,) int8 official parts, as in `source`.
         classes: Names of the classes.
         names: Names of the images.
         fingerprint: SHA-256 of the source.
         sides: What an evaluation sees of an image; None: all of it.
+        unreadable: The images that cannot be read, in order.
     """
 
     images: NDArray[np.uint8]
@@ -69,6 +72,7 @@ class Packed:
     names: tuple[str, ...]
     fingerprint: str
     sides: Sides | None = None
+    unreadable: tuple[Unreadable, ...] = ()
 
 
 class Packing(NamedTuple):
@@ -99,6 +103,8 @@ def pack(
 ) -> Packed:
     """Returns the pack of a source, made on first use; one whose making was killed is gone on with.
 
+    Images whose content cannot be read are named in it, and have no pixels and no class.
+
     Args:
         source: The images.
         fingerprint: SHA-256 of the source.
@@ -109,8 +115,8 @@ def pack(
         processes: How many decode; 0 for this one alone; None measures and chooses.
 
     Raises:
-        UnfitError: Images cannot be read (all of them are listed), or processes that decode were killed.
-        StorageError: The pack cannot be written.
+        UnfitError: Processes that decode were killed.
+        StorageError: The pack cannot be written, or an image cannot be read for a fault of the machine.
     """
     header, folder = _place(source, fingerprint, image_size, cache)
     packed = _read(folder, header)
@@ -154,12 +160,16 @@ def _read(folder: Path, header: Mapping[str, Any]) -> Packed | None:
         whole = (folder / "images.u8").stat().st_size == n * size * size * 3
         same = {key: meta[key] for key in header} == dict(header)
         typed = labels.dtype == np.int64 and parts.dtype == np.int8 and labels.shape == parts.shape == (n,)
-        if not (whole and same and typed and n > 0 and labels.min() >= 0 and labels.max() < len(classes)):
+        unreadable = tuple(Unreadable(*item) for item in meta.get("unreadable", ()))
+        if unreadable and meta["decoder"] != PIL.__version__:
+            return None  # another one may be able to read them
+        marked = np.flatnonzero(labels < 0).tolist() == [item.image for item in unreadable]
+        if not (whole and same and typed and marked and n > 0 and labels.max() < len(classes)):
             return None
         images = np.memmap(folder / "images.u8", dtype=np.uint8, mode="r", shape=shape)
     except (OSError, ValueError, KeyError, TypeError, EOFError):
         return None
-    return Packed(images, labels, parts, classes, names, str(header["fingerprint"]))
+    return Packed(images, labels, parts, classes, names, str(header["fingerprint"]), unreadable=unreadable)
 
 
 def _patience(folder: Path, images: int, on_packing: OnPacking) -> Callable[[], None]:
@@ -196,7 +206,6 @@ def _write(
     _check_space(partial)
     try:
         _fill(source, partial, on_packing, processes, lock)
-        _refuse_unread(partial)
         _finish(source, partial, header, folder)
     except OSError:
         remove(partial.folder)  # what fills the disk may be this
@@ -259,20 +268,17 @@ def worthwhile(seconds: float, cpus: int) -> int:
     return 0 if cpus < 2 or seconds < PAYS_FROM_S else min(cpus, math.ceil(seconds / SHARE_S))
 
 
-def _refuse_unread(partial: Partial) -> None:
-    if partial.unread:
-        listed = "\n".join(f"  {partial.unread[index]}" for index in sorted(partial.unread))
-        raise UnfitError(
-            f"{len(partial.unread)} of {partial.target.images} images cannot be read; repair or remove them:\n{listed}"
-        )
-
-
 def _finish(source: Source, partial: Partial, header: Mapping[str, Any], folder: Path) -> None:
     """Writes what belongs to the images, and gives the pack its name."""
     here = partial.folder
-    np.save(here / "labels.npy", source.labels)
+    labels = source.labels.copy()
+    unreadable = [Unreadable(image, int(labels[image]), partial.unread[image]) for image in sorted(partial.unread)]
+    labels[[item.image for item in unreadable]] = UNREADABLE
+    np.save(here / "labels.npy", labels)
     np.save(here / "parts.npy", source.parts)
     meta = {**header, "classes": source.classes, "names": source.names}
+    if unreadable:
+        meta |= {"unreadable": unreadable, "decoder": PIL.__version__}
     (here / "pack.json").write_text(json.dumps(meta), encoding="utf-8")
     for file in here.iterdir():
         _sync(file)

@@ -4,7 +4,8 @@ Official parts stay as they are; what a source lacks is drawn by class, in propo
 in an official validation or test part (the pool). Each class is shuffled once by a stream of its own, so that a
 larger validation part leaves the test part as it was, and 5 labels per class are among the 10 of the same seed. A
 limit takes the first training images of each class, before any label is drawn. A long tail is cut from the labelled
-subset last, by the same shuffle.
+subset last, by the same shuffle. What is left out is shuffled with the others and then passed over, so that it moves
+none of them but the one that takes its place.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ Indices = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Split:
-    """Indices of images, each sorted. `train`, `validation` and `test` are disjoint; without a limit they are all.
+    """Indices of images, each sorted. `train`, `validation` and `test` are disjoint; without a limit they are all that
+    is not left out.
 
     Attributes:
         train: The training part, labelled or not; of a limit, what it leaves.
@@ -41,44 +43,58 @@ class Split:
     test: Indices
 
 
-def split(labels: Indices, parts: NDArray[np.int8], data: DataSpec, *, classes: Sequence[str] = ()) -> Split:
+def split(
+    labels: Indices,
+    parts: NDArray[np.int8],
+    data: DataSpec,
+    *,
+    classes: Sequence[str] = (),
+    left_out: Sequence[int] = (),
+) -> Split:
     """Divides a data set.
 
     Args:
-        labels: (N,) classes.
+        labels: (N,) classes, also of what is left out.
         parts: (N,) official parts, as in `source`.
         data: Sizes and seeds. A fraction is one of the pool; a fraction above 0 is at least one image.
         classes: Names for messages; labels themselves without.
+        left_out: Images that are in no part, and count nowhere.
 
     Raises:
         RequestError: A size is negative, or a fraction is 1 or more.
         UnfitError: Nothing is left to train on, or a class (named) has too few images.
     """
-    official_test, official_validation = np.flatnonzero(parts == TEST), np.flatnonzero(parts == VALIDATION)
+    used = np.ones(len(labels), dtype=np.bool_)
+    used[list(left_out)] = False
+    official_test, official_validation = _official(parts, TEST, used), _official(parts, VALIDATION, used)
     pool = np.flatnonzero((parts != TEST) & (parts != VALIDATION))
-    by_class = [
-        indices[permutation(data.split_seed, "parts", c, len(indices))]
-        for c, indices in enumerate(_by_class(pool, labels))
-    ]
-    tests = 0 if len(official_test) else _size("test", data.test, len(pool))
-    validations = 0 if len(official_validation) else _size("validation", data.validation, len(pool))
-    if tests + validations >= len(pool):
+    by_class = _Classes(
+        [
+            indices[permutation(data.split_seed, "parts", c, len(indices))]
+            for c, indices in enumerate(_by_class(pool, labels))
+        ],
+        used,
+    )
+    size = sum(by_class.sizes)
+    tests = 0 if official_test is not None else _size("test", data.test, size)
+    validations = 0 if official_validation is not None else _size("validation", data.validation, size)
+    if tests + validations >= size:
         raise UnfitError(
-            f"{len(pool)} images less {tests} for the test and {validations} for the validation part "
+            f"{size} images less {tests} for the test and {validations} for the validation part "
             "leave none to train on: make data.test or data.validation smaller"
         )
-    test, rest = _take(by_class, shares([len(indices) for indices in by_class], tests))
-    validation, rest = _take(rest, shares([len(indices) for indices in rest], validations))
-    _need(rest, [1] * len(rest), classes, "after the validation and test parts are taken")
+    test, rest = by_class.take(shares(by_class.sizes, tests))
+    validation, rest = rest.take(shares(rest.sizes, validations))
+    _need(rest.sizes, 1, classes, "after the validation and test parts are taken")
     if data.labels_per_class is not None:
-        _need(rest, [data.labels_per_class] * len(rest), classes, "in the training part")
+        _need(rest.sizes, data.labels_per_class, classes, "in the training part")
     if data.limit is not None:
-        rest, _ = _take(rest, even_shares([len(indices) for indices in rest], max(data.limit, len(rest))))
+        rest, _ = rest.take(even_shares(rest.sizes, max(data.limit, len(rest.sizes))))
     return Split(
-        train=_sorted(rest),
-        labelled=_labelled(rest, data, classes),
-        validation=official_validation if len(official_validation) else _sorted(validation),
-        test=official_test if len(official_test) else _sorted(test),
+        train=rest.sorted(),
+        labelled=_labelled(rest, data),
+        validation=official_validation if official_validation is not None else validation.sorted(),
+        test=official_test if official_test is not None else test.sorted(),
     )
 
 
@@ -144,10 +160,47 @@ def long_tail(sizes: Sequence[int], ratio: float) -> list[int]:
     return counts
 
 
-def _labelled(by_class: list[Indices], data: DataSpec, classes: Sequence[str]) -> Indices:
+@dataclass(frozen=True)
+class _Classes:
+    """Images by class, in the order in which they are taken.
+
+    Attributes:
+        members: Of each class, also what is left out.
+        used: (N,) what is not.
+    """
+
+    members: list[Indices]
+    used: NDArray[np.bool_]
+
+    @property
+    def sizes(self) -> list[int]:
+        """How many images of each class can be taken."""
+        return [int(self.used[indices].sum()) for indices in self.members]
+
+    def take(self, counts: Sequence[int]) -> tuple[_Classes, _Classes]:
+        """Returns the first images of each class, and the others."""
+        places = [np.flatnonzero(self.used[i])[:count] for i, count in zip(self.members, counts, strict=True)]
+        pairs = list(zip(self.members, places, strict=True))
+        taken, others = [i[place] for i, place in pairs], [np.delete(i, place) for i, place in pairs]
+        return _Classes(taken, self.used), _Classes(others, self.used)
+
+    def shuffled(self, seed: int) -> _Classes:
+        """Returns them in an order that depends on which images they are alone."""
+        ordered = [np.sort(indices) for indices in self.members]
+        return _Classes(
+            [indices[permutation(seed, "labelled", c, len(indices))] for c, indices in enumerate(ordered)], self.used
+        )
+
+    def sorted(self) -> Indices:
+        """Returns the images of all classes, but for what is left out."""
+        found = np.sort(np.concatenate(self.members)).astype(np.int64, copy=False)
+        return found[self.used[found]]
+
+
+def _labelled(rest: _Classes, data: DataSpec) -> Indices:
     if data.labels_per_class is None and data.label_fraction is None and data.imbalance is None:
-        return _sorted(by_class)
-    sizes = counts = [len(indices) for indices in by_class]
+        return rest.sorted()
+    sizes = counts = rest.sizes
     if data.labels_per_class is not None:
         counts = [min(data.labels_per_class, size) for size in sizes]  # fewer only where there is a limit
     elif data.label_fraction is not None:
@@ -156,12 +209,24 @@ def _labelled(by_class: list[Indices], data: DataSpec, classes: Sequence[str]) -
     if data.imbalance is not None:
         # A limit may leave fewer images of a class than the ratio: then the tail is as long as they allow.
         counts = long_tail(counts, data.imbalance if data.limit is None else min(data.imbalance, *counts))
-    ordered = [np.sort(indices) for indices in by_class]
-    drawn = [
-        indices[permutation(data.subset_seed, "labelled", c, len(indices))[:count]]
-        for c, (indices, count) in enumerate(zip(ordered, counts, strict=True))
-    ]
-    return _sorted(drawn)
+    drawn, _ = rest.shuffled(data.subset_seed).take(counts)
+    return drawn.sorted()
+
+
+def _official(parts: NDArray[np.int8], part: int, used: NDArray[np.bool_]) -> Indices | None:
+    """Returns the images of an official part, or None where the source has no such part.
+
+    Raises:
+        UnfitError: All of them are left out.
+    """
+    there = parts == part
+    if not there.any():
+        return None
+    found = np.flatnonzero(there & used)
+    if not len(found):
+        name = "test" if part == TEST else "validation"
+        raise UnfitError(f"no image of the official {name} part can be read ({int(there.sum())} images)")
+    return found
 
 
 def _by_class(indices: Indices, labels: Indices) -> list[Indices]:
@@ -179,20 +244,7 @@ def _size(name: str, asked: int | float, pool: int) -> int:
     return max(1, round(asked * pool)) if asked > 0 else 0
 
 
-def _take(by_class: list[Indices], counts: list[int]) -> tuple[list[Indices], list[Indices]]:
-    pairs = list(zip(by_class, counts, strict=True))
-    return [indices[:count] for indices, count in pairs], [indices[count:] for indices, count in pairs]
-
-
-def _sorted(by_class: list[Indices]) -> Indices:
-    return np.sort(np.concatenate(by_class)).astype(np.int64, copy=False)
-
-
-def _need(by_class: list[Indices], counts: list[int], classes: Sequence[str], where: str) -> None:
-    short = [
-        f"{classes[c] if classes else c} ({len(indices)} of {count})"
-        for c, (indices, count) in enumerate(zip(by_class, counts, strict=True))
-        if len(indices) < count
-    ]
+def _need(sizes: Sequence[int], count: int, classes: Sequence[str], where: str) -> None:
+    short = [f"{classes[c] if classes else c} ({size} of {count})" for c, size in enumerate(sizes) if size < count]
     if short:
         raise UnfitError(f"too few images {where}, of {len(short)} class(es): {', '.join(short)}")

@@ -186,6 +186,8 @@ class Execution(Iterator[Tick | EpochReport]):
 
     def _train(self) -> Generator[Tick | EpochReport, None, None]:
         dataset = self._open_data(self.job, self._catalog)
+        if dataset.left_out:
+            self._note(dataset.left_out)
         parts, training = self._begin(dataset)
         self._training = training
         # The file begins with the epochs that this training goes on from, so that none stands in it twice.

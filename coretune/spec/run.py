@@ -43,6 +43,9 @@ class DataSpec(Frozen):
     limit: int | None = Field(
         None, ge=1, description="At most so many training images, of each class alike; null: all."
     )
+    corrupt: Literal["refuse", "skip"] = Field(
+        "refuse", description="Images that cannot be read: refuse the data, or skip them in all parts."
+    )
     augment: AugmentSpec = AugmentSpec()
 
     @model_validator(mode="after")

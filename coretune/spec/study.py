@@ -132,6 +132,11 @@ class DataOptions(Frozen):
         0.2, description="Test part where the source has none: images (whole number) or fraction (< 1)."
     )
     split_seed: int = Field(0, ge=0, description="Seed of the parts that are drawn.")
+    corrupt: Literal["refuse", "skip"] = Field(
+        "refuse",
+        description="What is done about images that cannot be read: the study is refused, or they are skipped: in no "
+        "part, and counted nowhere.",
+    )
     augment: Augment | None = Field(
         None,
         description="Training augmentation: keys, the name of a preset, or both (`preset` among the keys); null takes "

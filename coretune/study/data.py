@@ -8,12 +8,15 @@ from pathlib import Path
 
 from coretune.data.dataset import open_dataset
 from coretune.data.pack import Packing
+from coretune.data.unreadable import Unreadable
 from coretune.errors import UnfitError
 from coretune.spec.cells import final_seed
 from coretune.study.resolved import ResolvedStudy
 
 
-def check_data(study: ResolvedStudy, cache: Path, on_packing: Callable[[str, Packing], None]) -> None:
+def check_data(
+    study: ResolvedStudy, cache: Path, on_packing: Callable[[str, Packing], None]
+) -> dict[str, tuple[Unreadable, ...]]:
     """Opens every data set as the study's runs will.
 
     Args:
@@ -21,12 +24,16 @@ def check_data(study: ResolvedStudy, cache: Path, on_packing: Callable[[str, Pac
         cache: Root of the caches.
         on_packing: Told what is packed, in words, and how far that is; what it raises ends the packing, resumably.
 
+    Returns:
+        The images that are left out since they cannot be read, by label, of data sets that have some.
+
     Raises:
         UnfitError: Images cannot be read, or are too few for the split; names the data set.
         StorageError: A pack cannot be written.
     """
     seed = final_seed(study.loaded.study.seed, 0)
     seen: set[str] = set()
+    left_out: dict[str, tuple[Unreadable, ...]] = {}
     for cell in study.cells:
         used = [(study.run_spec(cell, {}, seed).data, cell.cell.dataset)]
         used += [(cell.pretraining.data, cell.cell.pretraining_data)] if cell.pretraining is not None else []
@@ -36,6 +43,9 @@ def check_data(study: ResolvedStudy, cache: Path, on_packing: Callable[[str, Pac
             seen.add(key)
             name = f"pack {dataset.label} at {data.image_size} px"
             try:
-                open_dataset(study.loaded.catalog, data, dataset.path, cache, partial(on_packing, name))
+                found = open_dataset(study.loaded.catalog, data, dataset.path, cache, partial(on_packing, name))
             except UnfitError as error:
                 raise type(error)(f"data set {dataset.label}: {error}") from error
+            if found.packed.unreadable:
+                left_out[dataset.label] = found.packed.unreadable
+    return left_out

@@ -17,6 +17,7 @@ from coretune.cluster.stdout import quiet_stdout
 from coretune.cluster.watch import ClusterWatch
 from coretune.data.pack import Packing
 from coretune.data.roots import cache_root
+from coretune.data.unreadable import listed
 from coretune.errors import CoretuneError, StorageError
 from coretune.results.lock import DirectoryLock
 from coretune.results.manifest import manifest
@@ -141,7 +142,7 @@ def _run(
         try:
             if not book.finished:
                 with writer:
-                    _check_data(resolved, book, progress)
+                    _check_data(resolved, store, book, progress, events)
                     if not book.finished:
                         _train(resolved, store, book, progress, events, resources, address)
             if (broken := writer.failure or book.broken) is not None:
@@ -161,8 +162,13 @@ def _run(
     return outcome
 
 
-def _check_data(resolved: ResolvedStudy, book: CellBook, progress: Progress) -> None:
-    """Opens the data, packed on first use, and says how far that is; ends early where the study is stopped."""
+def _check_data(
+    resolved: ResolvedStudy, store: ResultsStore, book: CellBook, progress: Progress, events: EventLog
+) -> None:
+    """Opens the data, packed on first use, and says how far that is; ends early where the study is stopped.
+
+    Images that are left out are an event, and stand in the manifest.
+    """
 
     def on_packing(label: str, now: Packing) -> None:
         progress.packing(label, now)
@@ -170,7 +176,13 @@ def _check_data(resolved: ResolvedStudy, book: CellBook, progress: Progress) -> 
             raise _Stopped
 
     with suppress(_Stopped):
-        check_data(resolved, cache_root(), on_packing)
+        left_out = check_data(resolved, cache_root(), on_packing)
+        for label, images in left_out.items():
+            many = "image cannot be read and is" if len(images) == 1 else "images cannot be read and are"
+            events.add("warning", f"data set {label}: {len(images):,} {many} left out: {'; '.join(listed(images))}")
+        if left_out:
+            reasons = {label: [image.reason for image in images] for label, images in left_out.items()}
+            store.put_json("manifest.json", {**(store.json("manifest.json") or {}), "left_out": reasons})
 
 
 class _Stopped(Exception):

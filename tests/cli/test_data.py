@@ -91,6 +91,22 @@ def test_pack(cli: Any, tmp_path: Path) -> None:
     assert value["bytes"] >= 4 * 12 * 12 * 3
 
 
+def test_images_that_cannot_be_read_are_told(cli: Any, tmp_path: Path) -> None:
+    sets.folders(tmp_path / "birds", ("crow", "heron"), each=8)
+    for i in range(6):
+        for part in ("train", "test"):
+            (tmp_path / f"birds/{part}/crow/{i}.png").write_bytes(b"")
+    said = cli("data", "pack", "birds", "--size", "12")
+    assert said.code == 1 and Path(said.out.strip()).is_dir()
+    assert "12 of 32 images cannot be read: a study refuses them, or skips them (data.corrupt)" in said.err
+    assert said.err.count("an empty file") == 10 and "and 2 more, which `coretune data check` lists" in said.err
+    again = cli("data", "pack", "birds", "--size", "12", "--json")
+    assert again.code == 1 and len(json.loads(again.out)["unreadable"]) == 12
+    said = cli("data", "check", "birds")
+    assert said.code == 1 and said.out.count("an empty file") == 12
+    assert "! 12 of 32 images cannot be read" in said.out and "with `corrupt: skip` below `data`" in said.out
+
+
 def test_a_set_that_is_not_there_is_fetched_on_request(
     cli: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -22,7 +22,7 @@ from coretune.data.fingerprint import fingerprint
 from coretune.data.pack import Packing, pack, worthwhile
 from coretune.data.resize import square
 from coretune.data.sources.folder import Folder
-from coretune.errors import StorageError, UnfitError
+from coretune.errors import StorageError
 from coretune.spec.catalog.datasets import FolderParameters
 
 
@@ -68,7 +68,18 @@ def test_another_transform_or_source_is_another_pack(cache: Path, change: str) -
 
 @pytest.mark.parametrize(
     "damage",
-    ["truncated", "longer", "no images", "no meta", "half meta", "foreign meta", "labels", "classes", "a file"],
+    [
+        "truncated",
+        "longer",
+        "no images",
+        "no meta",
+        "half meta",
+        "foreign meta",
+        "labels",
+        "classes",
+        "left out",
+        "a file",
+    ],
 )
 def test_a_damaged_or_foreign_pack_is_made_again(cache: Path, tmp_path: Path, damage: str) -> None:
     log = tmp_path / "log"
@@ -89,6 +100,8 @@ def test_a_damaged_or_foreign_pack_is_made_again(cache: Path, tmp_path: Path, da
         meta.write_text(json.dumps({**json.loads(meta.read_text()), "fingerprint": "cd" * 32}))
     elif damage == "labels":
         np.save(folder / "labels.npy", np.zeros(99, dtype=np.int64))
+    elif damage == "left out":
+        meta.write_text(json.dumps({**json.loads(meta.read_text()), "unreadable": [[3, 1, "no"]], "decoder": "1"}))
     elif damage == "classes":
         meta.write_text(json.dumps({**json.loads(meta.read_text()), "classes": ["one"]}))
     else:
@@ -99,13 +112,25 @@ def test_a_damaged_or_foreign_pack_is_made_again(cache: Path, tmp_path: Path, da
     assert remains(cache) == []
 
 
-def test_all_unreadable_images_are_listed_and_not_tried_again(cache: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("processes", [0, 2])
+def test_unreadable_images_are_named_and_not_tried_again(cache: Path, tmp_path: Path, processes: int) -> None:
     for _ in range(2):
-        with pytest.raises(UnfitError) as caught:
-            pack(Fields(broken=(3, 40, 99), log=tmp_path / "log"), PRINT, 8, cache)
-        lines = str(caught.value).splitlines()
-        assert lines[0] == "3 of 100 images cannot be read; repair or remove them:"
-        assert lines[1:] == ["  i3: truncated", "  i40: truncated", "  i99: truncated"]
+        packed = pack(Fields(broken=(3, 40, 99), log=tmp_path / "log"), PRINT, 8, cache, processes=processes)
+        assert [(item.image, item.label, item.reason) for item in packed.unreadable] == [
+            (3, 1, "i3: truncated"),
+            (40, 0, "i40: truncated"),
+            (99, 1, "i99: truncated"),
+        ]
+        assert np.flatnonzero(packed.labels == -2).tolist() == [3, 40, 99]
+        assert not packed.images[[3, 40, 99]].any() and packed.images[98].all()
+    assert len(decoded(tmp_path / "log")) == 100
+
+
+def test_an_unfinished_pack_remembers_what_cannot_be_read(cache: Path, tmp_path: Path) -> None:
+    source = Fields(broken=(3, 40, 99), log=tmp_path / "log")
+    with pytest.raises(KeyboardInterrupt):
+        pack(source, PRINT, 8, cache, _interrupt_at_64)
+    assert [item.image for item in pack(source, PRINT, 8, cache).unreadable] == [3, 40, 99]
     assert len(decoded(tmp_path / "log")) == 100
 
 
@@ -116,8 +141,9 @@ def test_corrupt_files_of_a_folder_are_listed_by_name_and_reason(photos: Path, c
     (photos / "dog" / "1.jpg").write_bytes(content[: len(content) // 2])
     (photos / "cat" / "2.png").write_bytes(b"<html>404</html>")
     source = Folder(photos, FolderParameters())
-    with pytest.raises(UnfitError, match=r"(?s)2 of 9 .*cat/2\.png: an HTML page.*dog/1\.jpg: .*truncated"):
-        pack(source, fingerprint(source), 8, cache)
+    reasons = [item.reason for item in pack(source, fingerprint(source), 8, cache).unreadable]
+    assert reasons[0] == "cat/2.png: an HTML page, not an image"
+    assert reasons[1].startswith("dog/1.jpg: ") and "truncated" in reasons[1]
 
 
 CHILD = """

@@ -7,6 +7,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +25,15 @@ from support.training import (
 )
 
 import coretune.runs.execute
+from coretune.data.dataset import Dataset
 from coretune.data.fingerprint import hash_file
+from coretune.data.unreadable import Unreadable
 from coretune.errors import StorageError
 from coretune.nets.weights import load_weights
 from coretune.results import files
 from coretune.results.record import Cause, Record
 from coretune.results.store import ResultsStore
+from coretune.runs.build import open_job_data
 from coretune.runs.execute import Execution
 from coretune.runs.job import Job
 from coretune.spec.components import Catalog, Component, NoParameters, Ref, merge
@@ -701,3 +705,13 @@ def test_a_run_on_a_gpu_completes(tmp_path: Path) -> None:
         execution = Execution(job, ResultsStore(tmp_path), catalog(), where)
         list(execution)
         assert execution.record is not None and execution.record.status == "completed"
+
+
+def test_a_record_says_how_many_images_are_left_out(tmp_path: Path) -> None:
+    def skipping(job: Job, known: Catalog) -> Dataset:
+        dataset = open_job_data(job, known)
+        return replace(dataset, packed=replace(dataset.packed, unreadable=(Unreadable(7, 1, "7: an empty file"),)))
+
+    job = digits_job()
+    list(execution := Execution(job, ResultsStore(tmp_path), catalog(), context(), open_data=skipping))
+    assert "1 of 1,797 images cannot be read: left out" in record_of(execution, tmp_path).notes

@@ -163,6 +163,7 @@ CHANGES: dict[str, st.SearchStrategy[Any]] = {
     "imbalance": st.floats(1.5, 1000),
     "limit": st.integers(1, 1000),
     "subset_seed": st.integers(0, 99),
+    "corrupt": st.just("skip"),
     "augment": st.builds(
         AugmentSpec,
         flip=st.booleans(),

@@ -12,12 +12,17 @@ from support.command import write_study
 from support.driving import make_book, resolved
 
 from coretune.data.pack import Packing
+from coretune.data.roots import cache_root
 from coretune.errors import UnfitError
+from coretune.results.store import ResultsStore
 from coretune.spec.load import load_study
+from coretune.study import engine
 from coretune.study import progress as module
+from coretune.study.data import check_data
 from coretune.study.engine import run_study
 from coretune.study.events import EventLog
 from coretune.study.progress import Progress
+from coretune.study.resolved import resolve
 
 PHOTOS = """
 name: tiny
@@ -98,7 +103,36 @@ def test_a_study_that_is_stopped_while_it_packs_ends_resumably_and_starts_no_ray
 
 def test_data_that_cannot_be_used_end_the_study_before_ray(study: Path, tmp_path: Path) -> None:
     (tmp_path / "photos" / "cat" / "1.png").write_bytes(b"<html>sign in</html>")
-    with pytest.raises(UnfitError, match=r"^data set photos: 1 of 80 images cannot be read"):
+    with pytest.raises(UnfitError, match=r"^data set photos: 1 of 80 images cannot be read; .*`corrupt: skip`"):
         run_study(load_study(study), out=tmp_path / "results")
     assert json.loads((tmp_path / "results" / "state.json").read_text())["phase"] == "interrupted"
     assert not (tmp_path / "results" / "log.txt").exists()
+
+
+def test_what_is_left_out_is_told_in_the_log_and_in_the_manifest(
+    study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for i in range(12):
+        (tmp_path / "photos" / "cat" / f"{i}.png").write_bytes(b"")
+    monkeypatch.setattr(engine, "_train", lambda resolved, store, book, *others: book.stop("no Ray in this test"))
+    run_study(load_study(study, ["data.corrupt=skip"]), out=tmp_path / "results")
+    log = (tmp_path / "results" / "log.txt").read_text()
+    assert "warning data set photos: 12 images cannot be read and are left out: cat/0.png: an empty file; " in log
+    assert log.count("an empty file") == 10 and "and 2 more" in log
+    manifest = ResultsStore(tmp_path / "results").json("manifest.json")
+    assert manifest is not None and manifest["study"] == "tiny"
+    assert sorted(manifest["left_out"]) == ["photos"]
+    assert len(manifest["left_out"]["photos"]) == 12
+
+
+def test_a_data_set_may_skip_alone_and_only_skipping_changes_an_id(study: Path, tmp_path: Path) -> None:
+    def runs(*sets: str) -> list[str]:
+        found = resolve(load_study(study, sets))
+        return [spec.run_id for cell in found.cells for spec in found.final_specs(cell, {})]
+
+    assert runs("data.corrupt=refuse") == runs()
+    assert runs("data.corrupt=skip") == runs("datasets.photos.corrupt=skip") != runs()
+    (tmp_path / "photos" / "cat" / "1.png").write_bytes(b"")
+    skipping = resolve(load_study(study, ["datasets.photos.corrupt=skip"]))
+    left_out = check_data(skipping, cache_root(), lambda label, now: None)
+    assert [item.reason for item in left_out["photos"]] == ["cat/1.png: an empty file"]

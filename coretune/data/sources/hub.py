@@ -13,7 +13,7 @@ from coretune.data.decode import DECODING, decode_bytes
 from coretune.data.source import TRAIN, UNDECIDED
 from coretune.data.sources.parquet_files import WORDS
 from coretune.data.sources.shard import IMAGES, LABELS
-from coretune.errors import MissingError, RequestError, UnfitError
+from coretune.errors import MissingError, RequestError, StorageError, UnfitError
 from coretune.spec.catalog.datasets import HubParameters
 from coretune.spec.wording import some
 
@@ -81,10 +81,17 @@ class Hub:
         value = split[index - int(self._starts[place])][self._image]
         content = value.get("bytes") if isinstance(value, dict) else value
         if content is None and isinstance(value, dict) and value.get("path"):
-            content = Path(value["path"]).read_bytes()
+            content = _read(Path(value["path"]), self.names[index])
         if not isinstance(content, bytes):
             raise UnfitError(f"{self.names[index]}: no content of an image file in column {self._image}")
         return decode_bytes(content, self.names[index])
+
+
+def _read(path: Path, name: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise StorageError(f"{name}: {path}: {error.strerror or error}") from error
 
 
 def _load(params: HubParameters, path: Path | None) -> dict[str, Any]:

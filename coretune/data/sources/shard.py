@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from coretune.data.decode import head_of, resemblance
 from coretune.data.sources.parquet_files import Listed
-from coretune.errors import UnfitError
+from coretune.errors import StorageError, UnfitError
 
 IMAGES = ("image", "img")
 LABELS = ("label", "labels", "fine_label")
@@ -141,7 +141,9 @@ def _reading(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, pa.ArrowException) as error:
-        raise UnfitError(f"{path}: {_reason(path, error)}") from error
+        # With a number it is the machine's fault, which may pass; without, that of the file's content.
+        unfit = StorageError if isinstance(error, OSError) and error.errno else UnfitError
+        raise unfit(f"{path}: {_reason(path, error)}") from error
 
 
 def _reason(path: Path, error: Exception) -> str:
