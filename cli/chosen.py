@@ -49,13 +49,14 @@ class Chosen:
     path: Path | None
 
 
-def choose(word: str, path: Path | None, *, download: bool) -> Chosen:
+def choose(word: str, path: Path | None, *, download: bool, unlabelled: bool = False) -> Chosen:
     """Opens what a command line names.
 
     Args:
         word: A name, a path, or `hub:NAME`.
         path: Where a named data set lies.
         download: Whether it may be fetched if it cannot be opened.
+        unlabelled: Whether a folder of images in no class folders is right, too.
 
     Raises:
         RequestError: There is no such name or path, or nothing to download it with.
@@ -65,7 +66,7 @@ def choose(word: str, path: Path | None, *, download: bool) -> Chosen:
     from coretune.spec.catalog import load_catalog
 
     catalog = load_catalog()
-    ref, said = _named(catalog, word, path)
+    ref, said = _named(catalog, word, path, unlabelled=unlabelled)
     about = catalog.dataset(ref.name)
     try:
         source = open_source(catalog, ref, said)
@@ -77,7 +78,7 @@ def choose(word: str, path: Path | None, *, download: bool) -> Chosen:
     return Chosen(about, ref, source, located(about, said))
 
 
-def _named(catalog: Catalog, word: str, path: Path | None) -> tuple[Ref, str | None]:
+def _named(catalog: Catalog, word: str, path: Path | None, *, unlabelled: bool) -> tuple[Ref, str | None]:
     """Returns the data set that a word means, and its path if that is said."""
     said = None if path is None else str(path)
     if word.startswith(HUB):
@@ -90,16 +91,19 @@ def _named(catalog: Catalog, word: str, path: Path | None) -> tuple[Ref, str | N
             catalog.dataset(word)
         except RequestError as error:
             raise RequestError(f"{error}{missing}") from error
-    return catalog.ref("dataset", _kind_of(Path(word).expanduser())), word
+    return catalog.ref("dataset", _kind_of(Path(word).expanduser(), unlabelled=unlabelled)), word
 
 
-def _kind_of(path: Path) -> str:
+def _kind_of(path: Path, *, unlabelled: bool) -> str:
+    from coretune.data.sources.images import lies_in_no_classes
     from coretune.data.sources.layouts import holds_parquet
     from coretune.data.sources.manifest import is_manifest
 
     if is_manifest(path):
         return "manifest"
-    return "parquet" if holds_parquet(path) else "folder"
+    if holds_parquet(path):
+        return "parquet"
+    return "images" if unlabelled and lies_in_no_classes(path) else "folder"
 
 
 def _fetched(about: DatasetComponent, said: str | None) -> Path:

@@ -90,11 +90,15 @@ def pretrain(
         twice.append("--image-size")
     if twice:
         raise RequestError(f"{twice[0]} is said by --set too; leave one out")
-    chosen = choose(data, path, download=download)
+    chosen = choose(data, path, download=download, unlabelled=True)
+    if chosen.about.classes == 1:
+        note("no class folders: the images have no labels, and there is no knn_top1", style="dim")
     from coretune.runs.pretrain import pretrain_backbone
+    from coretune.runs.process import set_up
     from coretune_cli.reading import data_notes
 
     place = str(chosen.path) if chosen.path is not None else None
+    set_up()
     view = TrainingView(console(stderr=True))
 
     def start(spec: RunSpec, images: int, results: Path) -> None:

@@ -13,7 +13,7 @@ import torch
 from coretune.data.dataset import Dataset, open_dataset
 from coretune.data.fingerprint import content_hash
 from coretune.data.roots import cache_root
-from coretune.errors import UnfitError
+from coretune.errors import RequestError, UnfitError
 from coretune.nets.backbone import Backbone
 from coretune.nets.model import Model
 from coretune.nets.weights import load_encoder
@@ -116,10 +116,13 @@ def build_model(
         note: As in `build_parts`.
 
     Raises:
-        RequestError: The weights or the images do not fit the architecture, or a component has another version here.
+        RequestError: The weights or the images do not fit the architecture, a component has another version here, or
+            a classifier would have a single class.
     """
     spec = job.spec
     kind = TASKS[spec.task]
+    if kind.labelled and len(dataset.packed.classes) < 2:
+        raise RequestError(f"data set {spec.data.dataset.name}: a single class: there is nothing to tell apart")
     parameters = catalog.parameters("backbone", spec.backbone.arch)
     with seeded(derive_seed(spec.seed, "init", "encoder")):
         encoder = catalog.get("backbone", spec.backbone.arch.name).load()(parameters)

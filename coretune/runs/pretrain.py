@@ -74,7 +74,7 @@ def pretrain_backbone(
     here or in a results directory beside it, is not trained again; what was interrupted goes on where it was.
 
     Args:
-        dataset: Name of a data set.
+        dataset: Name of a data set; `images` for a folder of images without labels.
         backbone: Name of an architecture; by default `resnet50`, and for images of at most 64 pixels `resnet18` with
             the stem for small images.
         backbone_params: Its parameters.
@@ -100,7 +100,8 @@ def pretrain_backbone(
         KeyboardInterrupt: It was interrupted; its state is stored, and the same call goes on.
     """
     context = context_on(device)
-    side = _side(dataset, data or {}, tuple(plugins))
+    data = {**_parts(dataset, tuple(plugins)), **(data or {})}
+    side = _side(dataset, data, tuple(plugins))
     arch = _arch(side, backbone, backbone_params)
     start = {
         "arch": arch[0],
@@ -113,7 +114,7 @@ def pretrain_backbone(
             "seed": seed,
         },
     }
-    loaded = _as_study(dataset, path, data or {}, start, plugins)
+    loaded = _as_study(dataset, path, data, start, plugins)
     (cell,) = loaded.cells
     chosen, open_data = cell.pretraining_data, OpenData()
     found = fingerprint(open_source(loaded.catalog, chosen.ref, chosen.path))
@@ -149,6 +150,11 @@ def _recorded(store: ResultsStore, spec: RunSpec) -> Record | None:
         if not store.adopt(spec.run_id, weights=True):
             return None
     return None
+
+
+def _parts(dataset: str, plugins: tuple[str, ...]) -> dict[str, Any]:
+    """Returns how images without labels are divided: all but two are trained on, since the rest can tell nothing."""
+    return {"validation": 1, "test": 1} if load_catalog(plugins).dataset(dataset).classes == 1 else {}
 
 
 def _side(dataset: str, data: Mapping[str, Any], plugins: tuple[str, ...]) -> int:

@@ -15,7 +15,7 @@ from coretune.spec.load import LoadedStudy
 from coretune.spec.paths import unset_variable
 from coretune.spec.run import EvalSpec, RunSpec
 from coretune.spec.seeds import derive_seed
-from coretune.spec.study import SearchOptions
+from coretune.spec.study import APART, SearchOptions
 from coretune.study.missing import Missing, MissingCell, missing_checkpoint, missing_data, refusal
 from coretune.study.optuna_cell import grid
 
@@ -141,9 +141,15 @@ def check_executable(loaded: LoadedStudy) -> None:
     """Refuses what a study file may say and this engine cannot do.
 
     Raises:
-        RequestError: Runs of several workers, or a grid over a continuous or vast space.
+        RequestError: Runs of several workers, a grid over a continuous or vast space, or nothing to tell apart.
     """
     study = loaded.study
+    for dataset in {cell.dataset.label: cell.dataset for cell in loaded.cells}.values():
+        if loaded.catalog.dataset(dataset.ref.name).classes == 1:
+            raise RequestError(
+                f"datasets.{dataset.label}: {dataset.ref.name} has no labels to tune with; "
+                f"{APART}: true and `pretrain.dataset: {dataset.label}` pre-train on it"
+            )
     if study.resources.workers > 1:
         raise RequestError(
             f"resources.workers: {study.resources.workers}: runs of several workers are not there yet, write 1; "

@@ -52,16 +52,12 @@ class RunTrainable(tune.Trainable):
 
     def setup(self, config: dict[str, Any]) -> None:
         """Starts the first run."""
-        import torch
-
         import coretune.runs.build
         import coretune.runs.execute  # seconds of imports, before the first run and not in it
+        from coretune.runs.process import set_up
 
         options: WorkerOptions = config["options"]
-        torch.set_num_threads(options.resources.worker_threads)
-        torch.use_deterministic_algorithms(options.resources.deterministic, warn_only=True)
-        # Nothing here reads memory before it is written, and filling all of it costs several per cent.
-        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+        set_up(threads=options.resources.worker_threads, deterministic=options.resources.deterministic)
         self._open_data = coretune.runs.build.OpenData()
         self._start(config)
 

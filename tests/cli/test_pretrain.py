@@ -6,16 +6,28 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from PIL import Image
 
 from coretune.errors import RequestError
 from coretune_cli.pretrain import settings
 
 SMALL = ["digits", "--arch", "small_resnet", "--set", "arch.widths=[4, 8]", "--image-size", "8", "--batch", "200"]
 PLACE = Path("results/pretrain-digits-small_resnet")
+
+
+@pytest.fixture(autouse=True)
+def _torch_as_it_was() -> Iterator[None]:
+    """The command owns its process, which is here the tests' own."""
+    before = torch.utils.deterministic.fill_uninitialized_memory
+    yield
+    torch.use_deterministic_algorithms(False)
+    torch.utils.deterministic.fill_uninitialized_memory = before
 
 
 def test_it_says_where_the_weights_are_and_how_to_use_them(cli: Any) -> None:
@@ -38,6 +50,21 @@ def test_it_says_where_the_weights_are_and_how_to_use_them(cli: Any) -> None:
     assert [item["epoch"] for item in value["epochs"]] == [1, 2] and value["backbone"]["small_resnet"]["checkpoint"]
     assert f"run {folder.name} is recorded" in cli("pretrain", *SMALL, "--epochs", "2").err
     assert folder.name in cli("study", "show", folder.name).out
+
+
+def test_a_folder_without_class_folders_is_images_without_labels(cli: Any) -> None:
+    Path("photos").mkdir()
+    for number in range(40):
+        Image.new("RGB", (9, 9), (6 * number, 0, 0)).save(f"photos/{number}.png")
+    words = ["--arch", "small_resnet", "--set", "arch.widths=[4, 8]", "--image-size", "8", "--epochs", "1"]
+    said = cli("pretrain", "photos", *words, "--json")
+    value = json.loads(said.out)
+    assert said.code == 0 and (value["images"], value["epochs"]) == (38, []) and value["loss"] > 0
+    assert "the images have no labels" in said.err and "pretrain-photos-small_resnet" in value["weights"]
+    study = Path("study.yaml")
+    study.write_text("name: s\ndatasets: {photos: {dataset: images}}\nmethods: [ce]\nbackbones: [small_resnet]\n")
+    refused = cli("study", "plan", str(study), "--set", "datasets.photos.path=photos")
+    assert refused.code == 2 and "datasets.photos: images has no labels to tune with" in refused.err
 
 
 def test_ctrl_c_stores_the_state_and_the_same_command_goes_on(cli: Any) -> None:

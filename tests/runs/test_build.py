@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,13 @@ def test_torchs_own_random_numbers_neither_matter_nor_change(digits: Dataset, tm
             assert torch.equal(torch.rand(2), expected)
     assert torch.equal(weights[0], weights[1])
     assert torch.equal(weights[0], weights[2])
+
+
+def test_a_single_class_is_nothing_to_classify(digits: Dataset) -> None:
+    single = dataclasses.replace(digits, packed=dataclasses.replace(digits.packed, classes=("image",)))
+    with pytest.raises(RequestError, match="a single class: there is nothing to tell apart"):
+        build_model(digits_job(), single, catalog(), context())
+    build_model(digits_job(digits_spec("moco_v2")), single, catalog(), context())
 
 
 def test_pretraining_has_no_classifier(digits: Dataset, tmp_path: Path) -> None:

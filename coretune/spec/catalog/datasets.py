@@ -66,6 +66,18 @@ COMPONENTS: list[Component] = [
     ),
     DatasetComponent(
         kind="dataset",
+        name="images",
+        version=1,
+        target="coretune.data.sources.images:Images",
+        summary="your own images without labels, all that lie below a folder: for pre-training only",
+        parameters=FolderParameters,
+        classes=1,
+        augment={"crop_scale": [0.2, 1.0], "flip": True},
+        splits="none; parts are drawn with a fixed seed",
+        needs_path=True,
+    ),
+    DatasetComponent(
+        kind="dataset",
         name="parquet",
         version=1,
         target="coretune.data.sources.parquet:Parquet",
