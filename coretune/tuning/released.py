@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from coretune.tuning.arguments import bad_argument
+from coretune.tuning.blocked import rows_per_block
 
 Grouping = Literal["exact", "released_code"]
 GROUPINGS = ("exact", "released_code")
@@ -28,16 +29,25 @@ def released_partners(features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]
     cos_ij · [other class]. With features >= 0, after a ReLU, no cosine is below 0: the positive is then most often i
     itself or even a sample of another class, and never the true hardest one. With signed features it mostly is.
 
+    Cosines are compared as they come, unlike those of the paper's form: of two samples in the same direction the one
+    whose dot product was rounded further is taken. Rows are worked on in blocks, so that memory is linear in n.
+
     Args:
         features: (n, d).
         labels: (n,) integers.
     """
-    unit = F.normalize(features.float())
-    cosine = unit @ unit.T
-    same = labels[:, None] == labels
-    order = torch.arange(labels.shape[0], device=labels.device)
-    positive = _first_least(cosine * (same & (order[:, None] != order)))
-    negative = _first_least(-(cosine * ~same))
+    unit, size = F.normalize(features.float()), labels.shape[0]
+    positive, negative = torch.empty_like(labels), torch.empty_like(labels)
+    block = rows_per_block(size)
+    for start in range(0, size, block):
+        rows = slice(start, start + block)
+        cosine, same = unit[rows] @ unit.T, labels[rows, None] == labels
+        others = cosine.masked_fill(same, 0.0)
+        negative[rows] = _first(others, others.amax(dim=1, keepdim=True))
+        same.diagonal(start).fill_(False)
+        alike = cosine.masked_fill_(same.logical_not_(), 0.0)
+        positive[rows] = _first(alike, alike.amin(dim=1, keepdim=True))
+    order = torch.arange(size, device=labels.device)
     return torch.where(positive == 0, order, positive), negative
 
 
@@ -81,6 +91,6 @@ def _bits(values: Tensor) -> Tensor:
     return (values + 0.0).contiguous().view(torch.int32).long()
 
 
-def _first_least(values: Tensor) -> Tensor:
-    """Returns for each row the lowest index of the least value."""
-    return (values == values.amin(dim=1, keepdim=True)).view(torch.uint8).argmax(dim=1)
+def _first(values: Tensor, wanted: Tensor) -> Tensor:
+    """Returns (rows,) the lowest index of a row's value that is the wanted one, (rows, 1); −0 is 0."""
+    return (values == wanted).view(torch.uint8).argmax(dim=1)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from coretune.tuning.blocked import PAIRS, mean_over_rows, rows_per_block
+from coretune.tuning.mixup import VARIANTS
 
 torch.set_num_threads(1)
 
@@ -95,9 +96,10 @@ def status(key):
 
 def work(n, width):
     generator = torch.Generator().manual_seed(0)
-    if what == "pairs":
+    if what != "loss":
         labels = torch.randint(100, (n,), generator=generator)
-        pairs = hard_pairs(torch.randn(n, width, generator=generator), labels, 100, generator=generator)
+        features = torch.randn(n, width, generator=generator)
+        pairs = hard_pairs(features, labels, 100, variant=what, generator=generator)
         return pairs.features
     order, labels = torch.arange(n), torch.arange(n) % 100
     z = F.normalize(torch.randn(3 * n, width, generator=generator), dim=1).requires_grad_()
@@ -141,9 +143,10 @@ def test_memory_of_the_loss_is_bounded() -> None:
 
 
 @linux
-def test_memory_of_hard_pairs_is_bounded() -> None:
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_memory_of_hard_pairs_is_bounded(variant: str) -> None:
     # 230 MB in one piece, which holds some squares of 64 MB at once.
-    assert growth("pairs", 4096, 64) < 100
+    assert growth(variant, 4096, 64) < 100
 
 
 @linux
@@ -151,7 +154,8 @@ def test_memory_of_hard_pairs_is_bounded() -> None:
 def test_memory_is_linear_at_8192_samples() -> None:
     # 24,576 rows: in one piece more than 6 GB for the loss, and 0.95 GB for the pairs.
     assert growth("loss", 8192, 256) < 400
-    assert growth("pairs", 8192, 512) < 300
+    for variant in VARIANTS:
+        assert growth(variant, 8192, 512) < 300
 
 
 @linux

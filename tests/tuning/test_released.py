@@ -52,6 +52,36 @@ def test_partners_are_those_of_the_script(n: int, classes: int, seed: int, signe
     assert (positive.tolist(), negative.tolist()) == literal_partners(features, labels)
 
 
+@given(st.integers(1, 14), st.integers(1, 4), st.integers(0, 10**6), st.integers(1, 200))
+@settings(max_examples=80)
+def test_blocks_of_rows_do_not_change_the_partners(n: int, classes: int, seed: int, pairs: int) -> None:
+    # Four ±1 or 0, of length 2 or 1: every cosine is exact, and many are equal, 0 or −0.
+    generator = torch.Generator().manual_seed(seed)
+    features = 2.0 * torch.randint(2, (n, 4), generator=generator) - 1
+    single = torch.rand(n, generator=generator) < 0.5
+    features[single] = features[single] * torch.eye(4)[torch.randint(4, (int(single.sum()),), generator=generator)]
+    labels = torch.randint(classes, (n,), generator=generator)
+    whole = released_partners(features, labels)
+    assert (whole[0].tolist(), whole[1].tolist()) == literal_partners(features, labels)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("coretune.tuning.blocked.PAIRS", pairs)
+        blocked = released_partners(features, labels)
+    assert torch.equal(blocked[0], whole[0]) and torch.equal(blocked[1], whole[1])
+
+
+@pytest.mark.parametrize("signed", [False, True])
+def test_blocks_of_a_large_batch_do_not_change_the_partners(signed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = torch.Generator().manual_seed(0)
+    features, labels = torch.randn(500, 64, generator=generator), torch.randint(10, (500,), generator=generator)
+    features = features if signed else features.relu()
+    whole = released_partners(features, labels)
+    monkeypatch.setattr("coretune.tuning.blocked.PAIRS", 500 * 37)
+    blocked = released_partners(features, labels)
+    assert torch.equal(blocked[0], whole[0]) and torch.equal(blocked[1], whole[1])
+    if not signed:
+        assert (whole[0] == torch.arange(500)).any(), "index 0 was replaced in every block alike"
+
+
 def test_after_a_relu_the_true_hardest_positive_is_never_taken() -> None:
     """The known fault of the script: zeros of non-positives are smaller than every cosine."""
     features, labels = sample(64, 8, 0, signed=False)
