@@ -92,8 +92,11 @@ class TrainSpec(Frozen):
     nesterov: bool = Field(True, description="Nesterov momentum (SGD).")
     weight_decay: float = Field(1e-4, ge=0, description="Weight decay.")
     decay_norm_and_bias: bool = Field(True, description="Whether norm layers and biases decay too.")
-    schedule: Literal["cosine", "constant"] = Field("cosine", description="Learning rate after the warm-up.")
-    warmup_epochs: float = Field(0.0, ge=0, description="Length of the linear warm-up.")
+    schedule: Literal["cosine", "cosine_by_epoch", "constant"] = Field(
+        "cosine",
+        description="Learning rate after the warm-up. cosine falls with every step, cosine_by_epoch after each epoch.",
+    )
+    warmup_epochs: float = Field(0.0, ge=0, description="Length of the linear warm-up, which rises with every step.")
     clip_norm: float | None = Field(None, gt=0, description="Largest gradient norm; null: no clipping.")
     precision: Literal["fp32", "bf16", "fp16"] = Field(
         "fp32", description="Arithmetic of the forward pass. Half precision is slow on CPUs without AVX-512 or AMX."

@@ -245,7 +245,8 @@ class Training(Iterator[Tick | EpochReport]):
         parts, steps = self._parts, self._steps
         done = self._epoch * steps + self._step
         total = parts.train.epochs * steps
-        factor = learning_rate_factor(done, total, parts.train.warmup_epochs * steps, parts.train.schedule)
+        warmup = parts.train.warmup_epochs * steps
+        factor = learning_rate_factor(done, total, warmup, parts.train.schedule, steps)
         set_learning_rate(self._optimizer, parts.train.lr * factor)
         seed_random_numbers(derive_seed(parts.seed, "step", self._epoch, self._step), self._context.device)
         moment = Moment(parts.seed, self._epoch, self._step, done / total)

@@ -63,22 +63,28 @@ def forget(optimizer: torch.optim.Optimizer, parameters: Iterable[nn.Parameter])
                 value.zero_()
 
 
-def learning_rate_factor(step: int, steps: int, warmup: float, schedule: str) -> float:
+def learning_rate_factor(step: int, steps: int, warmup: float, schedule: str, epoch_steps: int = 1) -> float:
     """Returns the learning rate of a step as a fraction of its peak.
 
-    Linear from 1 / warmup to 1 over the warm-up, then constant, or a half cosine that would reach 0 at `steps`.
+    Linear from 1 / warmup to 1 over the warm-up, step by step, then constant, or a half cosine that would reach 0 at
+    `steps`. `cosine_by_epoch` holds in all of an epoch what the cosine has at the epoch's first step; in the epoch in
+    which the warm-up ends, that is the peak.
 
     Args:
         step: Zero-based optimiser step.
         steps: Number of steps in all.
         warmup: Number of warm-up steps; may be fractional.
-        schedule: `cosine` or `constant`.
+        schedule: `cosine`, `cosine_by_epoch` or `constant`.
+        epoch_steps: Number of steps of an epoch; of meaning for `cosine_by_epoch` alone.
     """
     if step < warmup:
         return min(1.0, (step + 1) / warmup)
     if schedule == "constant" or steps <= warmup:
         return 1.0
-    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / (steps - warmup)))
+    if schedule == "cosine_by_epoch":
+        step -= step % epoch_steps
+    done = max(0.0, step - warmup)
+    return 0.5 * (1 + math.cos(math.pi * done / (steps - warmup)))
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:

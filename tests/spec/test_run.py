@@ -147,7 +147,7 @@ CHANGES: dict[str, st.SearchStrategy[Any]] = {
     "nesterov": st.just(False),
     "weight_decay": st.floats(0, 1),
     "decay_norm_and_bias": st.just(False),
-    "schedule": st.just("constant"),
+    "schedule": st.sampled_from(["cosine_by_epoch", "constant"]),
     "warmup_epochs": st.floats(0, 10),
     "clip_norm": st.floats(0.01, 10),
     "precision": st.sampled_from(["bf16", "fp16"]),

@@ -408,7 +408,8 @@ def bare_loop(parts: Parts, spec: TrainSpec, seed: int) -> None:
         draws = torch.from_numpy(uniforms(seed, "augment0", epoch, 32, 8))
         for chosen in order.split(sizes):
             for group, (_, scale) in zip(optimizer.param_groups, rates, strict=True):
-                group["lr"] = spec.lr * scale * 0.5 * (1 + math.cos(math.pi * number / steps))
+                done = epoch / spec.epochs if spec.schedule == "cosine_by_epoch" else number / steps
+                group["lr"] = spec.lr * scale * 0.5 * (1 + math.cos(math.pi * done))
             images = augment(torch.from_numpy(data.packed.images)[chosen], draws[chosen], toy_spec().data.augment)
             labels = torch.from_numpy(data.packed.labels)[chosen]
             total = torch.zeros(())
@@ -428,9 +429,9 @@ def _one_batch(parts: Parts, epoch: int) -> list[Batch]:
     return [Batch(batches[0].views, batches[0].labels, torch.cat([batch.index for batch in batches]))]
 
 
-@pytest.mark.parametrize("clip_norm", [None, 0.3])
-def test_the_loop_does_what_a_bare_loop_does(clip_norm: float | None) -> None:
-    spec = toy_spec("ce", head_lr=3.0, weight_decay=0.01, clip_norm=clip_norm)
+@pytest.mark.parametrize(("clip_norm", "schedule"), [(None, "cosine"), (0.3, "cosine"), (None, "cosine_by_epoch")])
+def test_the_loop_does_what_a_bare_loop_does(clip_norm: float | None, schedule: str) -> None:
+    spec = toy_spec("ce", head_lr=3.0, weight_decay=0.01, clip_norm=clip_norm, schedule=schedule)
     ours, theirs = toy_parts(spec), toy_parts(spec)
     reports(train(ours, context()))
     bare_loop(theirs, spec.train, spec.seed)

@@ -167,14 +167,41 @@ def test_known_factors(step: int, steps: int, warmup: float, schedule: str, expe
     assert learning_rate_factor(step, steps, warmup, schedule) == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("epochs", [1, 4, 10])
+def test_a_cosine_by_epoch_is_that_of_the_authors_script(epochs: int) -> None:
+    # CosineAnnealingLR(optimizer, epochs), stepped after each epoch.
+    optimizer = torch.optim.SGD([nn.Parameter(torch.ones(1))], lr=1.0)
+    expected = rates(torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs), optimizer, epochs)
+    found = [learning_rate_factor(step, 3 * epochs, 0, "cosine_by_epoch", 3) for step in range(3 * epochs)]
+    assert found == pytest.approx([factor for factor in expected for _ in range(3)])
+
+
+@pytest.mark.parametrize("warmup", [0.5, 4, 5, 6, 8, 8.5, 20])
+def test_a_cosine_by_epoch_warms_up_by_steps_and_goes_on_from_the_peak(warmup: float) -> None:
+    found = [learning_rate_factor(step, 20, warmup, "cosine_by_epoch", 4) for step in range(20)]
+    plain = [learning_rate_factor(step, 20, warmup, "cosine") for step in range(20)]
+    for step in range(20):
+        first = step - step % 4
+        if step < warmup:
+            assert found[step] == plain[step]
+        elif first < warmup:
+            assert found[step] == 1, "the epoch in which the warm-up ends"
+        else:
+            assert found[step] == plain[first]
+
+
 @given(
     steps=st.integers(1, 200),
     share=st.floats(0, 1),
-    schedule=st.sampled_from(["cosine", "constant"]),
+    schedule=st.sampled_from(["cosine", "cosine_by_epoch", "constant"]),
+    epoch_steps=st.integers(1, 50),
 )
-def test_factors_rise_to_the_peak_then_never_rise_again(steps: int, share: float, schedule: str) -> None:
+def test_factors_rise_to_the_peak_then_never_rise_again(
+    steps: int, share: float, schedule: str, epoch_steps: int
+) -> None:
+    steps -= steps % min(epoch_steps, steps)
     warmup = share * steps
-    found = [learning_rate_factor(step, steps, warmup, schedule) for step in range(steps)]
+    found = [learning_rate_factor(step, steps, warmup, schedule, epoch_steps) for step in range(steps)]
     assert all(0 < factor <= 1 for factor in found)
     peak = math.ceil(warmup)
     assert found[:peak] == sorted(found[:peak])
