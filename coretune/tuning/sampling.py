@@ -14,6 +14,7 @@ from torch import Tensor
 from coretune.data.augment import augment, plain, streams
 from coretune.data.draws import order, uniforms
 from coretune.data.pack import Packed
+from coretune.data.pages import fetch
 from coretune.spec.augment import AugmentSpec
 from coretune.tuning.batching import chunk_sizes
 from coretune.tuning.context import Context
@@ -100,6 +101,7 @@ def gather_images(packed: Packed, chosen: NDArray[np.int64], device: torch.devic
     """Returns images (n,) of a pack as uint8 (n, H, W, 3) on a device."""
     shape = (len(chosen), *packed.images.shape[1:])
     images = torch.empty(shape, dtype=torch.uint8, pin_memory=device.type == "cuda")
+    fetch(packed.images, chosen)
     np.take(packed.images, chosen, axis=0, out=images.numpy(), mode="clip")  # other modes gather into a copy first
     return images.to(device, non_blocking=True)
 

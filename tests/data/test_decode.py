@@ -68,10 +68,41 @@ def test_grey_with_alpha_and_transparent_palette_entry_lie_on_white(tmp_path: Pa
     np.testing.assert_array_equal(opaque, found)
 
 
-def test_cmyk_is_converted(tmp_path: Path) -> None:
-    image = Image.new("CMYK", (16, 16), (255, 0, 0, 0))
-    found = saved(image, tmp_path / "a.jpg", quality=100)
-    assert np.abs(found.astype(int) - [0, 255, 255]).max() <= 3
+INKS = [(255, 0, 0, 0), (0, 255, 0, 0), (0, 0, 255, 0), (0, 0, 0, 255), (0, 0, 0, 0), (60, 120, 30, 80)]
+"""Cyan, magenta, yellow, black, bare paper, and a mixture: 0 is no ink, 255 all of it."""
+
+
+def inked(inks: tuple[int, ...]) -> np.ndarray:
+    """The colour of inks on white paper."""
+    cyan, magenta, yellow, black = inks
+    return np.array([(255 - ink) * (255 - black) / 255 for ink in (cyan, magenta, yellow)])
+
+
+@pytest.mark.parametrize("inks", INKS)
+@pytest.mark.parametrize("suffix", ["jpg", "tif"])
+def test_cmyk_is_converted(tmp_path: Path, suffix: str, inks: tuple[int, ...]) -> None:
+    """JPEGs hold it inverted, as Adobe's programs write them; TIFFs as it is."""
+    options = {"quality": 100} if suffix == "jpg" else {}
+    found = saved(Image.new("CMYK", (16, 16), inks), tmp_path / f"a.{suffix}", **options)
+    assert np.abs(found - inked(inks)).max() <= 3
+    if suffix == "jpg":
+        assert b"Adobe" in (tmp_path / "a.jpg").read_bytes()
+
+
+@pytest.mark.parametrize("inks", INKS)
+def test_cmyk_as_luminance_and_colour_is_converted(tmp_path: Path, inks: tuple[int, ...]) -> None:
+    """Photoshop's usual CMYK JPEG (YCCK): the inks as Y, Cb and Cr, and black inverted."""
+    luminance = Image.new("RGB", (1, 1), inks[:3]).convert("YCbCr").getpixel((0, 0))
+    assert isinstance(luminance, tuple)
+    stored = (*(255 - value for value in luminance), inks[3])  # the writer inverts all four
+    buffer = io.BytesIO()
+    Image.new("CMYK", (16, 16), stored).save(buffer, "JPEG", quality=100)
+    content = bytearray(buffer.getvalue())
+    transform = content.index(b"Adobe") + 11
+    assert content[transform] == 0
+    content[transform] = 2
+    (tmp_path / "a.jpg").write_bytes(content)
+    assert np.abs(decode(tmp_path / "a.jpg", "a.jpg") - inked(inks)).max() <= 4
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif"])
@@ -85,6 +116,15 @@ def test_16_bit_colour_keeps_its_high_byte(tmp_path: Path) -> None:
     rows = b"\0" + struct.pack(">6H", 0x1234, 0x8000, 0xFFFF, 0, 0x0100, 0xAB00)
     (tmp_path / "a.png").write_bytes(png(2, 1, depth=16, kind=2, data=rows))
     np.testing.assert_array_equal(decode(tmp_path / "a.png", "a"), [[[0x12, 0x80, 0xFF], [0, 1, 0xAB]]])
+
+
+def test_16_bits_with_transparency_lie_on_white(tmp_path: Path) -> None:
+    colour = b"\0" + struct.pack(">8H", 0x1234, 0x8000, 0xFF00, 0xFFFF, 0x1234, 0x8000, 0xFF00, 0)
+    (tmp_path / "a.png").write_bytes(png(2, 1, depth=16, kind=6, data=colour))
+    np.testing.assert_array_equal(decode(tmp_path / "a.png", "a"), [[[0x12, 0x80, 0xFF], [255, 255, 255]]])
+    grey = b"\0" + struct.pack(">4H", 0x4000, 0xFFFF, 0x4000, 0)
+    (tmp_path / "b.png").write_bytes(png(2, 1, depth=16, kind=4, data=grey))
+    np.testing.assert_array_equal(decode(tmp_path / "b.png", "b")[0, :, 0], [0x40, 255])
 
 
 def test_floating_point_from_0_to_1_is_scaled_and_other_ranges_are_refused(tmp_path: Path) -> None:
@@ -116,6 +156,26 @@ def test_exif_rotation_is_applied(tmp_path: Path, suffix: str, orientation: int)
     assert found[:, :18].max() < 15
 
 
+@pytest.mark.parametrize(
+    ("mode", "suffix"), [("L", "jpg"), ("L", "png"), ("CMYK", "jpg"), ("RGBA", "png"), ("P", "png")]
+)
+def test_exif_rotation_is_applied_to_every_kind(tmp_path: Path, mode: str, suffix: str) -> None:
+    stored = np.zeros((16, 32, 3), dtype=np.uint8)
+    stored[:, 16:] = 255
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6  # the right half as stored is the lower one as seen
+    found = saved(Image.fromarray(stored).convert(mode), tmp_path / f"a.{suffix}", exif=exif)
+    assert found.shape == (32, 16, 3)
+    assert found[:14].max() < 15 and found[18:].min() > 240
+
+
+def test_a_16_bit_picture_is_turned(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 8
+    found = saved(Image.fromarray(np.array([[0, 257, 65535]], dtype=np.uint16)), tmp_path / "a.png", exif=exif)
+    np.testing.assert_array_equal(found[:, 0, 0], [255, 1, 0])
+
+
 def test_broken_exif_data_turn_nothing(tmp_path: Path) -> None:
     buffer = io.BytesIO()
     Image.fromarray(ramp()).convert("RGB").save(buffer, "JPEG", exif=b"Exif\0\0nonsense that is no TIFF header")
@@ -128,6 +188,21 @@ def test_an_animation_gives_its_first_frame(tmp_path: Path) -> None:
     for suffix in ("gif", "webp", "png"):
         found = saved(frames[0], tmp_path / f"a.{suffix}", save_all=True, append_images=frames[1:], lossless=True)
         np.testing.assert_array_equal(found[0, 0], [255, 0, 0])
+
+
+def test_the_first_frame_of_a_transparent_animation_lies_on_white(tmp_path: Path) -> None:
+    first = Image.new("RGBA", (8, 8), (0, 0, 0, 0))
+    first.paste((200, 0, 0, 255), (0, 0, 4, 8))
+    second = Image.new("RGBA", (8, 8), (0, 0, 255, 100))  # libwebp gives up transparency that the last frame lacks
+    for suffix in ("gif", "webp", "png"):
+        found = saved(first, tmp_path / f"a.{suffix}", save_all=True, append_images=[second], lossless=True)
+        np.testing.assert_array_equal(found[0, [0, 7]], [[200, 0, 0], [255, 255, 255]])
+
+
+def test_the_first_of_several_pages(tmp_path: Path) -> None:
+    pages = [Image.new("RGB", (4, 4), colour) for colour in ("red", "blue")]
+    found = saved(pages[0], tmp_path / "a.tif", save_all=True, append_images=pages[1:])
+    np.testing.assert_array_equal(found[0, 0], [255, 0, 0])
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "gif", "tif", "bmp"])

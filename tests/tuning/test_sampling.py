@@ -17,6 +17,7 @@ from torch import Tensor
 from coretune.data.augment import augment, plain
 from coretune.data.draws import uniforms
 from coretune.spec.augment import AugmentSpec, Sides
+from coretune.tuning import sampling
 from coretune.tuning.sampling import Sampler, gather_images, plain_images, to_device
 from coretune.tuning.task import Batch
 
@@ -151,3 +152,12 @@ def test_a_gpu_gets_the_same_batches_without_being_waited_for() -> None:
     for one, other in zip(sampler().batches(0, 0, context(device=device)), expected, strict=True):
         assert one.index.device.type == one.labels.device.type == "cuda"
         torch.testing.assert_close(one.views[0].cpu(), other.views[0])
+
+
+def test_images_are_asked_for_before_they_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[list[int]] = []
+    monkeypatch.setattr(sampling, "fetch", lambda images, chosen: asked.append(chosen.tolist()))
+    batches = listed(sampler(), 0)
+    assert asked == [found.index.tolist() for found in batches]
+    list(plain_images(DATA.packed, DATA.split.validation, context()))
+    assert [index for some in asked[len(batches) :] for index in some] == DATA.split.validation.tolist()
