@@ -42,8 +42,9 @@ def open_dataset(
         on_packing: Told how far the packing is, as in `pack`.
 
     Raises:
-        UnfitError: The data are absent, have changed since the run was planned, or are too few for the split; or images
-            cannot be read, and are not to be skipped.
+        UnfitError: The data are absent, or have changed since the run was planned; or images cannot be read, and are
+            not to be skipped.
+        RequestError: More images are asked for than there are.
         StorageError: The pack cannot be written.
     """
     source = open_source(catalog, data.dataset, path)

@@ -21,6 +21,7 @@ from coretune.data.draws import permutation
 from coretune.data.source import TEST, VALIDATION
 from coretune.errors import RequestError, UnfitError
 from coretune.spec.run import DataSpec
+from coretune.spec.wording import some
 
 Indices = NDArray[np.int64]
 
@@ -61,8 +62,9 @@ def split(
         left_out: Images that are in no part, and count nowhere.
 
     Raises:
-        RequestError: A size is negative, or a fraction is 1 or more.
-        UnfitError: Nothing is left to train on, or a class (named) has too few images.
+        RequestError: A size is negative, a fraction is 1 or more, or more is asked for than there is; says which key,
+            and what would do.
+        UnfitError: A class (named) has no image outside of the official validation and test parts.
     """
     used = np.ones(len(labels), dtype=np.bool_)
     used[list(left_out)] = False
@@ -78,16 +80,12 @@ def split(
     size = sum(by_class.sizes)
     tests = 0 if official_test is not None else _size("test", data.test, size)
     validations = 0 if official_validation is not None else _size("validation", data.validation, size)
-    if tests + validations >= size:
-        raise UnfitError(
-            f"{size} images less {tests} for the test and {validations} for the validation part "
-            "leave none to train on: make data.test or data.validation smaller"
-        )
+    if short := _short(by_class.sizes, 1, classes):
+        raise UnfitError(f"too few images outside of the official validation and test parts, {short}")
+    _check_parts(data, size, tests, validations)
     test, rest = by_class.take(shares(by_class.sizes, tests))
     validation, rest = rest.take(shares(rest.sizes, validations))
-    _need(rest.sizes, 1, classes, "after the validation and test parts are taken")
-    if data.labels_per_class is not None:
-        _need(rest.sizes, data.labels_per_class, classes, "in the training part")
+    _check_rest(data, rest.sizes, classes, tests, validations)
     if data.limit is not None:
         rest, _ = rest.take(even_shares(rest.sizes, max(data.limit, len(rest.sizes))))
     return Split(
@@ -144,15 +142,15 @@ def long_tail(sizes: Sequence[int], ratio: float) -> list[int]:
         ratio: Largest to smallest class, above 1.
 
     Raises:
-        UnfitError: The smallest class would have no image left.
+        RequestError: The smallest class would have no image left.
     """
     order = sorted(range(len(sizes)), key=lambda c: -sizes[c])
     exponents = [rank / max(1, len(sizes) - 1) for rank in range(len(sizes))]
     largest = min(sizes[c] * ratio**exponent for c, exponent in zip(order, exponents, strict=True))
     if largest < ratio:
-        raise UnfitError(
-            f"an imbalance of {ratio:g} leaves no image of the smallest class: the largest can have "
-            f"{math.floor(largest)}; make data.imbalance smaller"
+        raise RequestError(
+            f"data.imbalance: an imbalance of {ratio:g} leaves no image of the smallest class: the largest can have "
+            f"{math.floor(largest)}; make it smaller"
         )
     counts = list(sizes)
     for c, exponent in zip(order, exponents, strict=True):
@@ -244,7 +242,28 @@ def _size(name: str, asked: int | float, pool: int) -> int:
     return max(1, round(asked * pool)) if asked > 0 else 0
 
 
-def _need(sizes: Sequence[int], count: int, classes: Sequence[str], where: str) -> None:
-    short = [f"{classes[c] if classes else c} ({size} of {count})" for c, size in enumerate(sizes) if size < count]
-    if short:
-        raise UnfitError(f"too few images {where}, of {len(short)} class(es): {', '.join(short)}")
+def _check_parts(data: DataSpec, size: int, tests: int, validations: int) -> None:
+    if tests + validations >= size:
+        drawn = (("validation", data.validation, validations), ("test", data.test, tests))
+        keys = " and ".join(f"data.{key} ({asked})" for key, asked, taken in drawn if taken)
+        raise RequestError(
+            f"{keys}: {size:,} images less {tests:,} for the test and {validations:,} for the validation part "
+            f"leave none to train on; together they must be fewer than {size:,}"
+        )
+
+
+def _check_rest(data: DataSpec, sizes: Sequence[int], classes: Sequence[str], tests: int, validations: int) -> None:
+    if short := _short(sizes, 1, classes):
+        keys = " and ".join(f"data.{key}" for key, taken in (("validation", validations), ("test", tests)) if taken)
+        raise RequestError(f"{keys}: too large: too few images are left to train on, {short}")
+    if data.labels_per_class is not None and (short := _short(sizes, data.labels_per_class, classes)):
+        raise RequestError(
+            f"data.labels_per_class: must be at most {min(sizes):,}, got {data.labels_per_class:,}: "
+            f"too few images in the training part, {short}"
+        )
+
+
+def _short(sizes: Sequence[int], count: int, classes: Sequence[str]) -> str:
+    """Returns which classes have fewer images than are needed, in words; empty if none has."""
+    short = [f"{classes[c] if classes else c} ({size:,} of {count:,})" for c, size in enumerate(sizes) if size < count]
+    return f"of {len(short)} class{'' if len(short) == 1 else 'es'}: {some(short)}" if short else ""

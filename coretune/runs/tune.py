@@ -138,6 +138,11 @@ def _as_study(
     for name, value in {**parameters, **(train or {})}.items():
         if isinstance(value, Mapping):
             raise RequestError(f"{name}={value}: one model has no search; give a value")
+    if dataset.startswith(("~", ".")) or "/" in dataset or "\\" in dataset:
+        raise RequestError(
+            f"{dataset!r} is no name of a data set but looks like a path; for a folder of images, <class>/<image>: "
+            f'ct.tune("folder", path={dataset!r}, ...)'
+        )
     start: dict[str, Any] = {"checkpoint": checkpoint} if checkpoint is not None else {}
     start |= {"pretrain": dict(pretrain)} if pretrain is not None else {}
     study = {

@@ -92,7 +92,7 @@ class _Resolver(Checks):
                 self.problems.add(("datasets", label, APART), f"is true or false, got {shown(value)}")
             elif value and label not in used:
                 self.problems.add(("datasets", label, APART), f"no backbone has `pretrain.dataset: {label}`")
-        if not self.study.tuned:
+        if self.study.datasets and not self.study.tuned:
             self.problems.add(("datasets",), f"all are {APART}: there is nothing to tune on")
 
     def dataset(self, label: str, raw: Mapping[str, Any]) -> DatasetChoice | None:

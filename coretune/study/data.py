@@ -9,7 +9,7 @@ from pathlib import Path
 from coretune.data.dataset import open_dataset
 from coretune.data.pack import Packing
 from coretune.data.unreadable import Unreadable
-from coretune.errors import UnfitError
+from coretune.errors import RequestError, UnfitError
 from coretune.spec.cells import final_seed
 from coretune.study.resolved import ResolvedStudy
 
@@ -28,7 +28,8 @@ def check_data(
         The images that are left out since they cannot be read, by label, of data sets that have some.
 
     Raises:
-        UnfitError: Images cannot be read, or are too few for the split; names the data set.
+        RequestError: More images are asked for than there are; names the data set.
+        UnfitError: Images cannot be read; names the data set.
         StorageError: A pack cannot be written.
     """
     seed = final_seed(study.loaded.study.seed, 0)
@@ -44,7 +45,7 @@ def check_data(
             name = f"pack {dataset.label} at {data.image_size} px"
             try:
                 found = open_dataset(study.loaded.catalog, data, dataset.path, cache, partial(on_packing, name))
-            except UnfitError as error:
+            except (RequestError, UnfitError) as error:
                 raise type(error)(f"data set {dataset.label}: {error}") from error
             if found.packed.unreadable:
                 left_out[dataset.label] = found.packed.unreadable

@@ -48,10 +48,10 @@ def changed(
 
 
 def refused(said: Any, code: int, *texts: str) -> None:
-    """Checks an answer: the exit code, at most two lines, no traceback, nothing on stdout."""
+    """Checks an answer: the exit code, at most three lines, no traceback, nothing on stdout."""
     assert said.code == code, said.err
     assert said.out == "" and "Traceback" not in said.err and "internal error" not in said.err
-    assert 1 <= len(said.err.strip().splitlines()) <= 2, said.err
+    assert 1 <= len(said.err.strip().splitlines()) <= 3, said.err
     assert said.err.splitlines()[-1].startswith(("coretune: ", "Try ")), said.err
     for text in texts:
         assert text in said.err, said.err
@@ -527,5 +527,11 @@ def test_a_broken_image_is_named_before_anything_is_started(cli: Any, photos: Pa
 
 
 def test_more_labels_than_images_are_refused_before_anything_is_started(cli: Any, photos: Path) -> None:
-    refused(cli("study", "run", "s.yaml", "--set", "data.labels_per_class=50"), 3, "data set photos: ", "50")
+    refused(
+        cli("study", "run", "s.yaml", "--set", "data.labels_per_class=50"),
+        2,
+        "data set photos: data.labels_per_class",
+        "50",
+    )
+    refused(cli("study", "run", "s.yaml", "--set", "data.validation=50"), 2, "data set photos: data.validation (50)")
     assert not list(Path("results").rglob("record.json"))

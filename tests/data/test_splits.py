@@ -161,17 +161,24 @@ def test_split_is_pinned_for_ever() -> None:
 
 def test_a_class_with_too_few_images_is_named() -> None:
     labels = labels_of([20, 4])
-    with pytest.raises(UnfitError, match=r"heron \(3 of 5\)"):
+    with pytest.raises(
+        RequestError, match=r"^data\.labels_per_class: must be at most 3, got 5: too few .* heron \(3 of 5\)"
+    ):
         split(labels, undecided(labels), spec(labels_per_class=5), classes=("crow", "heron"))
     parts = np.where(labels == 1, TEST, TRAIN).astype(np.int8)
     with pytest.raises(UnfitError, match=r"too few images .* heron \(0 of 1\)"):
         split(labels, parts, spec(), classes=("crow", "heron"))
+    with pytest.raises(
+        RequestError, match=r"^data\.validation and data\.test: too large: .* of 1 class: heron \(0 of 1\)"
+    ):
+        labels = labels_of([20, 1])
+        split(labels, undecided(labels), spec(validation=10, test=10), classes=("crow", "heron"))
 
 
 @pytest.mark.parametrize("sizes", [{"validation": 12, "test": 12}, {"validation": 0.5, "test": 0.5}, {"test": 500}])
 def test_nothing_left_to_train_on(sizes: dict[str, Any]) -> None:
     labels = labels_of([12, 12])
-    with pytest.raises(UnfitError, match="leave none to train on"):
+    with pytest.raises(RequestError, match=r"data\.test \(.* leave none to train on; together .* fewer than 24"):
         split(labels, undecided(labels), spec(**sizes))
 
 
@@ -215,7 +222,7 @@ def test_limits_of_labels_give_way_to_the_limit_of_images() -> None:
     assert np.isin(few.labelled, few.train).all() and few.train.tolist() == found.train.tolist()
     tail = split(labels, undecided(labels), spec(limit=30, imbalance=40))
     assert np.bincount(labels[tail.labelled]).tolist() == [10, 3, 1]
-    with pytest.raises(UnfitError, match="too few images in the training part"):
+    with pytest.raises(RequestError, match="too few images in the training part"):
         split(labels, undecided(labels), spec(limit=30, labels_per_class=100))
 
 
@@ -230,7 +237,7 @@ def test_the_long_tail_of_the_papers() -> None:
 def test_a_long_tail_has_its_ratio_whatever_the_classes(sizes: list[int], ratio: float) -> None:
     try:
         counts = long_tail(sizes, ratio)
-    except UnfitError as error:
+    except RequestError as error:
         assert "leaves no image of the smallest class" in str(error)
         falling = sorted(sizes, reverse=True)
         assert any(size * ratio ** (k / (len(sizes) - 1)) < ratio for k, size in enumerate(falling))
@@ -254,5 +261,8 @@ def test_a_long_tail_is_cut_from_the_labelled_subset_by_seed() -> None:
     few = split(labels, undecided(labels), spec(imbalance=10, labels_per_class=40))
     assert np.bincount(labels[few.labelled]).tolist() == [40, 12, 4]
     assert np.isin(few.labelled, seeds[0].labelled).all()
-    with pytest.raises(UnfitError, match="an imbalance of 100 leaves no image of the smallest class: the largest can"):
+    with pytest.raises(
+        RequestError,
+        match=r"data\.imbalance: an imbalance of 100 leaves no image of the smallest class: the largest can",
+    ):
         split(labels, undecided(labels), spec(imbalance=100))

@@ -96,6 +96,19 @@ def test_a_recipe_that_is_given_wins_over_the_methods_own(tmp_path: Path, method
     assert spec == TrainSpec.model_validate({**own, **given["train"]})
 
 
+@pytest.mark.parametrize("path", ["/nonexistent", "~/images", "./images", "images/photos", r"C:\images"])
+def test_a_path_in_place_of_a_name_is_told_how_to_give_it(tmp_path: Path, path: str) -> None:
+    with pytest.raises(RequestError, match="looks like a path") as caught:
+        ct.tune(path, out=tmp_path, **SMALL)
+    assert f'ct.tune("folder", path={path!r}, ...)' in str(caught.value)
+
+
+def test_a_data_set_that_is_wrong_is_not_also_said_to_be_for_pretraining_alone(tmp_path: Path) -> None:
+    with pytest.raises(StudyError) as caught:
+        ct.tune("no name", out=tmp_path, **SMALL)
+    assert len(caught.value.problems) == 1 and "is no label" in str(caught.value)
+
+
 def test_a_directory_that_another_process_writes_is_left_alone(tmp_path: Path) -> None:
     with DirectoryLock(tmp_path), pytest.raises(LockedError, match="is being written by process"):
         ct.tune("digits", out=tmp_path, device="cpu", **SMALL)
