@@ -153,7 +153,9 @@ def _wrong_value(error: Exception) -> str:
     text = describe(details(), Spot((), None, None))
     choice = re.fullmatch(r"('.*') is not one of (.*)\.", text)
     return (
-        f"{name}: {text}" if choice is None else f"{name}: is one of {choice[2].replace(chr(39), '')}, got {choice[1]}"
+        f"{name}: {text}"
+        if choice is None
+        else f"{name}: must be one of {choice[2].replace(chr(39), '')}, got {choice[1]}"
     )
 
 

@@ -237,10 +237,10 @@ def cell_columns(state: StudyState, width: int) -> list[Column[CellState]]:
         Column("running", lambda cell: count(cell.trials.running + cell.finals.running), 7, "right"),
         Column("pruned", lambda cell: count(cell.trials.pruned), 8, "right"),
         *([failed] if anything_failed else []),
-        Column("best (val)" if wide else "best", lambda cell: score(cell.best, state.metric), 0, "right", fixed=5),
+        Column("best (val)" if wide else "val", lambda cell: score(cell.best, state.metric), 0, "right", fixed=5),
         Column("finals", lambda cell: share(cell, cell.finals), 1, "right"),
         Column(
-            "mean (test)" if wide else "mean",
+            "mean (test)" if wide else "test",
             lambda cell: Text(score(cell.mean, state.metric), style="bold"),
             1,
             "right",
@@ -335,4 +335,4 @@ def summary(state: StudyState) -> str:
 def best_text(state: StudyState) -> str:
     """Writes the best validation score of each active cell, the first three of them."""
     known = [cell for cell in state.cells if cell.best is not None and cell.state in ("searching", "finals")]
-    return ", ".join(f"{cell.key} best {score(cell.best, state.metric)}" for cell in known[:3])
+    return ", ".join(f"{cell.key} best {score(cell.best, state.metric)} (val)" for cell in known[:3])

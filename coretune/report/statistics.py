@@ -138,7 +138,7 @@ def equivalence_p(first: Sequence[float], second: Sequence[float], bound: float)
         ValueError: The samples differ in length, or the bound is not greater than 0.
     """
     if not bound > 0:
-        raise ValueError(f"bound is greater than 0, got {bound}")
+        raise ValueError(f"bound must be greater than 0, got {bound}")
     differences = paired_differences(first, second)
     n = len(differences)
     centre, error = mean(differences), standard_error(differences)

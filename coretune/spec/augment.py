@@ -68,7 +68,7 @@ class AugmentSpec(Frozen):
     @classmethod
     def _inside(cls, value: tuple[float, float]) -> tuple[float, float]:
         if value[1] > 1:
-            raise ValueError(f"a crop is at most the whole image, 1.0, got {list(value)}")
+            raise ValueError(f"a crop must be at most the whole image, 1.0, got {list(value)}")
         return value
 
     @field_validator("crop_padding")
@@ -147,4 +147,4 @@ def misfits(
     if padding is not None and augment.crop_fill == "reflection" and padding >= image_size:
         yield ("augment", "crop_padding"), f"reflects at most {image_size - 1} pixels of an image of {image_size}"
     if augment.blur > 0 and augment.blur_kernel is not None and augment.blur_kernel > 2 * side - 1:
-        yield ("augment", "blur_kernel"), f"is at most {2 * side - 1} for images of {side} pixels"
+        yield ("augment", "blur_kernel"), f"must be at most {2 * side - 1} for images of {side} pixels"

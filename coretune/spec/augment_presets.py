@@ -82,7 +82,9 @@ def check_augment(value: Any) -> Any:
     if name is None and isinstance(value, Mapping):
         return value
     if not isinstance(name, str):
-        raise ValueError(f"is a mapping of keys, or the name of a preset ({', '.join(PRESETS)}), got {shown(name)}")
+        raise ValueError(
+            f"must be a mapping of keys, or the name of a preset ({', '.join(PRESETS)}), got {shown(name)}"
+        )
     if name not in PRESETS:
         raise ValueError(f"no preset of augmentation has the name {shown(name)}{nearest(name, PRESETS)}")
     return said

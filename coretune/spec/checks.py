@@ -57,7 +57,7 @@ class Checks:
         """Returns a key's text, or None if it is absent, null, or (noted) no text."""
         value = raw.get(key)
         if value is not None and not isinstance(value, str):
-            self.problems.add((*at, key), f"is text, got {shown(value)}")
+            self.problems.add((*at, key), f"must be text, got {shown(value)}")
             return None
         return value
 
@@ -69,11 +69,11 @@ class Checks:
                 self.problems.add((*at, key), "unknown key" + nearest(key, names))
 
     def split(
-        self, at: Path_, raw: Mapping[str, Any], model: type[Frozen], keys: Iterable[str], also: Iterable[str] = ()
+        self, at: Path_, raw: Mapping[str, Any], model: type[Frozen], keys: Iterable[str]
     ) -> tuple[dict[str, Any], dict[str, Space]]:
         """Divides a mapping into fixed values and search spaces, and leaves out (noted) what is wrong by itself."""
         known = list(keys)
-        self.refuse_unknown(at, {key: raw[key] for key in raw if key not in known}, [*known, *also])
+        self.refuse_unknown(at, raw, known)
         meant = {key: kind for key in known if (kind := misspelt_space(raw.get(key))) is not None}
         for key, kind in meant.items():
             self.problems.add((*at, key), f"is no search space, got {shown(raw[key])}; did you mean {kind}?")

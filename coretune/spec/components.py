@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType, ModuleType
@@ -164,9 +164,9 @@ def load_file(path: str) -> ModuleType:
     return module
 
 
-def unknown_name(kind: str, name: str, known: list[str]) -> str:
-    """Returns the message for a name that is not known, with the nearest one that is."""
-    return f"unknown {kind} {shown(name)}{nearest(name, known)}"
+def unknown_name(kind: str, name: str, known: list[str], hidden: Iterable[str] = ()) -> str:
+    """Returns the message for a name that is not known, with the nearest one that is; `hidden` ones are not listed."""
+    return f"unknown {kind} {shown(name)}{nearest(name, known, hidden=hidden)}"
 
 
 @dataclass(frozen=True)
@@ -183,7 +183,7 @@ class Catalog:
         """
         known = self.components.get(kind, {})
         if name not in known:
-            raise RequestError(unknown_name(kind, name, list(known)))
+            raise RequestError(unknown_name(kind, name, self.names(kind), known))
         if known[name].refused:
             raise RequestError(f"{kind} {name}: {known[name].refused}")
         return known[name]

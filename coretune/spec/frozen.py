@@ -29,7 +29,7 @@ class Frozen(BaseModel):
     @classmethod
     def _no_truth_as_number(cls, value: Any, info: ValidationInfo) -> Any:
         if isinstance(value, bool) and info.field_name in cls.number_fields:
-            raise ValueError(f"is a number, got {str(value).lower()}")
+            raise ValueError(f"must be a number, got {str(value).lower()}")
         return value
 
     def replace(self, **changes: Any) -> Self:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +19,7 @@ from coretune.spec.run import EvalSpec, TrainSpec
 from coretune.spec.seeds import derive_seed
 from coretune.spec.space import Space
 from coretune.spec.study import APART, BackboneOptions, DataOptions, EvaluationOptions, PretrainOptions, Study
-from coretune.spec.wording import nearest, shown
+from coretune.spec.wording import near, nearest, shown
 from coretune.spec.yamlfile import Path_
 
 RECIPE_KEYS = tuple(name for name in TrainSpec.model_fields if name != "version")
@@ -89,7 +89,7 @@ class _Resolver(Checks):
         for label, raw in self.study.datasets.items():
             value = raw.get(APART)
             if value is not None and not isinstance(value, bool):
-                self.problems.add(("datasets", label, APART), f"is true or false, got {shown(value)}")
+                self.problems.add(("datasets", label, APART), f"must be true or false, got {shown(value)}")
             elif value and label not in used:
                 self.problems.add(("datasets", label, APART), f"no backbone has `pretrain.dataset: {label}`")
         if self.study.datasets and not self.study.tuned:
@@ -178,14 +178,19 @@ class _Resolver(Checks):
         component = self.component("method", at, raw, fallback=label)
         own_train = {} if raw.get("train") is None else raw["train"]
         if not isinstance(own_train, Mapping):
-            self.problems.add((*at, "train"), f"is a mapping of the recipe's keys, got {shown(own_train)}")
+            self.problems.add((*at, "train"), f"must be a mapping of the recipe's keys, got {shown(own_train)}")
             own_train = {}
         method_train, method_spaces = self.split((*at, "train"), own_train, TrainSpec, RECIPE_KEYS)
         if component is None:
             return None
         names = tuple(component.parameters.model_fields)
         own = {key: value for key, value in raw.items() if key not in ("method", "train")}
-        fixed, spaces = self.split(at, own, component.parameters, names, also=("method", "train"))
+        for key in (key for key in own if key not in names):
+            meant = near(key, (*names, "method", "train"))
+            said = f"did you mean {meant}?" if meant else f"{component.name} has {_parameters(names)}"
+            self.problems.add((*at, key), f"unknown key; {said}")
+        known = {key: value for key, value in own.items() if key in names}
+        fixed, spaces = self.split(at, known, component.parameters, names)
         declared = {key: space for key, space in component.space.items() if key not in own}
         common = {
             key: component.train_space.get(key, space)
@@ -242,6 +247,10 @@ def _known_augment(value: Any) -> Mapping[str, Any] | None:
     except ValueError:
         return None
     return checked
+
+
+def _parameters(names: Sequence[str]) -> str:
+    return f"the parameters {', '.join(sorted(names))}" if names else "no parameters"
 
 
 def _under(prefix: str, spaces: Mapping[str, Space]) -> dict[str, Space]:

@@ -151,7 +151,7 @@ def parse_space(raw: Mapping[str, Any]) -> Space:
         raise ValueError(f"{kind} needs a list of plain values, got {bounds!r}")
     also = raw.get("also") or ()
     if not isinstance(also, list | tuple):
-        raise ValueError(f"also is a list of numbers, got {also!r}")
+        raise ValueError(f"also must be a list of numbers, got {also!r}")
     if kind == "choice":
         return Space(kind, options=tuple(bounds), default=raw.get("default"), also=tuple(also))
     if len(bounds) != 2 or any(isinstance(item, bool) or not isinstance(item, int | float) for item in bounds):

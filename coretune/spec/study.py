@@ -50,7 +50,9 @@ def check_amount(value: Any) -> int | float:
         ValueError: It is neither.
     """
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value <= 0:
-        raise ValueError(f"is a number of images (a whole number) or a fraction between 0 and 1, got {shown(value)}")
+        raise ValueError(
+            f"must be a number of images (a whole number) or a fraction between 0 and 1, got {shown(value)}"
+        )
     if isinstance(value, float) and value >= 1:
         raise ValueError(f"a fraction lies below 1, got {value}; write {math.ceil(value):d} for a number of images")
     return value
@@ -63,7 +65,7 @@ def check_pair(value: Any) -> Any:
         ValueError: It is no pair of texts.
     """
     if not isinstance(value, list | tuple) or len(value) != 2 or not all(isinstance(label, str) for label in value):
-        raise ValueError(f"is two labels of methods, [first, second], for first minus second; got {shown(value)}")
+        raise ValueError(f"must be two labels of methods, [first, second], for first minus second; got {shown(value)}")
     return value
 
 

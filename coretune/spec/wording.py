@@ -88,16 +88,30 @@ def describe(details: Iterable[ErrorDetails], spot: Spot) -> str:
     found = list(details)
     wanted = list(dict.fromkeys(filter(None, map(_wanted, found))))
     if len(found) > 1 and wanted:
-        return f"is {' or '.join(wanted)}, got {shown(found[0]['input'])}"
+        return f"must be {' or '.join(wanted)}, got {shown(found[0]['input'])}"
     return _message(found[0], spot)
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Returns `; did you mean x?`, or the known names, for a message about an unknown one."""
+def nearest(name: str, known: Iterable[str], *, hidden: Iterable[str] = ()) -> str:
+    """Returns `; did you mean x?`, or the known names, for a message about an unknown one.
+
+    Args:
+        name: The unknown name.
+        known: The names that can be used.
+        hidden: Names that may be meant and are not listed.
+    """
+    names = sorted(known)
+    if (close := near(name, (*names, *hidden))) is not None:
+        return f"; did you mean {close}?"
+    return f"; known: {', '.join(names) or 'none'}"
+
+
+def near(name: str, known: Iterable[str]) -> str | None:
+    """Returns the name that an unknown one most likely means, or None."""
     names = sorted(known)
     begun = [item for item in names if len(name) > 2 and item.startswith(name)]
-    close = begun or get_close_matches(name, names, n=1, cutoff=0.5)
-    return f"; did you mean {close[0]}?" if close else f"; known: {', '.join(names) or 'none'}"
+    close = begun or get_close_matches(name, names, n=1, cutoff=0.6)
+    return close[0] if close else None
 
 
 def shown(value: Any) -> str:
@@ -145,16 +159,16 @@ def _message(detail: ErrorDetails, spot: Spot) -> str:
         options = _options(spot.field)
         close = isinstance(given, str) and get_close_matches(given, options, cutoff=0.5)
         said = f"one of {', '.join(options)}" if len(options) > 1 else f"{options[0]} or a mapping"
-        return f"is {said}, got {shown(given)}" + (nearest(given, options) if close else "")
+        return f"must be {said}, got {shown(given)}" + (nearest(given, options) if close else "")
     if kind == "string_pattern_mismatch":
         right = spot.field.description if spot.field is not None and spot.field.description else detail["msg"]
         return f"{shown(given)} has not the right form: {right}"
     if kind == "too_short" and isinstance(given, dict):
         return "needs at least one entry"
     if kind == "string_type" and isinstance(given, int | float):
-        return f"is text, got {shown(given)}; put it in quotes"
+        return f"must be text, got {shown(given)}; put it in quotes"
     if wanted := _wanted(detail):
-        return f"is {wanted}, got {shown(given)}"
+        return f"must be {wanted}, got {shown(given)}"
     return f"{detail['msg'][:1].lower()}{detail['msg'][1:]}, got {shown(given)}"
 
 

@@ -94,10 +94,10 @@ def test_ctrl_c_stores_the_state_and_the_same_command_goes_on(cli: Any) -> None:
     ("words", "said"),
     [
         (["digit"], "unknown dataset 'digit'; did you mean digits?; there is no such path either"),
-        (["digits", "--epochs", "0"], "train.epochs: is at least 1, got 0"),
-        (["digits", "--lr", "-1"], "train.lr: is greater than 0.0, got -1.0"),
+        (["digits", "--epochs", "0"], "train.epochs: must be at least 1, got 0"),
+        (["digits", "--lr", "-1"], "train.lr: must be greater than 0.0, got -1.0"),
         (["digits", "--arch", "resnet19"], "arch: unknown backbone 'resnet19'; did you mean resnet18?"),
-        (["digits", "--image-size", "2"], "data.image_size: is at least 4, got 2"),
+        (["digits", "--image-size", "2"], "data.image_size: must be at least 4, got 2"),
         (["digits", "--set", "train.lrr=1"], "train.lrr: unknown key; did you mean lr?"),
         (["digits", "--set", "augmnt.grey=1"], "'augmnt' begins no key here; did you mean augment?"),
         (["digits", "--set", "train"], "--set train: needs KEY=VALUE, the key as train.epochs, "),

@@ -132,7 +132,7 @@ def test_fold_shows_what_ranks_first() -> None:
 def test_summary(quick: dict[str, Any]) -> None:
     assert summary(parse_state(quick)) == (
         "searching: 11 of 29 runs done, 2 running, 1 failed, 820 images/s, 1m12s elapsed, about 48s left; "
-        "digits--ce--moco_small best 76.5, digits--core_tuning--moco_small best 78.3"
+        "digits--ce--moco_small best 76.5 (val), digits--core_tuning--moco_small best 78.3 (val)"
     )
     ended = {**quick, "phase": "done", "cells": []}
     assert summary(parse_state(ended)) == "done: 11 of 29 runs done, 2 running, 1 failed, 1m12s elapsed"

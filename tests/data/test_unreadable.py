@@ -20,7 +20,7 @@ from coretune.data.source import TEST, UNDECIDED, VALIDATION, open_source
 from coretune.data.sources.folder import Folder
 from coretune.data.splits import Split, split
 from coretune.data.unreadable import UNREADABLE, Unreadable, listed, refusal
-from coretune.errors import StorageError, UnfitError
+from coretune.errors import RequestError, StorageError, UnfitError
 from coretune.spec.catalog.datasets import FolderParameters
 from coretune.spec.components import Catalog, Ref
 from coretune.spec.run import DataSpec
@@ -114,11 +114,11 @@ def test_no_subset_contains_one(catalog: Catalog, pets: Path, cache: Path, limit
 def test_a_class_that_has_too_few_left_is_named(catalog: Catalog, pets: Path, cache: Path) -> None:
     for i in range(14):
         (pets / f"cat/{i:02d}.jpg").write_bytes(b"")
-    with pytest.raises(UnfitError, match=r"too few images in the training part, of 1 class\(es\): cat \(\d of 5\)"):
+    with pytest.raises(RequestError, match=r"too few images in the training part, of 1 class: cat \(\d of 5\)"):
         opened(catalog, pets, cache, labels_per_class=5)
     for i in range(14, 20):
         (pets / f"cat/{i:02d}.jpg").write_bytes(b"")
-    with pytest.raises(UnfitError, match=r"too few images after .* of 1 class\(es\): cat \(0 of 1\)"):
+    with pytest.raises(UnfitError, match=r"too few images outside of .*, of 1 class: cat \(0 of 1\)"):
         opened(catalog, pets, cache)
 
 

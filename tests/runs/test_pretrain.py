@@ -126,15 +126,15 @@ def test_an_interruption_stores_the_state_and_the_same_call_goes_on(tmp_path: Pa
     ("arguments", "said"),
     [
         ({"train": {"lrr": 1}}, r"^train\.lrr: unknown key; did you mean lr\?$"),
-        ({"train": {"lr": -1}}, r"^train\.lr: is greater than 0"),
+        ({"train": {"lr": -1}}, r"^train\.lr: must be greater than 0"),
         ({"augment": {"gray": 1}}, r"^augment\.gray: unknown key; did you mean grey\?$"),
-        ({"queue": 0}, r"^params\.queue: is at least 1, got 0$"),
+        ({"queue": 0}, r"^params\.queue: must be at least 1, got 0$"),
         ({"queu": 8}, r"^params\.queu: unknown key; did you mean queue\?$"),
         ({"backbone": "small_resnett"}, r"^arch: unknown backbone 'small_resnett'; did you mean small_resnet\?$"),
         ({"backbone_params": {"width": 3}}, r"^arch\.width: unknown key; did you mean widths\?$"),
         ({"data": {"validatoin": 3}}, r"^data\.validatoin: unknown key; did you mean validation\?$"),
-        ({"data": {"image_size": "big"}}, r"^data\.image_size: is a whole number"),
-        ({"seed": -1}, r"^seed: is at least 0, got -1$"),
+        ({"data": {"image_size": "big"}}, r"^data\.image_size: must be a whole number"),
+        ({"seed": -1}, r"^seed: must be at least 0, got -1$"),
     ],
 )
 def test_wrong_names_and_values_are_refused_by_their_names_here(

@@ -187,7 +187,7 @@ def test_a_pretraining_has_a_preset_in_place_of_the_data_set_s_own() -> None:
         ),
         (
             study("{augment: {crop_fill: white}}"),
-            "s.yaml:3: datasets.cifar10.augment.crop_fill: is one of black, reflection, got 'white'",
+            "s.yaml:3: datasets.cifar10.augment.crop_fill: must be one of black, reflection, got 'white'",
         ),
         (
             study("{test_view: {resize: 32, crop: 40}}"),
@@ -203,14 +203,14 @@ def test_a_pretraining_has_a_preset_in_place_of_the_data_set_s_own() -> None:
             study("{test_view: {size: 32}}"),
             "s.yaml:3: datasets.cifar10.test_view.size: unknown key; did you mean resize?",
         ),
-        (study("{input_size: 2}"), "s.yaml:3: datasets.cifar10.input_size: is at least 4, got 2"),
+        (study("{input_size: 2}"), "s.yaml:3: datasets.cifar10.input_size: must be at least 4, got 2"),
         (
             study("{augment: {blur: 0.5, blur_kernel: 8}}"),
             "s.yaml:3: datasets.cifar10.augment.blur_kernel: is odd, to have a centre, got 8; 9 would do",
         ),
         (
             study("{augment: {blur: 0.5, blur_kernel: 65}}"),
-            "s.yaml:3: datasets.cifar10.augment.blur_kernel: is at most 63 for images of 32 pixels",
+            "s.yaml:3: datasets.cifar10.augment.blur_kernel: must be at most 63 for images of 32 pixels",
         ),
         (
             study("{augment: {blur_sigma: [2, 1]}}"),
@@ -227,8 +227,8 @@ def test_a_pretraining_has_a_preset_in_place_of_the_data_set_s_own() -> None:
         ),
         (
             study("{augment: [flip]}"),
-            "s.yaml:3: datasets.cifar10.augment: is a mapping of keys, or the name of a preset (cifar, cifar_paper, "
-            'imagenet, moco_v2), got ["flip"]',
+            "s.yaml:3: datasets.cifar10.augment: must be a mapping of keys, or the name of a preset (cifar, "
+            'cifar_paper, imagenet, moco_v2), got ["flip"]',
         ),
         (
             study(pretrain="{augment: moco}"),
@@ -246,7 +246,8 @@ def test_a_pretraining_has_a_preset_in_place_of_the_data_set_s_own() -> None:
         ),
         (
             study(pretrain="{augment: {blur: 0.5, blur_kernel: 65}}"),
-            "s.yaml:5: backbones.net.pretrain.augment.blur_kernel: is at most 63 for images of 32 pixels (of cifar10)",
+            "s.yaml:5: backbones.net.pretrain.augment.blur_kernel: must be at most 63 for images of "
+            "32 pixels (of cifar10)",
         ),
         (
             study("{input_size: 64}", pretrain="{augment: {crop_padding: 2}}"),

@@ -104,10 +104,10 @@ def test_a_missing_plugin(tmp_path: Path) -> None:
             "space={'betta': Space('uniform', 0, 1)},",
             "its space names 'betta', which is no parameter; did you mean beta?",
         ),
-        ("space={'beta': Space('uniform', -1, 1)},", "its space: beta is at least 0"),
+        ("space={'beta': Space('uniform', -1, 1)},", "its space: beta must be at least 0"),
         ("train_space={'lrr': Space('uniform', 0, 1)},", "its train_space names 'lrr', which is no parameter"),
-        ("train_space={'lr': Space('uniform', -1, 1)},", "its train_space: lr is greater than 0"),
-        ("train={'lr': -1},", "its train: lr is greater than 0"),
+        ("train_space={'lr': Space('uniform', -1, 1)},", "its train_space: lr must be greater than 0"),
+        ("train={'lr': -1},", "its train: lr must be greater than 0"),
         ("train={'lrr': 1},", "its train: lrr unknown key; did you mean lr?"),
     ],
 )

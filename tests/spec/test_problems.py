@@ -56,4 +56,4 @@ def test_errors_of_a_model_are_added_below_their_key() -> None:
         TrainSpec.model_validate({"epochs": 0, "optimiser": "sgd"})
     except ValidationError as error:
         assert problems.add_errors(("train",), error, TrainSpec, only={"epochs"}, suffix="!") == [("train", "epochs")]
-    assert [str(problem) for problem in problems.found] == ["s.yaml:4: train.epochs: is at least 1, got 0!"]
+    assert [str(problem) for problem in problems.found] == ["s.yaml:4: train.epochs: must be at least 1, got 0!"]

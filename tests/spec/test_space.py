@@ -87,7 +87,7 @@ def test_fractions_are_of_lengths_logarithms_and_options() -> None:
         ({"int": [1, 3], "also": [0.5]}, "also has a whole number outside"),
         ({"uniform": [0, 1], "also": [0.5]}, "outside of"),
         ({"uniform": [0, 1], "also": ["a"]}, "also has a number"),
-        ({"uniform": [0, 1], "also": 3}, "also is a list"),
+        ({"uniform": [0, 1], "also": 3}, "also must be a list"),
         ({"choice": [1, 2], "also": [3]}, "among the options"),
         ({"choice": []}, "at least one"),
         ({"choice": [1, 1]}, "twice"),

@@ -44,23 +44,23 @@ def messages(model: type[Frozen], raw: Any) -> dict[str, str]:
         ({"inner": {"dept": 1}}, {"inner.dept": "unknown key; did you mean depth?"}),
         ({"many": {"depth": {"dept": 1}}}, {"many.depth.dept": "unknown key; did you mean depth?"}),
         ({"many": {"x": {"zzz": 1}}}, {"many.x.zzz": "unknown key; known: depth"}),
-        ({"listed": [{"depth": 1}, {"depth": 0}]}, {"listed.1.depth": "is at least 1, got 0"}),
-        ({"inner": {"depth": 5.5}}, {"inner.depth": "is a whole number, got 5.5"}),
-        ({"inner": {"depth": None}}, {"inner.depth": "is a whole number, got null"}),
-        ({"inner": {"depth": True}}, {"inner.depth": "is a number, got true"}),
-        ({"inner": 3}, {"inner": "is a mapping of keys to values, got 3"}),
-        ({"many": [1]}, {"many": "is a mapping of keys to values, got [1]"}),
-        ({"listed": "abc"}, {"listed": "is a list, got 'abc'"}),
-        ({"either": [1]}, {"either": "is a whole number or text, got [1]"}),
-        ({"word": "alpa"}, {"word": "is one of alpha, beta, got 'alpa'; did you mean alpha?"}),
-        ({"word": 7}, {"word": "is one of alpha, beta, got 7"}),
-        ({"ratio": 0}, {"ratio": "is greater than 0.0, got 0"}),
-        ({"ratio": 1}, {"ratio": "is less than 1.0, got 1"}),
-        ({"ratio": float("inf")}, {"ratio": "is a finite number, got inf"}),
-        ({"ratio": "half"}, {"ratio": "is a number, got 'half'"}),
+        ({"listed": [{"depth": 1}, {"depth": 0}]}, {"listed.1.depth": "must be at least 1, got 0"}),
+        ({"inner": {"depth": 5.5}}, {"inner.depth": "must be a whole number, got 5.5"}),
+        ({"inner": {"depth": None}}, {"inner.depth": "must be a whole number, got null"}),
+        ({"inner": {"depth": True}}, {"inner.depth": "must be a number, got true"}),
+        ({"inner": 3}, {"inner": "must be a mapping of keys to values, got 3"}),
+        ({"many": [1]}, {"many": "must be a mapping of keys to values, got [1]"}),
+        ({"listed": "abc"}, {"listed": "must be a list, got 'abc'"}),
+        ({"either": [1]}, {"either": "must be a whole number or text, got [1]"}),
+        ({"word": "alpa"}, {"word": "must be one of alpha, beta, got 'alpa'; did you mean alpha?"}),
+        ({"word": 7}, {"word": "must be one of alpha, beta, got 7"}),
+        ({"ratio": 0}, {"ratio": "must be greater than 0.0, got 0"}),
+        ({"ratio": 1}, {"ratio": "must be less than 1.0, got 1"}),
+        ({"ratio": float("inf")}, {"ratio": "must be a finite number, got inf"}),
+        ({"ratio": "half"}, {"ratio": "must be a number, got 'half'"}),
         ({"code": "b"}, {"code": "'b' has not the right form: the letter a, at least once"}),
-        ({"flag": "perhaps"}, {"flag": "is true or false, got 'perhaps'"}),
-        ({"text": 3}, {"text": "is text, got 3; put it in quotes"}),
+        ({"flag": "perhaps"}, {"flag": "must be true or false, got 'perhaps'"}),
+        ({"text": 3}, {"text": "must be text, got 3; put it in quotes"}),
     ],
 )
 def test_messages_say_what_would_be_right(raw: dict[str, Any], expected: dict[str, str]) -> None:
@@ -69,7 +69,7 @@ def test_messages_say_what_would_be_right(raw: dict[str, Any], expected: dict[st
 
 def test_a_model_as_a_whole_has_no_path() -> None:
     assert list(messages(AugmentSpec, {"crop_scale": [0.5, 2]}).values()) == [
-        "a crop is at most the whole image, 1.0, got [0.5, 2.0]"
+        "a crop must be at most the whole image, 1.0, got [0.5, 2.0]"
     ]
 
 
@@ -80,9 +80,9 @@ def study(**changes: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"search": {"trials": 0}}, {"search.trials": "is at least 1, got 0"}),
-        ({"search": "tpe"}, {"search": "is none or a mapping, got 'tpe'"}),
-        ({"search": 5}, {"search": "is a mapping of keys to values, got 5"}),
+        ({"search": {"trials": 0}}, {"search.trials": "must be at least 1, got 0"}),
+        ({"search": "tpe"}, {"search": "must be none or a mapping, got 'tpe'"}),
+        ({"search": 5}, {"search": "must be a mapping of keys to values, got 5"}),
         ({"methods": {"a.b": {}}}, {"methods.a.b": None}),
         ({"backbones": {"b": {"pretrain": {"epochs": 1}}}}, {"backbones.b.pretrain.epochs": None}),
         ({"backbones": {}}, {"backbones": "needs at least one entry"}),
