@@ -19,6 +19,17 @@ _RESNETS: Mapping[tuple[bool, tuple[int, ...]], int] = {
 _VITS = {(192, 12): "ViT-Ti", (384, 12): "ViT-S", (768, 12): "ViT-B", (1024, 24): "ViT-L", (1280, 32): "ViT-H"}
 """Name by width and number of blocks (Dosovitskiy et al., ICLR 2021, table 1; Touvron et al., ICML 2021, table 1)."""
 
+_HIERARCHICAL: Mapping[tuple[str, tuple[int, ...], int], str] = {
+    ("attn.qkv", (2, 2, 6, 2), 96): "swin_t",
+    ("attn.qkv", (2, 2, 18, 2), 96): "swin_s",
+    ("attn.qkv", (2, 2, 18, 2), 128): "swin_b",
+    ("block.0", (3, 3, 9, 3), 96): "convnext_tiny",
+    ("block.0", (3, 3, 27, 3), 96): "convnext_small",
+    ("block.0", (3, 3, 27, 3), 128): "convnext_base",
+}
+"""Name by a layer of each block, the blocks of each stage, and the width of the first (Liu et al., ICCV 2021, table 7;
+Liu et al., CVPR 2022, section 3)."""
+
 Shapes = Mapping[str, tuple[int, ...]]
 
 
@@ -29,7 +40,7 @@ def architecture(tensors: Mapping[str, Tensor]) -> str | None:
         tensors: The backbone's, by torchvision's or timm's names.
     """
     shapes = {key: tuple(tensor.shape) for key, tensor in tensors.items()}
-    return _vit(shapes) or _small(shapes) or _resnet(shapes)
+    return _vit(shapes) or _hierarchical(shapes) or _small(shapes) or _resnet(shapes)
 
 
 def _count(shapes: Shapes, pattern: str) -> int:
@@ -45,6 +56,14 @@ def _vit(shapes: Shapes) -> str | None:
     width, size = patch[0], patch[2]
     name = _VITS.get((width, blocks))
     return f"{name}/{size}" if name else f"a ViT of {blocks} blocks, {width} wide, with patches of {size}"
+
+
+def _hierarchical(shapes: Shapes) -> str | None:
+    stages = tuple(_count(shapes, rf"features\.{stage}\.(\d+)\.") for stage in (1, 3, 5, 7))
+    width = shapes.get("features.0.0.weight", (0,))[0]
+    layers = ("attn.qkv", "block.0")
+    layer = next((each for each in layers if f"features.1.0.{each}.weight" in shapes), "")
+    return _HIERARCHICAL.get((layer, stages, width))
 
 
 def _small(shapes: Shapes) -> str | None:

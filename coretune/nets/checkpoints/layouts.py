@@ -13,7 +13,8 @@ Read in the projects' own code, of which nothing is copied (repository: files):
 - facebookresearch/dino: main_dino.py, vision_transformer.py, utils.py.
 - HobbitLong/PyContrast: pycontrast/networks/build_backbone.py, networks/util.py, learning/contrast_trainer.py,
   detection/convert_pretrained.py.
-- akamaster/pytorch_resnet_cifar10: resnet.py; torchvision and timm: their resnet.py and vision_transformer.py.
+- akamaster/pytorch_resnet_cifar10: resnet.py; torchvision and timm: their resnet.py and vision_transformer.py;
+  torchvision: swin_transformer.py and convnext.py.
 
 Projects whose files have the same keys share an entry, and `also` says so: no key tells MoCo from PCL, a plain
 ResNet of torchvision from one of timm, of Barlow Twins, of DINO or converted from SimCLR's TensorFlow weights, nor a
@@ -242,6 +243,13 @@ LAYOUTS: tuple[Layout, ...] = (
         ("", "backbone.", "encoder."),
         marks=(r"encoder\.layers\.encoder_layer_0\.self_attention\.in_proj_weight$",),
         dropped=((r"^(backbone\.|encoder\.)?heads\.", _CLASSIFIER),),
+    ),
+    Layout(
+        "torchvision_hierarchical",
+        "torchvision: models/swin_transformer.py, models/convnext.py",
+        ("",),
+        marks=(r"^features\.0\.0\.weight$", r"^features\.1\.0\.(attn\.qkv|block\.0)\.weight$"),
+        dropped=((r"^(head|classifier\.2)\.", _CLASSIFIER),),
     ),
     Layout(
         "timm_vit",

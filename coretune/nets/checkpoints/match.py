@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from coretune.errors import RequestError
 from coretune.nets.checkpoints.architecture import architecture
+from coretune.nets.checkpoints.hierarchical import renamed_stages
 from coretune.nets.checkpoints.recognise import Found
 from coretune.nets.checkpoints.vit import POSITIONS, renamed_as, resized_positions
 from coretune.spec.wording import some
@@ -132,7 +133,7 @@ def match(found: Found, wanted: Mapping[str, Tensor], arch: str) -> tuple[Match,
     Returns:
         What matches, and the matching tensors by the other's keys.
     """
-    tensors = renamed_as(wanted, found.tensors)
+    tensors = renamed_as(wanted, renamed_stages(wanted, found.tensors))
     resized: list[Mismatch] = []
     for key in POSITIONS:
         if key in tensors and key in wanted and tensors[key].shape != wanted[key].shape:

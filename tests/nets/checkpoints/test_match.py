@@ -12,8 +12,10 @@ from torch import Tensor, nn
 from torchvision import models
 
 from coretune.errors import RequestError
+from coretune.nets import torchvision_hierarchical
 from coretune.nets.checkpoints import Contents, Found, match, put, recognise
 from coretune.nets.weights import load_encoder
+from coretune.spec.components import NoParameters
 
 torch.set_num_threads(1)
 
@@ -75,6 +77,33 @@ def test_few_large_tensors_are_as_bad_as_many_small_ones() -> None:
     only = {key: large[key] for key in list(large)[:90]}
     result, _ = match(found(only), large, "x")
     assert result.elements > 0.99 and result.tensors == 0.9 and not result.fits
+
+
+@pytest.mark.parametrize("name", ["swin_t", "swin_s", "swin_b", "convnext_tiny", "convnext_small", "convnext_base"])
+def test_torchvision_s_hierarchical_nets_start_from_torchvision_s_files(name: str) -> None:
+    with torch.device("meta"):
+        theirs = dict(models.get_model(name).state_dict())
+        ours = getattr(torchvision_hierarchical, name)(NoParameters()).state_dict()
+    file = found(theirs)
+    result, ready = match(file, ours, name)
+    assert file.layout.name == "torchvision_hierarchical" and file.dropped == {"classifier": 2}
+    assert result.fits and ready.keys() == ours.keys() and result.suggested == name
+    assert not result.missing and not result.unexpected
+    other = "swin_t" if name != "swin_t" else "convnext_tiny"
+    with torch.device("meta"):
+        wrong = getattr(torchvision_hierarchical, other)(NoParameters()).state_dict()
+    assert not match(file, wrong, other)[0].fits
+
+
+def test_a_converted_convnext_computes_what_torchvision_s_does() -> None:
+    torch.manual_seed(0)
+    theirs = models.convnext_tiny().eval()
+    ours = torchvision_hierarchical.convnext_tiny(NoParameters()).eval()
+    put(found(dict(theirs.state_dict())), ours, "convnext_tiny")
+    images = torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        expected = theirs.classifier[:2](theirs.avgpool(theirs.features(images)))
+        assert torch.allclose(ours(images), expected, atol=1e-5)
 
 
 def test_a_deeper_network_is_not_cut_to_a_shallower_one() -> None:
