@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Annotated, Any
 
 import typer
@@ -27,6 +27,12 @@ def plan(
     cost: Annotated[
         bool, typer.Option("--cost", help="Also say how long it takes: a few steps of each cell are timed.")
     ] = False,
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check", help="Also read the data and the checkpoints, and end with 1 or 3 where `run` would for them."
+        ),
+    ] = False,
     as_json: JsonOption = False,
 ) -> int:
     """Say what a study would do: cells, trials, runs, what is recorded already. Trains nothing."""
@@ -47,13 +53,21 @@ def plan(
         from coretune.study.resolved import resolve
 
         value["cost"] = study_cost(resolve(chosen), made).to_dict()
+    code = 0
+    if check:
+        from coretune.study.check import check_study, exit_code
+
+        with data_notes():
+            found = check_study(chosen)
+        value["check"] = [asdict(item) for item in found]
+        code = exit_code(found, len(cells), len(made.missing))
     for warning in store.warnings:
         note(f"warning: {warning}", style="bold magenta")
     if as_json:
         show_json(value)
     else:
         show(plan_view(value, console().width))
-    return 0
+    return code
 
 
 def plan_view(value: Mapping[str, Any], width: int) -> RenderableType:
@@ -73,7 +87,9 @@ def plan_view(value: Mapping[str, Any], width: int) -> RenderableType:
         parts.append(space)
     if prepare:
         parts += [Text(""), *(_prepare_line(item) for item in prepare)]
-    if value["missing"]:
+    if "check" in value:
+        parts += [Text(""), *(_check_line(item) for item in value["check"])]
+    elif value["missing"]:
         parts += [Text(""), *(Text.assemble(("missing  ", "magenta"), item["text"]) for item in value["missing"])]
     parts += [Text(""), Text(_totals(totals, len(cells)), style="bold")]
     if "cost" in value:
@@ -126,6 +142,12 @@ def _prepare_line(item: Mapping[str, Any]) -> Text:
     recorded = {True: "recorded", False: "to be done", None: "unknown (data absent)"}[item["recorded"]]
     run_id = f"  {item['run_id']}" if item["run_id"] else ""
     return Text.assemble(("prepare  ", "dim"), str(item["label"]), (run_id, "dim"), f"  {recorded}")
+
+
+def _check_line(item: Mapping[str, Any]) -> Text:
+    style = {"there": "green", "missing": "magenta", "wrong": "bold red"}[item["state"]]
+    what = "" if item["state"] == "missing" else f"{item['kind']} {item['label']}: "
+    return Text.assemble((f"{item['state']:<9}", style), what, str(item["text"]))
 
 
 def _totals(totals: Mapping[str, Any], cells: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -78,13 +79,13 @@ def _show_study(folder: Path, only: Mapping[str, str], *, as_json: bool) -> int:
     cells = [cell for cell in cells if all(getattr(cell, kind) == label for kind, label in only.items())]
     if as_json:
         found = [cell.model_dump(mode="json") for cell in cells]
-        show_json({"results": str(folder), "cells": found, "missing": missing})
+        show_json({"results": str(folder), "cells": found, "missing": [asdict(item) for item in missing]})
     else:
         print_view(
             *(cell_view(cell, console().width) for cell in cells) if cells else [Text(f"no cell in {folder} yet")]
         )
-    for text in missing:
-        note(text, style="bold magenta")
+    for item in missing:
+        note(item.text, style="bold magenta")
     _warn(store.warnings)
     return 0
 

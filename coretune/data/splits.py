@@ -3,9 +3,9 @@
 Official parts stay as they are; what a source lacks is drawn by class, in proportion, from the images that are not
 in an official validation or test part (the pool). Each class is shuffled once by a stream of its own, so that a
 larger validation part leaves the test part as it was, and 5 labels per class are among the 10 of the same seed. A
-limit takes the first training images of each class, before any label is drawn. A long tail is cut from the labelled
-subset last, by the same shuffle. What is left out is shuffled with the others and then passed over, so that it moves
-none of them but the one that takes its place.
+limit takes the first training images of each class, before any label is drawn; one of the held-out parts draws from
+each, whether official or not. A long tail is cut from the labelled subset last, by the same shuffle. What is left out
+is shuffled with the others and then passed over, so that it moves none of them but the one that takes its place.
 """
 
 from __future__ import annotations
@@ -88,12 +88,13 @@ def split(
     _check_rest(data, rest.sizes, classes, tests, validations)
     if data.limit is not None:
         rest, _ = rest.take(even_shares(rest.sizes, max(data.limit, len(rest.sizes))))
-    return Split(
-        train=rest.sorted(),
-        labelled=_labelled(rest, data),
-        validation=official_validation if official_validation is not None else validation.sorted(),
-        test=official_test if official_test is not None else test.sorted(),
-    )
+    held_out = {
+        "validation": official_validation if official_validation is not None else validation.sorted(),
+        "test": official_test if official_test is not None else test.sorted(),
+    }
+    if data.held_out_limit is not None:
+        held_out = {part: _thinned(indices, labels, data, part) for part, indices in held_out.items()}
+    return Split(train=rest.sorted(), labelled=_labelled(rest, data), **held_out)
 
 
 def shares(sizes: Sequence[int], total: int) -> list[int]:
@@ -193,6 +194,18 @@ class _Classes:
         """Returns the images of all classes, but for what is left out."""
         found = np.sort(np.concatenate(self.members)).astype(np.int64, copy=False)
         return found[self.used[found]]
+
+
+def _thinned(indices: Indices, labels: Indices, data: DataSpec, part: str) -> Indices:
+    """Returns as many of a held-out part's images as its limit allows, of every class alike, and one at least."""
+    by_class = _by_class(indices, labels)
+    sizes = [len(members) for members in by_class]
+    counts = even_shares(sizes, max(data.held_out_limit or 0, sum(size > 0 for size in sizes)))
+    drawn = [
+        members[permutation(data.split_seed, part, c, len(members))[:count]]
+        for c, (members, count) in enumerate(zip(by_class, counts, strict=True))
+    ]
+    return np.sort(np.concatenate(drawn)).astype(np.int64, copy=False)
 
 
 def _labelled(rest: _Classes, data: DataSpec) -> Indices:

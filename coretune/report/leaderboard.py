@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from coretune.report import notes
-from coretune.report.missing import read_missing
+from coretune.report.missing import missing_note, read_missing
 from coretune.report.reader import Reader
 from coretune.report.scores import Final, Scores, Seed, read_scores, shared_seeds
 from coretune.report.statistics import RESOLUTION, compare_paired, summarise
@@ -145,7 +145,10 @@ def build_from(reader: Reader, cells: Sequence[CellFile]) -> Leaderboard:
         means=tuple(means),
         notes=(
             *notes.about_cells(
-                asked, table, [cell for cell in cells if not asked.asks_for(cell)], read_missing(reader.store)
+                asked,
+                table,
+                [cell for cell in cells if not asked.asks_for(cell)],
+                missing_note(read_missing(reader.store)),
             ),
             *notes.about_searches(asked, table),
             *notes.about_means([(row.backbone, row.datasets, row.n) for row in means], table),

@@ -28,7 +28,7 @@ def about_cells(
         asked: The study.
         table: The cells that have a row.
         foreign: The cells that have none, because the study does not ask for them.
-        lacking: What the last session found missing, a line each.
+        lacking: Remarks on what the last session found missing.
     """
     found: list[str] = []
     if asked.problem:
@@ -173,13 +173,14 @@ def _earlier(one: str, two: str) -> bool:
 
 
 def _limits(study: Study) -> list[str]:
-    """Returns that training images were limited, where they were: such scores are not those of the data set."""
-    options = [raw.get("limit", study.data.limit) for raw in (study.datasets[label] for label in study.tuned)]
-    limits = sorted({limit for limit in options if isinstance(limit, int)})
-    if not limits:
-        return []
-    most = " or ".join(f"{limit:,}" for limit in limits)
-    return [f"training saw at most {most} images (data.limit): no score here is one of the whole training part"]
+    """Returns that images were limited, where they were: such scores are not those of the data set."""
+    found = []
+    for key, what in (("limit", "training saw"), ("held_out_limit", "the validation and the test part have")):
+        own = [study.datasets[label].get(key, getattr(study.data, key)) for label in study.tuned]
+        if limits := sorted({limit for limit in own if isinstance(limit, int)}):
+            most = " or ".join(f"{limit:,}" for limit in limits)
+            found.append(f"{what} at most {most} images (data.{key}): these are not scores of the data set")
+    return found
 
 
 def _what_varies(study: Study) -> str:

@@ -50,6 +50,7 @@ class DatasetChoice:
             imbalance=options.imbalance if limited else None,
             subset_seed=subset_seed if limited else 0,
             limit=options.limit,
+            held_out_limit=options.held_out_limit,
             corrupt=options.corrupt,
             augment=self.augment,
         )

@@ -30,12 +30,13 @@ BELOW: dict[str, dict[str, Any]] = {
     },
 }
 
-LIMITS: dict[tuple[str, ...], int] = {
+LIMITS: dict[tuple[str, str], int] = {
     ("train", "epochs"): 1,
     ("search", "trials"): 2,
     ("search", "repeats"): 1,
     ("finals", "seeds"): 2,
     ("data", "limit"): 512,
+    ("data", "held_out_limit"): 512,
 }
 RECIPE_LIMITS: dict[str, int] = {"epochs": 1, "warmup_epochs": 1}
 
@@ -68,8 +69,9 @@ def _limited(raw: Mapping[str, Any]) -> dict[str, Any]:
         if pretrain is not None:
             _limit(pretrain, ("train", "epochs"), 1)
     for dataset in _values(limited.get("datasets")):
-        if isinstance(dataset, dict) and "limit" in dataset:
-            _limit(dataset, ("limit",), LIMITS["data", "limit"])
+        for section, key in LIMITS:
+            if section == "data" and isinstance(dataset, dict) and key in dataset:
+                _limit(dataset, (key,), LIMITS[section, key])
     for recipe in (limited.get("train"), *(_inner(part, "train") for part in (*_values(methods), *pretrains))):
         for key, limit in RECIPE_LIMITS.items():
             if isinstance(recipe, dict) and key in recipe:

@@ -43,6 +43,9 @@ class DataSpec(Frozen):
     limit: int | None = Field(
         None, ge=1, description="At most so many training images, of each class alike; null: all."
     )
+    held_out_limit: int | None = Field(
+        None, ge=1, description="At most so many images of the validation and of the test part; null: all."
+    )
     corrupt: Literal["refuse", "skip"] = Field(
         "refuse", description="Images that cannot be read: refuse the data, or skip them in all parts."
     )

@@ -124,6 +124,11 @@ class DataOptions(Frozen):
         description="At most so many training images, as evenly over the classes as they allow and one of each at "
         "least, for pre-training, too; null: all. Limits of labels give way to it.",
     )
+    held_out_limit: int | None = Field(
+        None,
+        ge=1,
+        description="At most so many images of the validation part, and of the test part, drawn likewise; null: all.",
+    )
     subset_seed: Literal["fixed", "per_seed"] = Field(
         "fixed", description="Whether each seed draws its own labelled subset (per_seed) or all share one (fixed)."
     )

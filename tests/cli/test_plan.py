@@ -46,6 +46,48 @@ def test_plan_says_what_it_would_cost(cli: Any) -> None:
     assert not Path("results").exists()
 
 
+LACKING = """\
+name: s
+methods: [ce]
+datasets: {digits: {}, photos: {path: ./photos}}
+backbones: {net: {arch: small_resnet, params: {widths: [4, 8]}}, other: {arch: small_resnet, checkpoint: weights.pth}}
+"""
+
+
+def test_plan_reads_the_data_and_the_checkpoints(cli: Any) -> None:
+    import torch
+
+    from coretune.nets.small_resnet import SmallResNet
+    from coretune.spec.catalog.backbones import SmallResNetParameters
+
+    Path("s.yaml").write_text(LACKING)
+    said = cli("study", "plan", "s.yaml", "--check")
+    text = " ".join(said.out.split())
+    assert said.code == 1 and "there data set digits: 1,797 images of 10 classes: " in text
+    assert "missing data set photos is missing: " in text and "missing checkpoint of other is missing: " in text
+    assert cli("study", "plan", "s.yaml", "--check", "--only", "dataset=digits", "--only", "backbone=net").code == 0
+    assert cli("study", "plan", "s.yaml", "--check", "--only", "dataset=photos").code == 3
+    Path("weights.pth").write_bytes(b"<!DOCTYPE html>")
+    said = cli("study", "plan", "s.yaml", "--check")
+    assert said.code == 3 and "wrong checkpoint other: " in " ".join(said.out.split())
+    torch.save(SmallResNet(SmallResNetParameters()).state_dict(), "weights.pth")
+    value = json.loads(cli("study", "plan", "s.yaml", "--check", "--json").out)
+    assert [(item["label"], item["state"]) for item in value["check"]] == [
+        ("digits", "there"),
+        ("photos", "missing"),
+        ("other", "there"),
+    ]
+    assert "match (100 %)" in value["check"][2]["text"]
+    torch.save(SmallResNet(SmallResNetParameters(widths=(4, 8))).state_dict(), "weights.pth")
+    Path("photos/cat").mkdir(parents=True)
+    Path("photos/cat/a.png").touch()
+    said = cli("study", "plan", "s.yaml", "--check")
+    text = " ".join(said.out.split())
+    assert said.code == 3 and "wrong data set photos: " in text and "a single class, cat" in text
+    assert "is of another architecture than small_resnet" in text
+    assert not Path("results").exists()
+
+
 def test_plan_refuses_all_problems_at_once(cli: Any) -> None:
     said = cli("study", "plan", "quickstart", "--set", "search.trialz=3", "--set", "seed=-1")
     assert said.code == 2 and "trials" in said.err and "seed" in said.err

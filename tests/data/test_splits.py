@@ -213,6 +213,26 @@ def test_a_limit_cuts_the_training_part_evenly_and_a_larger_one_adds_to_it() -> 
     assert other.train.tolist() != split(labels, undecided(labels), spec(limit=20, validation=0, test=0)).train.tolist()
 
 
+@pytest.mark.parametrize("official", [False, True])
+def test_a_limit_of_the_held_out_parts_thins_them_evenly_and_nothing_else(official: bool) -> None:
+    labels = labels_of([100, 50, 8])
+    parts = undecided(labels)
+    if official:
+        parts[:60], parts[60:90] = TEST, VALIDATION
+    whole = split(labels, parts, spec(validation=30, test=60))
+    found = {limit: split(labels, parts, spec(validation=30, test=60, held_out_limit=limit)) for limit in (1, 12, 20)}
+    for part in found.values():
+        assert part.train.tolist() == whole.train.tolist() and part.labelled.tolist() == whole.labelled.tolist()
+        assert np.isin(part.test, whole.test).all() and np.isin(part.validation, whole.validation).all()
+        assert (np.diff(part.test) > 0).all() and (np.diff(part.validation) > 0).all()
+    assert [len(found[limit].test) for limit in (12, 20)] == [len(found[limit].validation) for limit in (12, 20)]
+    assert len(found[12].test) == 12 and np.isin(found[12].test, found[20].test).all()
+    assert set(labels[found[1].test]) == set(labels[whole.test]) and len(found[1].test) == len(set(labels[whole.test]))
+    assert split(labels, parts, spec(validation=0.2, test=0.2, held_out_limit=9999)).test.tolist() == (
+        split(labels, parts, spec(validation=0.2, test=0.2)).test.tolist()
+    )
+
+
 def test_limits_of_labels_give_way_to_the_limit_of_images() -> None:
     labels = labels_of([60, 60, 60])
     found = split(labels, undecided(labels), spec(limit=30, labels_per_class=20))

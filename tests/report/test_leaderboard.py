@@ -138,8 +138,11 @@ def test_unequal_budgets_are_a_note(builder) -> None:
 def test_what_the_last_session_found_missing_is_a_note(builder) -> None:
     builder.study()
     builder.cell("digits", "ce", [72.0, 75.0])
-    builder.store.put_json("state.json", {"missing": [{"text": "data set dtd is missing: no folder"}, {"cells": 3}, 7]})
-    assert "data set dtd is missing: no folder" in build(builder.store).notes
+    dtd = {"kind": "data set", "label": "dtd", "text": "data set dtd is missing: no folder; to get it: unpack"}
+    net = {"kind": "checkpoint", "label": "net", "text": "checkpoint of net is missing"}
+    builder.store.put_json("state.json", {"missing": [dtd, {"cells": 3}, 7, net]})
+    (said,) = [note for note in build(builder.store).notes if "missing" in note]
+    assert said.startswith("missing in the last session: data set dtd; checkpoint net (`coretune study status`")
     builder.store.put_json("state.json", ["damaged"])
     assert not any("missing" in note for note in build(builder.store).notes)
 

@@ -46,15 +46,16 @@ def test_smoke_limits_all_that_takes_time() -> None:
 
 def test_smoke_leaves_what_is_wrong_to_validation() -> None:
     raw = {"preset": "smoke", "search": "none", "train": {"epochs": "many"}, "methods": [], "backbones": 3}
-    assert apply_preset(raw) == {**raw, "finals": {"seeds": 2}, "data": {"limit": 512}}
+    assert apply_preset(raw) == {**raw, "finals": {"seeds": 2}, "data": {"limit": 512, "held_out_limit": 512}}
 
 
 def test_smoke_limits_the_images_of_every_data_set() -> None:
-    datasets: dict[str, Any] = {"a": {"limit": 9000}, "b": {"limit": 100}, "c": {}, "d": {"limit": "x"}, "e": None}
+    a = {"limit": 9000, "held_out_limit": 600}
+    datasets: dict[str, Any] = {"a": a, "b": {"limit": 100}, "c": {}, "d": {"limit": "x"}, "e": None}
     found = apply_preset({"preset": "smoke", "data": {"limit": 60, "test": 5}, "datasets": datasets})
-    assert found["data"] == {"limit": 60, "test": 5}
-    assert found["datasets"] == {**datasets, "a": {"limit": 512}}
-    assert datasets["a"] == {"limit": 9000}
+    assert found["data"] == {"limit": 60, "test": 5, "held_out_limit": 512}
+    assert found["datasets"] == {**datasets, "a": {"limit": 512, "held_out_limit": 512}}
+    assert a == {"limit": 9000, "held_out_limit": 600}
 
 
 def test_merge_below_goes_into_mappings() -> None:

@@ -162,6 +162,7 @@ CHANGES: dict[str, st.SearchStrategy[Any]] = {
     "label_fraction": st.floats(0.01, 1),
     "imbalance": st.floats(1.5, 1000),
     "limit": st.integers(1, 1000),
+    "held_out_limit": st.integers(1, 1000),
     "subset_seed": st.integers(0, 99),
     "corrupt": st.just("skip"),
     "augment": st.builds(

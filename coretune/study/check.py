@@ -1,0 +1,96 @@
+"""Looks at all that a study needs before it runs: the data, read and divided, and checkpoints, on their backbones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from coretune.data.fingerprint import fingerprint
+from coretune.data.source import located, open_source
+from coretune.data.splits import split
+from coretune.errors import MissingError, RequestError, UnfitError
+from coretune.nets.weights import load_encoder
+from coretune.spec.cells import BackboneChoice, DatasetChoice
+from coretune.spec.load import LoadedStudy
+from coretune.study.missing import Missing, missing_checkpoint, missing_data
+from coretune.study.resolved import datasets_of, look_at_checkpoint
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What was found of a data set or a checkpoint.
+
+    Attributes:
+        kind: Which of the two.
+        label: The data set's label, or that of the backbone that starts from the checkpoint.
+        state: `there`, `missing`, or `wrong`: there and not as expected.
+        text: What was found, on one line.
+    """
+
+    kind: Literal["data set", "checkpoint"]
+    label: str
+    state: Literal["there", "missing", "wrong"]
+    text: str
+
+
+def check_study(loaded: LoadedStudy) -> list[Checked]:
+    """Looks at each data set and each checkpoint of a study. Decodes no image, and trains and writes nothing."""
+    backbones = {cell.backbone.label: cell.backbone for cell in loaded.cells}.values()
+    return [
+        *(_data(loaded, dataset) for dataset in datasets_of(loaded.cells).values()),
+        *(_checkpoint(loaded, backbone) for backbone in backbones if backbone.checkpoint is not None),
+    ]
+
+
+def exit_code(found: Iterable[Checked], cells: int, missing_cells: int) -> int:
+    """Returns what `study run` would end with because of its data and checkpoints: 0, 1 or 3.
+
+    Args:
+        found: What was looked at.
+        cells: How many cells the study has.
+        missing_cells: How many of them lack something.
+    """
+    if any(item.state == "wrong" for item in found) or missing_cells == cells:
+        return UnfitError.exit_code
+    return 1 if missing_cells else 0
+
+
+def _data(loaded: LoadedStudy, dataset: DatasetChoice) -> Checked:
+    about = loaded.catalog.dataset(dataset.ref.name)
+    try:
+        source = open_source(loaded.catalog, dataset.ref, dataset.path)
+        spec = dataset.spec(fingerprint(source))
+        parts = split(source.labels, source.parts, spec, classes=source.classes)
+    except MissingError as error:
+        return _missing(missing_data(dataset, about, error))
+    except UnfitError as error:
+        return Checked("data set", dataset.label, "wrong", _one_line(error))
+    place = located(about, dataset.path)
+    at = f" at {place}" if place is not None else ""
+    counts = f"{len(parts.labelled):,} to train on, {len(parts.validation):,} to validate, {len(parts.test):,} to test"
+    text = f"{len(source.names):,} images of {len(source.classes):,} classes{at}: {counts}"
+    return Checked("data set", dataset.label, "there", text)
+
+
+def _checkpoint(loaded: LoadedStudy, backbone: BackboneChoice) -> Checked:
+    path, ref = Path(backbone.checkpoint or ""), backbone.arch
+    try:
+        look_at_checkpoint(path)
+        encoder = loaded.catalog.get("backbone", ref.name).load()(loaded.catalog.parameters("backbone", ref))
+        match = load_encoder(encoder, path, ref.name)
+    except MissingError as error:
+        return _missing(missing_checkpoint(backbone, error))
+    except (UnfitError, RequestError) as error:
+        return Checked("checkpoint", backbone.label, "wrong", _one_line(error))
+    said = f"{path}, {match.summary()}" if match is not None else f"{path}, of a run of coretune, matches in full"
+    return Checked("checkpoint", backbone.label, "there", said)
+
+
+def _missing(thing: Missing) -> Checked:
+    return Checked(thing.kind, thing.label, "missing", thing.text)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
