@@ -195,5 +195,5 @@ def report_view(result: PretrainResult, epochs: Mapping[int, Mapping[str, float]
         Text.assemble(("loss     ", "dim"), f"{loss:.4f} (InfoNCE, nats; mean of the last epoch)" if loss else "–"),
     ]
     if table is not None:
-        lines += [Text("of the validation images, by epoch", style="dim"), Padding(table, (0, 0, 0, 2))]
+        lines += [Text("of the validation images, by epoch", style="dim"), Padding(table, (0, 0, 0, 2), expand=False)]
     return lines

@@ -236,7 +236,7 @@ def _by_epoch(epochs: Epochs) -> list[RenderableType]:
     table = epochs_table(epochs, console().width - 2)
     if table is None:
         return []
-    return [Text(""), Text("metrics on validation by epoch", style="bold"), Padding(table, (0, 0, 0, 2))]
+    return [Text(""), Text("metrics on validation by epoch", style="bold"), Padding(table, (0, 0, 0, 2), expand=False)]
 
 
 def _log(text: str | None) -> list[RenderableType]:
