@@ -12,10 +12,11 @@ import torch
 from support.training import catalog, context, digits_job, digits_spec
 
 import coretune as ct
+from coretune.results.cellfile import CellFile, FinalEntry
 from coretune.results.store import ResultsStore
 from coretune.runs.execute import Execution
 from coretune.runs.job import Job
-from coretune.spec.load import LoadedStudy, load_study
+from coretune.spec.load import LoadedStudy, find_study, load_study
 from coretune.study.resolved import resolve
 from coretune.tuning.context import Context
 
@@ -80,20 +81,26 @@ def test_the_losses_work_in_another_loop(blocks: Blocks) -> None:
     assert names["features"].grad is not None
 
 
-def test_the_diagnostics_work(blocks: Blocks, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_diagnostics_work(
+    blocks: Blocks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Pasted beside the results of the quickstart, of which one final run is there."""
     torch.set_num_threads(1)
-    job, store = (
-        digits_job(digits_spec("core_tuning", epochs=1), evaluations=(), keep_weights=True),
-        ResultsStore(tmp_path),
-    )
-    list(Execution(job, store, catalog(), context()))
+    spec = digits_spec("core_tuning", epochs=1)
+    store = ResultsStore(tmp_path / "results" / "quickstart")
+    list(Execution(digits_job(spec, evaluations=(), keep_weights=True), store, catalog(), context()))
+    finals = (FinalEntry(index=0, seed=spec.seed, run_id=spec.run_id),)
+    labels = {"dataset": "digits", "method": "core_tuning", "backbone": "moco_small"}
+    key = "--".join(labels.values())
+    store.put_cell(CellFile(key=key, **labels, metric="top1", direction="max", finals=finals))
+    (store.root / "study.yaml").write_text(find_study("quickstart").read_text())
+    monkeypatch.chdir(tmp_path)
     recorded, evaluated, plain = (body for page, body in blocks("python") if page == "diagnostics.md")
-    given = {"job": job, "store": store, "catalog": catalog(), "context": context()}
-    names: dict[str, Any] = dict(given)
+    names: dict[str, Any] = {}
     exec(compile(recorded, "diagnostics.md", "exec"), names)
-    assert (tmp_path / "features.png").is_file()
+    assert (store.root / "features.png").is_file()
     assert "held_out.projector.uniformity" in names["numbers"]
-    exec(compile(evaluated, "diagnostics.md", "exec"), dict(given))
+    exec(compile(evaluated, "diagnostics.md", "exec"), names)
     assert float(capsys.readouterr().out) == pytest.approx(names["numbers"]["train.backbone.scatter_ratio"], rel=1e-6)
     exec(compile(plain, "diagnostics.md", "exec"), names)
     assert names["metrics"].keys() == {n.rpartition(".")[2] for n in names["numbers"]} - {"nc4_train_means"}
