@@ -49,14 +49,31 @@ def plan_of(study: Study) -> dict[str, Any]:
 
 
 def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
-    """Returns how two plans differ, one text per key: `finals.seeds from 6 to 16`; a longer value is only named."""
+    """Returns how two plans differ, one text per key: `finals.seeds from 6 to 16`.
+
+    Of pairs and other lists the entries that are gone or new are named; any other longer value only by its key.
+    """
     found = []
     for key in dict.fromkeys([*before, *after]):
         one, two = before.get(key), after.get(key)
         if one != two:
             short = not any(isinstance(value, list | dict) for value in (one, two))
-            found.append(f"{key} from {_shown(one)} to {_shown(two)}" if short else key)
+            if isinstance(one, list) and isinstance(two, list):
+                found.append(_entries(key, one, two))
+            else:
+                found.append(f"{key} from {_shown(one)} to {_shown(two)}" if short else key)
     return found
+
+
+def _entries(key: str, before: list[Any], after: list[Any]) -> str:
+    parts = [("without", [item for item in before if item not in after])]
+    parts.append(("with", [item for item in after if item not in before]))
+    said = [f"{word} {', '.join(map(_entry, items))}" for word, items in parts if items]
+    return f"{key} {' and '.join(said)}" if said else f"{key} in another order"
+
+
+def _entry(item: Any) -> str:
+    return f"[{', '.join(map(str, item))}]" if isinstance(item, list) else str(item)
 
 
 def _under(prefix: str, values: Mapping[str, Any]) -> dict[str, Any]:

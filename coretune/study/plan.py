@@ -134,6 +134,8 @@ def make_plan(loaded: LoadedStudy, store: ResultsStore) -> Plan:
     if again := sum(cell.to_train_again for cell in cells):
         notes.append(f"{again} recorded final runs lack evaluations and are trained again: their weights were not kept")
     notes += filter(None, [unequal_budgets(loaded.study, {cell.method: cell.trials for cell in cells})])
+    if loaded.study.contrasts is not None and loaded.study.finals.seeds == 1:
+        notes.append("contrasts cannot be judged with finals.seeds: 1: a paired test needs 2 at least, 6 are usual")
     prepare = tuple(_prepare(loaded, found.fingerprints, store))
     return Plan(loaded.study.name, str(store.root), tuple(cells), prepare, missing, tuple(notes))
 

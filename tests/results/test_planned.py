@@ -24,10 +24,19 @@ def test_what_changes_a_plan_and_what_does_not() -> None:
     assert changes(before, plan_of(study(finals={"seeds": 16}))) == ["finals.seeds from 6 to 16"]
     assert changes(before, plan_of(study(contrasts={"pairs": [["ce", "scl"]], "equivalence": 0.5}))) == [
         "contrasts.equivalence from nothing to 0.5",
-        "contrasts.pairs",
+        "contrasts.pairs without [scl, ce] and with [ce, scl]",
     ]
     assert changes(before, plan_of(study(objective={"metric": "cross_entropy"}))) == [
         "objective.metric from top1 to cross_entropy",
         "objective.direction from max to min",
     ]
     assert "search from nothing to none" in changes(before, plan_of(study(search="none")))
+
+
+def test_a_pair_that_is_gone_is_named() -> None:
+    before = {"contrasts.pairs": [["scl", "ce"], ["bss", "ce"]], "datasets": ["digits"]}
+    after = {"contrasts.pairs": [["bss", "ce"]], "datasets": ["digits", "shapes"]}
+    assert changes(before, after) == ["contrasts.pairs without [scl, ce]", "datasets with shapes"]
+    assert changes(before, {**before, "contrasts.pairs": [["bss", "ce"], ["scl", "ce"]]}) == [
+        "contrasts.pairs in another order"
+    ]

@@ -154,6 +154,13 @@ def test_wrong_data_are_a_note_of_the_plan(root: Path, tmp_path: Path) -> None:
     assert plan["missing"] == [] and plan["totals"]["recorded"] is None
 
 
+def test_contrasts_of_one_seed_are_warned_of(root: Path) -> None:
+    pairs = "contrasts.pairs=[[core_tuning, ce]]"
+    (note,) = planned(root, pairs, "finals.seeds=1")["notes"]
+    assert note.startswith("contrasts cannot be judged with finals.seeds: 1")
+    assert planned(root, pairs)["notes"] == [] == planned(root, "finals.seeds=1")["notes"]
+
+
 def test_a_plan_with_unequal_budgets_says_so(root: Path) -> None:
     (note,) = planned(root, "train.lr=0.03")["notes"]
     assert note.startswith("budgets differ: ce searches nothing, core_tuning has 3 trials; give train.lr a range")
