@@ -50,12 +50,12 @@ def test_scikit_learn_and_torch_are_not_imported() -> None:
     [
         b"",
         b"plain text",
-        gzip.compress(b"1,2,3\n"),
-        gzip.compress(b"a," * 64 + b"1\n"),
-        gzip.compress(b"17," * 64 + b"1\n"),
-        gzip.compress(b"0," * 64 + b"11\n"),
-        gzip.compress(b"-1," * 64 + b"1\n"),
-        gzip.compress(b"0," * 64 + b"1\n" * 50)[:-12],
+        gzip.compress(b"1,2,3\n", mtime=0),
+        gzip.compress(b"a," * 64 + b"1\n", mtime=0),
+        gzip.compress(b"17," * 64 + b"1\n", mtime=0),
+        gzip.compress(b"0," * 64 + b"11\n", mtime=0),
+        gzip.compress(b"-1," * 64 + b"1\n", mtime=0),
+        gzip.compress(b"0," * 64 + b"1\n" * 50, mtime=0)[:-12],
     ],
 )
 def test_a_damaged_file_is_refused(tmp_path: Path, content: bytes) -> None:
