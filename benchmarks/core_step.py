@@ -38,7 +38,7 @@ from coretune.tuning.context import Context
 from coretune.tuning.contrast import contrast_loss
 from coretune.tuning.loop import Parts, Training, train
 from coretune.tuning.losses import focal_contrastive, soft_cross_entropy
-from coretune.tuning.method import LossTerms, Method
+from coretune.tuning.method import Examples, LossTerms, Method
 from coretune.tuning.mixup import hard_pairs
 from coretune.tuning.task import Batch, Moment
 
@@ -71,6 +71,10 @@ class OneBatch:
         """Yields the batch again and again."""
         while True:
             yield self._batch
+
+    def examples(self, context: Context) -> Examples:
+        """Has none: no method that is measured here asks."""
+        raise NotImplementedError
 
     def loss(self, model: Model, batch: Batch, method: Method, moment: Moment, context: Context) -> LossTerms:
         """Returns the loss of the batch."""

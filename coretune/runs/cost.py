@@ -41,6 +41,8 @@ class RunCost:
 def run_cost(job: Job, catalog: Catalog, context: Context, *, probe_s: float = PROBE_S) -> RunCost:
     """Trains a run's first steps, from random weights, and extrapolates. The data are packed if they are not yet.
 
+    What a method does before the first step (`Method.begin`) is neither done nor counted.
+
     Args:
         job: The run.
         catalog: What its names mean.
@@ -56,6 +58,7 @@ def run_cost(job: Job, catalog: Catalog, context: Context, *, probe_s: float = P
     random = spec.replace(backbone=spec.backbone.replace(weights="random"))
     dataset = open_job_data(job, catalog)
     parts = build_parts(Job(random), dataset, ResultsStore(Path()), catalog, context)
+    parts.method.looks_first = False
     if context.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(context.device)
     rate = _images_per_s(train(parts, replace(context, tick_s=0.0)), probe_s)

@@ -39,12 +39,44 @@ def stage_ends(encoder: nn.Module, count: int) -> list[str]:
     Raises:
         RequestError: No layer puts out feature maps, or some put out tokens, (n, L, C) or (n, H, W, C).
     """
-    layers = dict(_layers(*_unwrapped(encoder)))
+    layers = outer_layers(encoder)
     sizes = _sizes(encoder, layers)
     stages = [list(names) for _, names in groupby(sizes, key=sizes.__getitem__)]
     if not stages:
         raise RequestError(f"{type(encoder).__name__} has no layer that puts out feature maps (n, C, H, W)")
     return [_last_convolution(stage, layers) for stage in stages[-count:]]
+
+
+def outer_layers(encoder: nn.Module) -> dict[str, nn.Module]:
+    """Returns the layers of `stage_ends` by name: an encoder's children that have parameters, in their order."""
+    return dict(_layers(*_unwrapped(encoder)))
+
+
+@torch.no_grad()
+def channels_of(encoder: nn.Module, layers: Sequence[str]) -> dict[str, int]:
+    """Returns the number of channels C that each of these layers puts out, (n, C, H, W).
+
+    Args:
+        encoder: As in `stage_ends`; run once, in evaluation mode.
+        layers: Names of layers in it.
+    """
+    found: dict[str, int] = {}
+
+    def note(name: str, output: Tensor) -> None:
+        found[name] = output.shape[1]
+
+    handles = [
+        encoder.get_submodule(name).register_forward_hook(
+            lambda _module, _inputs, output, name=name: note(name, output)
+        )
+        for name in layers
+    ]
+    try:
+        _probe(encoder)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return {name: found[name] for name in layers}
 
 
 class FeatureMaps:
@@ -162,13 +194,8 @@ def _sizes(encoder: nn.Module, layers: Mapping[str, nn.Module]) -> dict[str, tor
         layer.register_forward_hook(lambda _module, _inputs, output, name=name: note(name, output))
         for name, layer in layers.items()
     ]
-    like = next(encoder.parameters(), torch.zeros(()))
-    side = PROBE_SIDE
-    if isinstance(encoder, Backbone):
-        side = encoder.sizes.only or side
     try:
-        with evaluation_mode(encoder):
-            encoder(torch.zeros(1, 3, side, side, dtype=like.dtype, device=like.device))
+        _probe(encoder)
     finally:
         for handle in handles:
             handle.remove()
@@ -178,6 +205,16 @@ def _sizes(encoder: nn.Module, layers: Mapping[str, nn.Module]) -> dict[str, tor
             f"from {tokens[0]} on it works on tokens (n, L, C) or (n, H, W, C)"
         )
     return sizes
+
+
+def _probe(encoder: nn.Module) -> None:
+    """Runs an encoder on an empty image, in evaluation mode."""
+    like = next(encoder.parameters(), torch.zeros(()))
+    side = PROBE_SIDE
+    if isinstance(encoder, Backbone):
+        side = encoder.sizes.only or side
+    with evaluation_mode(encoder):
+        encoder(torch.zeros(1, 3, side, side, dtype=like.dtype, device=like.device))
 
 
 def _last_convolution(stage: Sequence[str], layers: Mapping[str, nn.Module]) -> str:

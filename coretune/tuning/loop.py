@@ -17,7 +17,7 @@ from coretune.spec.run import TrainSpec
 from coretune.spec.seeds import derive_seed
 from coretune.tuning.context import Context
 from coretune.tuning.divergence import likely_cause
-from coretune.tuning.method import LossTerms, Method
+from coretune.tuning.method import LossTerms, Method, Start
 from coretune.tuning.modes import evaluation_mode, private_random_numbers, seed_random_numbers
 from coretune.tuning.optimizer import forget, learning_rate_factor, make_optimizer, set_learning_rate
 from coretune.tuning.pace import Pace
@@ -126,6 +126,8 @@ class Training(Iterator[Tick | EpochReport]):
     Torch's global random numbers, which dropout draws from, are seeded in every step from (seed, epoch, step), and
     are put back before `next` returns.
 
+    A method that `looks_first` does so before the first step, at no step's cost in `seconds`.
+
     Raises (from `next`):
         DivergedError: The loss or a metric is not finite; says where and the likely cause.
 
@@ -213,6 +215,8 @@ class Training(Iterator[Tick | EpochReport]):
 
     def _run(self) -> Generator[Tick | EpochReport, None, None]:
         task, pace = self._parts.task, Pace(self._context)
+        if self._epoch == self._step == 0 and self._parts.method.looks_first:
+            yield from self._begin(pace)
         while self._epoch < self._parts.train.epochs:
             self._parts.model.train()
             self._parts.method.train()
@@ -227,6 +231,18 @@ class Training(Iterator[Tick | EpochReport]):
                     pace.start()
             self._pause(pace)
             yield self._finish_epoch()
+
+    def _begin(self, pace: Pace) -> Iterator[Tick]:
+        """Lets the method look at the images before the first step. That time counts as no step's."""
+        parts, context = self._parts, self._context
+        generator = torch.Generator().manual_seed(derive_seed(parts.seed, "begin"))
+        start = Start(parts.model.encoder, parts.model.features, parts.task.examples(context), generator)
+        pace.start()
+        with evaluation_mode(parts.model, parts.method):
+            for _ in parts.method.begin(start):
+                if pace.due():
+                    yield self._tick()
+                    pace.start()
 
     def _start_epoch(self) -> None:
         seed = derive_seed(self._parts.seed, "epoch", self._epoch)

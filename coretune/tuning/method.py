@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -74,6 +74,38 @@ class LossTerms:
     counts: Mapping[str, Tensor] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Examples:
+    """The images that a training trains on, without augmentation.
+
+    Attributes:
+        labels: (N,) int64 on the device; of no meaning in pre-training.
+        images: (k,) int64 on the CPU, which of the N, to batches (m, 3, H, W) in [0, 1] of them in turn.
+        rows: Images of a batch, at most: as many as an evaluation encodes at once.
+    """
+
+    labels: Tensor
+    images: Callable[[Tensor], Iterator[Tensor]]
+    rows: int
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a method may look at before the first step.
+
+    Attributes:
+        encoder: The initial encoder, in evaluation mode.
+        encode: Images (m, 3, H, W) in [0, 1] to features (m, d), through the model's normalisation and the encoder.
+        examples: The images that are trained on. Each of several workers sees all of them.
+        generator: CPU generator of this call alone, seeded by the run's seed.
+    """
+
+    encoder: nn.Module
+    encode: Callable[[Tensor], Tensor]
+    examples: Examples
+    generator: torch.Generator
+
+
 class Method(nn.Module):
     """Base of all methods. Sub-modules are trained and buffers are saved together with the model.
 
@@ -92,6 +124,7 @@ class Method(nn.Module):
         regroups: Whether `loss` encodes images by `Step.encode_in_groups`, and none by `Step.encode`.
         compilable: Whether the backbone may be compiled. Not where the method listens to layers by forward hooks:
             torch.compile takes code that it made for an earlier encoder without hooks for one with hooks, too.
+        looks_first: Whether `begin` is called before the first step.
         classifier: The head that predicts classes, (n, d) → (n, C), or None in pre-training.
     """
 
@@ -99,6 +132,7 @@ class Method(nn.Module):
     whole_images: bool = False
     regroups: bool = False
     compilable: bool = True
+    looks_first: bool = False
 
     def __init__(self, params: Frozen, *, features: int, classes: int) -> None:
         super().__init__()
@@ -106,6 +140,14 @@ class Method(nn.Module):
 
     def prepare(self, encoder: nn.Module) -> None:
         """Called once, with the initial encoder, before the optimiser is made: freeze, copy, remember."""
+
+    def begin(self, start: Start) -> Iterator[None]:
+        """Looks at the images before the first step, in evaluation mode; yields now and then, as a sign of life.
+
+        What it learns has to lie in buffers or the extra state: a resume after the first step does not call it again.
+        An earlier one does, from the start, so that it may not depend on what it did before.
+        """
+        return iter(())
 
     def start_epoch(self, epoch: int, epochs: int, generator: torch.Generator) -> Iterable[nn.Parameter]:
         """Called before each epoch; returns the parameters that it has set anew, whose momentum is then forgotten.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from coretune.data.pack import Packed
@@ -13,8 +14,8 @@ from coretune.spec.run import RunSpec
 from coretune.tuning.context import Context
 from coretune.tuning.contrast import contrast_loss
 from coretune.tuning.division import divide
-from coretune.tuning.method import LossTerms, Method
-from coretune.tuning.sampling import Sampler
+from coretune.tuning.method import Examples, LossTerms, Method
+from coretune.tuning.sampling import Sampler, plain_images, to_device
 from coretune.tuning.task import Batch, Moment
 
 
@@ -62,6 +63,14 @@ class SampledTask:
             return divide(size, self._train, workers, views=self._views, regroups=self._regroups).whole.own(rank)
 
         return self._sampler.batches(epoch, start, context, own)
+
+    def examples(self, context: Context) -> Examples:
+        """Returns the images that are trained on, as an evaluation would see them."""
+        packed, indices = self._sampler.packed, self._sampler.indices
+        labels = to_device(torch.from_numpy(packed.labels[indices]), context.device)
+        return Examples(
+            labels, lambda chosen: plain_images(packed, indices[chosen.numpy()], context), context.evaluation_batch
+        )
 
     def loss(self, model: Model, batch: Batch, method: Method, moment: Moment, context: Context) -> LossTerms:
         """Returns the mean loss over the batch's contrast batches."""

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from coretune.nets.model import Model
 from coretune.tuning.context import Context
-from coretune.tuning.method import LossTerms, Method
+from coretune.tuning.method import Examples, LossTerms, Method
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,10 @@ class Task(Protocol):
 
     def batches(self, epoch: int, start: int, context: Context) -> Iterator[Batch]:
         """Yields an epoch's batches from number `start` on; the same ones whatever came before."""
+        ...
+
+    def examples(self, context: Context) -> Examples:
+        """Returns the images that are trained on, without augmentation."""
         ...
 
     def loss(self, model: Model, batch: Batch, method: Method, moment: Moment, context: Context) -> LossTerms:

@@ -33,7 +33,7 @@ from coretune.spec.run import TrainSpec
 from coretune.tuning.batching import chunk_sizes
 from coretune.tuning.context import Context
 from coretune.tuning.loop import EpochReport, Parts, Tick, Training, train
-from coretune.tuning.method import LossTerms, Method
+from coretune.tuning.method import Examples, LossTerms, Method
 from coretune.tuning.methods.cross_entropy import CrossEntropy
 from coretune.tuning.task import Batch, Moment
 
@@ -81,6 +81,9 @@ class Fake:
     def batches(self, epoch: int, start: int, context: Context) -> Iterator[Batch]:
         for step in range(start, self._steps):
             yield Batch((torch.zeros(2, 3, 8, 8),), torch.zeros(2, dtype=torch.int64), torch.arange(2) + step)
+
+    def examples(self, context: Context) -> Examples:
+        raise NotImplementedError
 
     def loss(self, model: Model, batch: Batch, method: Method, moment: Moment, context: Context) -> LossTerms:
         number = moment.epoch * self._steps + moment.step

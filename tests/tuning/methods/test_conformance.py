@@ -37,12 +37,19 @@ from coretune.tuning.task import Batch, Moment
 torch.set_num_threads(1)
 
 METHODS = catalog().names("method")
+OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
+    "delta by ablation": ("delta", {"weighting": "ablation_released", "ablation_images": 9}),
+}
+"""Methods with parameters that make them do something else."""
+CASES = [*METHODS, *OPTIONS]
 EARLY, LATE = Moment(seed=7, epoch=0, step=0, progress=0.0), Moment(seed=7, epoch=2, step=1, progress=0.95)
 
 
 def spec(name: str, **train: Any) -> RunSpec:
     """A toy run with the recipe that the method declares, as a study would have it."""
-    return toy_spec(name, **{"batch": 12, "contrast_batch": 6, **catalog().get("method", name).train, **train})
+    method, params = OPTIONS.get(name, (name, {}))
+    recipe = {"batch": 12, "contrast_batch": 6, **catalog().get("method", method).train, **train}
+    return toy_spec(method, params=params, **recipe)
 
 
 def batch(n: int = 12, dtype: torch.dtype = torch.float64, labels: Tensor | None = None, side: int = 8) -> Batch:
@@ -75,7 +82,7 @@ def test_a_declaration_has_no_fault_and_names_its_source(name: str) -> None:
     assert doc and "Args:" in doc
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("moment", [EARLY, LATE], ids=["early", "late"])
 def test_loss_and_gradients_are_finite_and_reach_the_model(name: str, moment: Moment) -> None:
     parts = toy_parts(spec(name), dtype=torch.float64)
@@ -91,7 +98,7 @@ def test_loss_and_gradients_are_finite_and_reach_the_model(name: str, moment: Mo
     assert any(key.startswith("encoder.") and bool(g.any()) for key, g in found.items()) == trains_encoder
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("moment", [EARLY, LATE], ids=["early", "late"])
 def test_single_precision_agrees_with_double(name: str, moment: Moment) -> None:
     double = gradients(toy_parts(spec(name), dtype=torch.float64), batch(), moment)
@@ -103,7 +110,7 @@ def test_single_precision_agrees_with_double(name: str, moment: Moment) -> None:
         torch.testing.assert_close(single[key].double(), gradient, rtol=1e-3, atol=1e-4 * scale, msg=key)
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", CASES)
 def test_half_precision_is_finite_and_near(name: str) -> None:
     exact = step(toy_parts(spec(name)), batch(dtype=torch.float32), EARLY).total
     parts = toy_parts(spec(name, precision="bf16"))
@@ -113,7 +120,7 @@ def test_half_precision_is_finite_and_near(name: str) -> None:
     assert loss.item() == pytest.approx(exact.item(), rel=0.1, abs=0.05)
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("labels", [[0], [1, 1, 1, 1], [0, 1], [2, 0, 1], [0, 0, 1]], ids=str)
 @pytest.mark.parametrize("moment", [EARLY, LATE], ids=["early", "late"])
 def test_odd_batches_are_defined(name: str, labels: list[int], moment: Moment) -> None:
@@ -123,7 +130,7 @@ def test_odd_batches_are_defined(name: str, labels: list[int], moment: Moment) -
     assert all(bool(gradient.isfinite().all()) for gradient in found.values())
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", CASES)
 def test_identical_images_are_defined(name: str) -> None:
     data = batch(6)
     same = Batch(tuple(view[:1].repeat(6, 1, 1, 1) for view in data.views), data.labels, data.index)
@@ -131,7 +138,7 @@ def test_identical_images_are_defined(name: str) -> None:
     assert all(bool(gradient.isfinite().all()) for gradient in found.values())
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("moment", [EARLY, LATE], ids=["early", "late"])
 def test_a_micro_batch_changes_nothing(name: str, moment: Moment) -> None:
     results = []
@@ -147,7 +154,7 @@ def test_a_micro_batch_changes_nothing(name: str, moment: Moment) -> None:
         torch.testing.assert_close(part_buffers[key], buffer, rtol=0, atol=1e-12, msg=key)
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("moment", [EARLY, LATE], ids=["early", "late"])
 @pytest.mark.parametrize(("workers", "contrast_batch"), [(2, 6), (3, 12)], ids=["whole groups", "in step"])
 @pytest.mark.parametrize("micro_batch", [None, 2])
@@ -161,7 +168,7 @@ def test_several_workers_compute_what_one_computes(
         assert_near(found, alone, rtol=1e-6, atol=1e-10)
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", CASES)
 def test_a_training_of_several_workers_is_that_of_one(crew: Crew, name: str) -> None:
     """Four epochs of batches of 16 and 3 samples; three of the four workers have nothing of the latter."""
     described = spec(name, epochs=4, batch=16, contrast_batch=4)
@@ -170,7 +177,7 @@ def test_a_training_of_several_workers_is_that_of_one(crew: Crew, name: str) -> 
         assert_near(found, alone, rtol=1e-6, atol=1e-8)
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", CASES)
 def test_a_resume_after_any_event_is_exact(name: str) -> None:
     recipe = {"batch": 8, "contrast_batch": 4, "epochs": 4}
     whole = toy_parts(spec(name, **recipe))
@@ -187,7 +194,7 @@ def test_a_resume_after_any_event_is_exact(name: str) -> None:
         assert [report.train for report in resumed.history] == [report.train for report in training.history]
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", CASES)
 def test_a_method_draws_only_from_its_own_stream(name: str) -> None:
     """Torch's and numpy's global generators neither matter nor move, apart from those that the loop seeds itself."""
     found = []
@@ -202,7 +209,7 @@ def test_a_method_draws_only_from_its_own_stream(name: str) -> None:
     assert_same_tensors(*found)
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", CASES)
 def test_it_learns_what_is_easy_to_tell_apart(name: str) -> None:
     data = toy_dataset(labelled=60, validation=30)
     recipe = {"epochs": 40, "batch": 20, "contrast_batch": 20, "lr": LEARNING_RATES.get(name, 0.05)}
@@ -240,7 +247,7 @@ def test_every_parameter_is_described_and_refuses_what_it_cannot_be(name: str) -
         component.parameters.model_validate({"nope": 1})
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", CASES)
 def test_a_step_frees_its_memory(name: str) -> None:
     """Whatever a method keeps between steps is bounded: nothing of a step's graph stays alive."""
     parts = toy_parts(spec(name))

@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.training import CLASSES, TinyNet, catalog, context, toy_parts, toy_spec
+from support.crew import Crew
+from support.near import assert_near
+from support.sharded import training_result
+from support.training import (
+    CLASSES,
+    TinyNet,
+    assert_same_tensors,
+    catalog,
+    context,
+    reports,
+    tensors_of,
+    through_disk,
+    toy_parts,
+    toy_spec,
+)
 from torch import Tensor, nn
 
 from coretune.errors import RequestError
@@ -17,10 +34,14 @@ from coretune.nets.model import Model
 from coretune.nets.small_resnet import SmallResNet
 from coretune.spec.catalog.backbones import SmallResNetParameters
 from coretune.spec.catalog.methods.regularisers import DeltaParameters
-from coretune.spec.run import TrainSpec
+from coretune.spec.run import RunSpec, TrainSpec
 from coretune.tuning.contrast import contrast_loss
-from coretune.tuning.method import LossTerms, Step
-from coretune.tuning.methods.delta import Delta, map_distances
+from coretune.tuning.linear_fit import fit_linear
+from coretune.tuning.loop import train
+from coretune.tuning.method import Examples, LossTerms, Start, Step
+from coretune.tuning.methods.delta import Delta, map_distances, weights_of
+from coretune.tuning.modes import evaluation_mode
+from coretune.tuning.shard import Shard
 from coretune.tuning.task import Batch, Moment
 
 torch.set_num_threads(1)
@@ -192,6 +213,154 @@ def test_the_frozen_backbone_is_that_of_the_first_session() -> None:
     assert method.source is not None and resumed.source is not None
     for one, other in zip(method.source.parameters(), resumed.source.parameters(), strict=True):
         assert torch.equal(one, other) and not other.requires_grad
+
+
+def literal_rises(model: Model, method: Delta, images: Tensor, labels: Tensor) -> list[list[float]]:
+    """How much the mean loss of a fitted classifier rises without each channel, with one forward pass for each."""
+    net, normalised = model.encoder, model.normalise(images)
+    fitted = fit_linear(net(normalised), labels, CLASSES)
+
+    def loss() -> float:
+        return float(nn.functional.cross_entropy(fitted(net(normalised).double()), labels))
+
+    plain, rises = loss(), []
+    for block in net.blocks:
+        rises.append([])
+        for channel in range(block.conv2.out_channels):
+            kept = block.conv2.weight[channel].clone()
+            block.conv2.weight[channel] = 0  # as the authors' script does; there is no bias
+            rises[-1].append(loss() - plain)
+            block.conv2.weight[channel] = kept
+    return rises
+
+
+def begun(method: Delta, model: Model, images: Tensor, labels: Tensor, rows: int, seed: int = 0) -> int:
+    """Lets a method look at images; returns how often it gave a sign of life."""
+
+    def batches(chosen: Tensor) -> Iterator[Tensor]:
+        yield from torch.split(images[chosen], rows)
+
+    start = Start(model.encoder, model.features, Examples(labels, batches, rows), torch.Generator().manual_seed(seed))
+    with evaluation_mode(model, method):
+        return sum(1 for _ in method.begin(start))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("weighting", ["ablation", "ablation_released"])
+@pytest.mark.parametrize(("rows", "chunk"), [(4, 64), (3, 2), (100, 64)])
+def test_channels_are_weighted_by_what_their_loss_costs(
+    weighting: str, rows: int, chunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("coretune.tuning.methods.delta.CHUNK", chunk)
+    model, method = build(weighting=weighting)
+    images, labels = batch(12).views[0], torch.arange(12) % CLASSES
+    model.features(images)
+    model.eval()
+    rises = literal_rises(model, method, images, labels)
+    assert begun(method, model, images, labels, rows) > 2
+    expected = []
+    for layer in rises:
+        if weighting == "ablation_released":
+            spread = np.std(layer)
+            layer = [(rise - np.mean(layer)) / spread / 5 for rise in layer]
+        mass = sum(math.exp(rise) for rise in layer)
+        expected += [math.exp(rise) / mass for rise in layer]
+    assert method.channel_weights.tolist() == pytest.approx(expected, rel=1e-5)
+    assert method.channel_weights[:2].tolist() != pytest.approx([1 / 2, 1 / 2], rel=1e-4)
+
+
+@torch.no_grad()
+def test_a_sample_of_the_images_weighs_and_its_draw_is_its_own() -> None:
+    images, labels = batch(12).views[0], torch.arange(12) % CLASSES
+    found = []
+    for size, seed in ((4, 0), (4, 0), (4, 1), (12, 0), (99, 0)):
+        model, method = build(weighting="ablation", ablation_images=size)
+        state = torch.get_rng_state()
+        begun(method, model.eval(), images, labels, 5, seed)
+        assert torch.equal(torch.get_rng_state(), state)
+        found.append(method.channel_weights.clone())
+    assert torch.equal(found[0], found[1]) and torch.equal(found[3], found[4])
+    assert not torch.equal(found[0], found[2]) and not torch.equal(found[0], found[3])
+
+
+def test_the_distance_is_weighted_by_channel() -> None:
+    model, method = build(weighting="ablation")
+    plain, other = build()
+    expected = run(plain, other).terms["distance"].item()
+    assert run(model, method).terms["distance"].item() == pytest.approx(expected, rel=1e-6), "equal before `begin`"
+    weights = torch.tensor([0.9, 0.1, 0.2, 0.3, 0.5], dtype=torch.float64)
+    method.channel_weights.copy_(weights)
+    maps = tuple(torch.randn(2, channels, 3, 3, dtype=torch.float64) for channels in (2, 3))
+    zero = tuple(torch.zeros_like(values) for values in maps)
+    found = map_distances(maps, zero, torch.split(weights, [2, 3]))
+    for i in range(2):
+        total, place = 0.0, 0
+        for values in maps:
+            for channel in range(values.shape[1]):
+                total += weights[place].item() * float(values[i, channel].square().sum())
+                place += 1
+        assert found[i].item() == pytest.approx(total, rel=1e-12)
+    assert run(model, method).terms["distance"].item() != pytest.approx(expected, rel=1e-3)
+
+
+def test_weights_of_channels_that_all_cost_the_same_are_equal() -> None:
+    for released in (False, True):
+        assert weights_of(torch.full((4,), 0.3), released).tolist() == pytest.approx([0.25] * 4)
+        assert weights_of(torch.tensor([2.0]), released).tolist() == [1.0]
+
+
+def ablated_spec(**recipe: Any) -> RunSpec:
+    params = {"weighting": "ablation_released", "ablation_images": 7}
+    return toy_spec("delta", params=params, weight_decay=0.0, **recipe)
+
+
+def test_a_training_weighs_channels_before_its_first_step_and_resumes_exactly() -> None:
+    often = {"tick_s": 0, "evaluation_batch": 14}
+    whole = toy_parts(ablated_spec())
+    training = train(whole, context(evaluation_batch=14))
+    reports(training)
+    weights = tensors_of(whole)["method.channel_weights"]
+    assert weights.sum().item() == pytest.approx(1) and weights.max() > weights.min() + 0.01
+    steps = whole.task.steps()
+    events = sum(1 for _ in train(toy_parts(ablated_spec()), context(**often)))
+    looked = events - 3 * steps
+    assert looked >= 3, "signs of life while it looks"
+    for stop in range(1, events):
+        stopped = train(toy_parts(ablated_spec()), context(**often))
+        for _ in range(stop):
+            next(stopped)
+        parts = toy_parts(ablated_spec())
+        state = through_disk(stopped.state())
+        if stop > looked:
+            parts.method.begin = lambda start: pytest.fail("it looks again")  # type: ignore[assignment, method-assign]
+        resumed = train(parts, context(evaluation_batch=14), state)
+        reports(resumed)
+        assert_same_tensors(tensors_of(parts), tensors_of(whole))
+
+
+def test_looking_first_moves_no_draw() -> None:
+    seen: list[list[Tensor]] = []
+    for weighting in ("none", "ablation"):
+        parts = toy_parts(toy_spec("delta", params={"weighting": weighting}))
+        training = train(parts, context(tick_s=0))
+        original, images = parts.method.loss, []
+
+        def spy(step: Step, original: Any = original, images: list[Tensor] = images) -> LossTerms:
+            images.append(step.views[0].clone())
+            return original(step)  # type: ignore[no-any-return]
+
+        parts.method.loss = spy  # type: ignore[method-assign]
+        reports(training)
+        seen.append(images)
+    assert len(seen[0]) == len(seen[1]) > 3
+    assert all(torch.equal(one, other) for one, other in zip(*seen, strict=True))
+
+
+def test_several_workers_weigh_alike(crew: Crew) -> None:
+    described = ablated_spec(epochs=2)
+    alone = training_result(Shard(), described, 19, torch.float64)
+    for found in crew.run(3, training_result, described, 19, torch.float64):
+        assert_near(found, alone, rtol=1e-6, atol=1e-8)
 
 
 def test_a_heavy_penalty_keeps_the_maps() -> None:

@@ -22,13 +22,24 @@ class L2SPParameters(Frozen):
 
 
 class DeltaParameters(Frozen):
-    """DELTA (arXiv 1901.09229) without its attention."""
+    """DELTA (arXiv 1901.09229)."""
 
-    alpha: float = Field(0.01, ge=0, description="Weight α of the squared distance of feature maps.")
+    alpha: float = Field(
+        0.01,
+        ge=0,
+        description="Weight α of the squared distance of feature maps, a mean over the batch; the α of a code that "
+        "adds the sum over a batch to a mean cross-entropy, times that batch.",
+    )
     beta: float = Field(0.01, ge=0, description="Weight β of β/2 ‖w_head‖² over the classifier.")
     layers: int = Field(4, ge=1, description="Number of stages, counted from the output, whose last maps are compared.")
-    weighting: Literal["none"] = Field(
-        "none", description="Weights of the channels: none, all equal. The paper's need a classifier on the frozen net."
+    weighting: Literal["none", "ablation", "ablation_released"] = Field(
+        "none",
+        description="Weights of the channels: all equal; ablation, the paper's: by how much the loss of a linear "
+        "classifier on the frozen net rises without a channel; ablation_released, the same as the authors' script "
+        "scales it. Costs a forward pass of the upper layers per channel, once, before the first step.",
+    )
+    ablation_images: int = Field(
+        256, ge=1, description="Labelled images by which channels are weighted; as the script: 4 batches of 64."
     )
 
 
@@ -62,7 +73,7 @@ COMPONENTS: list[Component] = [
         name="delta",
         version=1,
         target="coretune.tuning.methods.delta:Delta",
-        summary="DELTA without attention: CE-tuning with feature maps held near those of the pre-trained backbone",
+        summary="DELTA, attention optional: CE-tuning with feature maps held near those of the pre-trained backbone",
         source="Li, Xiong, Wang, Rao, Liu, Chen, Huan, ICLR 2019, arXiv 1901.09229",
         parameters=DeltaParameters,
         space={"alpha": Space("log_uniform", 1e-5, 1.0)},
