@@ -29,8 +29,8 @@ from coretune.errors import UnfitError
 if TYPE_CHECKING:
     from coretune.data.source import Source
 
-AHEAD = 2
-"""Blocks that a child has in hand, so that it need not wait for the next."""
+AHEAD = 8
+"""Blocks that a child has in hand at most, so that it goes on while this process waits for the disk."""
 
 TRIES = 2
 """Times that a block may take its child down."""
@@ -158,9 +158,9 @@ class _Child:
         self.up = True
         return said
 
-    def feed(self, shares: Shares) -> None:
-        """Gives it blocks until it has enough in hand, once it is up."""
-        while self.up and len(self.pending) < AHEAD and (block := shares.take(self.number)) is not None:
+    def feed(self, shares: Shares, ahead: int) -> None:
+        """Gives it blocks until it has so many in hand, once it is up."""
+        while self.up and len(self.pending) < ahead and (block := shares.take(self.number)) is not None:
             self.pending.append(block)
             try:
                 self.connection.send(block)
@@ -213,8 +213,10 @@ def _led(children: list[_Child], shares: Shares, source: Source, target: Target,
                 yield write_block(source, target, descriptor, answer)
             elif isinstance(answer, Done):
                 yield answer
+        # Towards the end, less: nobody is to wait long for the one that is last.
+        ahead = min(AHEAD, 2 + len(shares) // (2 * max(1, len(alive))))
         for child in alive.values():
-            child.feed(shares)
+            child.feed(shares, ahead)
 
 
 def _check_crash(child: _Child, crashes: Counter[int], source: Source, target: Target, *, left: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections import Counter
 from pathlib import Path
 
@@ -38,9 +39,11 @@ def conform(source: Source) -> None:
     assert len(set(names)) == len(names)
     assert all(path.is_file() for _, path in source.files())
     assert source.decoding
+    sent = pickle.loads(pickle.dumps(source))  # to the processes that decode
     for index in (0, n - 1):
         image = source.image(index)
         assert (image.ndim, image.shape[2], image.dtype) == (3, 3, np.uint8)
+        np.testing.assert_array_equal(sent.image(index), image)
 
 
 @pytest.mark.parametrize("layout", sets.MINIATURES)

@@ -102,11 +102,16 @@ class _RowGroups:
     """The row groups of all files, one after the other; those used last are kept."""
 
     def __init__(self, shards: list[Shard]) -> None:
+        self._shards = shards
         self._places = [(shard, group) for shard in shards for group in range(len(shard.groups))]
         self._starts = np.cumsum([0, *(shard.groups[group] for shard, group in self._places)])
         self._kept: dict[int, Any] = {}
         self._held = threading.local()
         self._lock = threading.Lock()
+
+    def __reduce__(self) -> tuple[type[_RowGroups], tuple[list[Shard]]]:
+        # A process that decodes reads its own groups, behind a lock of its own.
+        return _RowGroups, (self._shards,)
 
     def content(self, index: int) -> bytes | None:
         """Returns the content of one image's file, or None where it is null."""
