@@ -74,12 +74,35 @@ def _warp(
     across = width if mirrored is None else torch.where(mirrored, -width, width)
     down = height if upside is None else torch.where(upside, -height, height)
     x, y = 2 * left + width - 1, 2 * top + height - 1
-    angle = (2 * draws[:, ANGLE] - 1) * math.radians(spec.rotation)
-    cos, sin = angle.cos(), angle.sin()
-    matrix = torch.stack(
-        (cos * across, -sin * down, cos * x - sin * y, sin * across, cos * down, sin * x + cos * y), dim=1
-    ).view(-1, 2, 3)
-    grid = functional.affine_grid(matrix, [len(images), 3, size, size], align_corners=False)
-    # Without rotation nothing further than half a pixel outside is asked for, where both fillings agree.
-    padding = {"reflection": "reflection", "black": "zeros"}[spec.rotation_fill] if spec.rotation > 0 else "border"
+    if spec.rotation == 0:
+        # Nothing further than half a pixel outside is asked for, where both fillings agree.
+        grid, padding = _upright_grid(across, down, x, y, size), "border"
+    else:
+        angle = (2 * draws[:, ANGLE] - 1) * math.radians(spec.rotation)
+        cos, sin = angle.cos(), angle.sin()
+        matrix = torch.stack(
+            (cos * across, -sin * down, cos * x - sin * y, sin * across, cos * down, sin * x + cos * y), dim=1
+        ).view(-1, 2, 3)
+        grid = functional.affine_grid(matrix, [len(images), 3, size, size], align_corners=False)
+        padding = {"reflection": "reflection", "black": "zeros"}[spec.rotation_fill]
     return functional.grid_sample(images, grid, mode="bilinear", padding_mode=padding, align_corners=False)
+
+
+def _upright_grid(across: Tensor, down: Tensor, x: Tensor, y: Tensor, size: int) -> Tensor:
+    """Returns what `affine_grid` returns for maps without rotation, to the bit, in a fraction of its time.
+
+    Args:
+        across: (n,) half-widths of the boxes, negative where mirrored; the image has [-1, 1].
+        down: (n,) half-heights, negative where upside down.
+        x: (n,) centres of the boxes, from left to right.
+        y: (n,) centres, from top to bottom.
+        size: Side of the result.
+
+    Returns:
+        (n, size, size, 2).
+    """
+    base = torch.linspace(-1, 1, size, device=across.device) * (size - 1) / size
+    columns, rows = (base * scale[:, None] + centre[:, None] for scale, centre in ((across, x), (down, y)))
+    shape = (len(across), size, size)
+    grid = torch.stack((columns[:, None, :].expand(shape), rows[:, :, None].expand(shape)), dim=1)
+    return grid.permute(0, 2, 3, 1)  # read sooner than numbers in pairs
