@@ -4,10 +4,9 @@
 
 Both are steps of `train(parts, context)` on a batch that is made once: forward pass by contrast batches of 64, hard
 pairs, heads, losses, backward pass and update; no augmentation, which would favour us. Two nets: ResNet-18 at 64 px
-with a batch of 64, and at 32 px with a batch of 256 the small residual net that is nearest to a ResNet-20 (64-d
-features, 39 million multiply-adds an image where ResNet-20 has 41). The methods take turns step by step, every other
-round the other way round; a net's ratio is the median over rounds of one's step to the other's, and `ratio` is the
-worse of the two nets'.
+with a batch of 64, and the CIFAR ResNet-20 at 32 px with a batch of 256. The methods take turns step by step, every
+other round the other way round; a net's ratio is the median over rounds of one's step to the other's, and `ratio` is
+the worse of the two nets'.
 
 On a CPU that is done on one thread and compares CPU time, which for one thread that never waits is the wall time of
 an idle machine; `ratio_wall` is the same of wall times. On a GPU, which is taken if there is one, it is wall time.
@@ -49,7 +48,7 @@ CLASSES, CONTRAST_BATCH = 10, 64
 METHODS = ("core_tuning", "ce")
 NETS: dict[str, tuple[str, dict[str, object], int, int]] = {
     "resnet18_64px_batch64": ("resnet18", {}, 64, 64),
-    "small_resnet_32px_batch256": ("small_resnet", {"widths": [32, 64, 64]}, 32, 256),
+    "resnet20_32px_batch256": ("resnet20", {}, 32, 256),
 }
 """Architecture, its parameters, pixels, batch."""
 
