@@ -12,7 +12,7 @@ from coretune.data.fingerprint import fingerprint
 from coretune.data.source import open_source
 from coretune.data.sources.digits import Digits
 from coretune.data.sources.folder import Folder
-from coretune.errors import UnfitError
+from coretune.errors import RequestError, UnfitError
 from coretune.spec.components import Catalog
 from coretune.spec.run import DataSpec
 
@@ -70,5 +70,5 @@ def test_data_that_changed_since_the_plan_are_refused(catalog: Catalog, photos: 
 
 def test_a_class_too_small_is_named(catalog: Catalog, photos: Path, cache: Path) -> None:
     data = spec(catalog, "folder", str(photos), validation=2, test=2, labels_per_class=3)
-    with pytest.raises(UnfitError, match=r"cat \(2 of 3\), dog \(2 of 3\)"):
+    with pytest.raises(RequestError, match=r"labels_per_class: must be at most 2.*cat \(2 of 3\), dog \(2 of 3\)"):
         open_dataset(catalog, data, str(photos), cache)

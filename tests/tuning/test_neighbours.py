@@ -121,7 +121,7 @@ def test_one_neighbour_is_the_nearest_one() -> None:
     [
         ({"queries": torch.rand(3, 4)}, r"bank: got shape \(6, 5\), need a floating tensor \(m, 4\)"),
         ({"labels": torch.zeros(4, dtype=torch.int64)}, r"labels: got shape \(4,\)"),
-        ({"labels": torch.zeros(6)}, "labels: got torch.float32, need a integer tensor"),
+        ({"labels": torch.zeros(6)}, "labels: got torch.float32, need an integer tensor"),
         ({"k": 0}, "k: got 0"),
         ({"temperature": 0.0}, "temperature: got 0.0"),
         ({"queries": torch.full((3, 5), torch.nan)}, r"queries: got nan at \[0, 0\]"),

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import numpy as np
@@ -31,10 +30,13 @@ def test_numbers_get_the_names_of_the_classes(tmp_path: Path) -> None:
     assert cifar10(tmp_path, Frozen()).classes == CLASSES
 
 
-def test_other_data_are_refused_with_the_layout(tmp_path: Path, catalog: Catalog) -> None:
+def test_other_data_are_refused_with_the_layout(
+    tmp_path: Path, catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CORETUNE_DATA", raising=False)
     with pytest.raises(
         UnfitError,
-        match=r"no path of cifar10 is given, and \$CORETUNE_DATA/cifar10 does not exist\n",
+        match=r"no path of cifar10 is given, and \$CORETUNE_DATA/cifar10 does not exist \(CORETUNE_DATA is not set\)\n",
     ):
         open_source(catalog, catalog.ref("dataset", "cifar10"), None)
     write(tmp_path / "train.parquet", list(range(10)))
@@ -75,9 +77,7 @@ def test_the_real_images(real_data: Path, catalog: Catalog, tmp_path: Path, monk
     assert np.bincount(source.labels[source.parts == TEST]).tolist() == [1000] * 10
     assert len(set(source.names)) == 40_000
     print_of_it = fingerprint(source)
-    begun = time.perf_counter()
     packed = pack(source, print_of_it, 32, tmp_path / "cache")
-    assert time.perf_counter() - begun < 60
     assert packed.images.shape == (40_000, 32, 32, 3)
     for index in (0, 4_999, 5_000, 9_999, 10_000, 39_999):
         np.testing.assert_array_equal(packed.images[index], source.image(index))
