@@ -25,6 +25,7 @@ from support.training import (
 )
 
 import coretune.runs.execute
+from coretune.cluster.processor import emulates_half
 from coretune.data.dataset import Dataset
 from coretune.data.fingerprint import hash_file
 from coretune.data.unreadable import Unreadable
@@ -193,6 +194,7 @@ def test_a_resume_through_the_disk_is_exact(tmp_path: Path, method: str, stop: i
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(emulates_half(), reason="torch 2.14 compiles to code that corrupts memory without AVX-512")
 @pytest.mark.parametrize("method", ["ce", "core_tuning", "moco_v2"])
 @pytest.mark.parametrize("micro_batch", [None, 5])
 def test_a_compiled_run_is_the_same_run(tmp_path: Path, method: str, micro_batch: int | None) -> None:
