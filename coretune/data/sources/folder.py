@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from coretune.data.decode import DECODING, decode
+from coretune.data.decode import DECODING
 from coretune.data.source import TEST, TRAIN, UNDECIDED, VALIDATION
+from coretune.data.sources.in_files import InFiles
 from coretune.data.sources.tree import Tree, scan
 from coretune.errors import UnfitError
 from coretune.spec.catalog.datasets import FolderParameters
@@ -29,7 +30,7 @@ PARTS = {
 LAYOUT = "expected <class>/<image>, or <train|val|test>/<class>/<image>"
 
 
-class Folder:
+class Folder(InFiles):
     """Images whose class is the name of their folder; folders below a class belong to it.
 
     Classes are in the order of their names; hidden files and files of other kinds are ignored, and so are folders
@@ -58,19 +59,6 @@ class Folder:
         self.names = tuple(name for name, _, _ in images)
         self.labels: NDArray[np.int64] = np.array([label for _, label, _ in images], dtype=np.int64)
         self.parts: NDArray[np.int8] = np.array([part for _, _, part in images], dtype=np.int8)
-
-    def files(self) -> list[tuple[str, Path]]:
-        """Returns every image, named by its path below the folder."""
-        return [(name, self._root / name) for name in self.names]
-
-    def image(self, index: int) -> NDArray[np.uint8]:
-        """Returns one image, (H, W, 3) RGB.
-
-        Raises:
-            UnfitError: It cannot be read.
-        """
-        name = self.names[index]
-        return decode(self._root / name, name)
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from coretune.data.decode import DECODING, decode
+from coretune.data.decode import DECODING
 from coretune.data.source import UNDECIDED
+from coretune.data.sources.in_files import InFiles
 from coretune.data.sources.tree import scan
 from coretune.errors import UnfitError
 from coretune.spec.catalog.datasets import FolderParameters
@@ -17,7 +18,7 @@ NO_LABEL = "image"
 """The one class that all of them are of."""
 
 
-class Images:
+class Images(InFiles):
     """All images below a folder, of one class. Hidden files and files of other kinds are ignored; links are followed.
 
     Args:
@@ -43,19 +44,6 @@ class Images:
             raise UnfitError(f"{path}: no image below it (found {others})")
         self.labels: NDArray[np.int64] = np.zeros(len(self.names), dtype=np.int64)
         self.parts: NDArray[np.int8] = np.full(len(self.names), UNDECIDED, dtype=np.int8)
-
-    def files(self) -> list[tuple[str, Path]]:
-        """Returns every image, named by its path below the folder."""
-        return [(name, self._root / name) for name in self.names]
-
-    def image(self, index: int) -> NDArray[np.uint8]:
-        """Returns one image, (H, W, 3) RGB.
-
-        Raises:
-            UnfitError: It cannot be read.
-        """
-        name = self.names[index]
-        return decode(self._root / name, name)
 
 
 def lies_in_no_classes(path: Path) -> bool:

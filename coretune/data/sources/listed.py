@@ -12,8 +12,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from coretune.data.decode import DECODING, decode
+from coretune.data.decode import DECODING
 from coretune.data.source import Domains
+from coretune.data.sources.in_files import InFiles
 from coretune.errors import UnfitError
 from coretune.spec.wording import some
 
@@ -34,7 +35,7 @@ class Listed(NamedTuple):
     domain: int = 0
 
 
-class ImageFiles:
+class ImageFiles(InFiles):
     """Images below a folder, sorted by name.
 
     Args:
@@ -79,16 +80,7 @@ class ImageFiles:
     def files(self) -> list[tuple[str, Path]]:
         """Returns every image, named by its path below the folder, and the lists."""
         lists = [(_relative(file, self._root), file) for file in self._lists]
-        return [*((name, self._root / name) for name in self.names), *lists]
-
-    def image(self, index: int) -> NDArray[np.uint8]:
-        """Returns one image, (H, W, 3) RGB.
-
-        Raises:
-            UnfitError: It cannot be read.
-        """
-        name = self.names[index]
-        return decode(self._root / name, name)
+        return [*super().files(), *lists]
 
 
 def _relative(file: Path, root: Path) -> str:

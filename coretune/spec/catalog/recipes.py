@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from coretune.spec.augment_presets import PRESETS
+
 EPOCHS, BATCH, LR_PER_256 = 200, 256, 0.03
 QUEUE = 65_536
 GROUP = 32
@@ -13,20 +15,7 @@ EVALUATIONS = 40
 SMALL_SIDE = 64
 """Images of at most so many pixels a side lose too much in a net's first layers that are made for 224."""
 
-_AUGMENT: Mapping[str, Any] = {
-    "crop_scale": [0.2, 1.0],
-    "crop_ratio": [3 / 4, 4 / 3],
-    "flip": True,
-    "rotation": 0.0,
-    "brightness": 0.4,
-    "contrast": 0.4,
-    "saturation": 0.4,
-    "hue": 0.1,
-    "jitter_probability": 0.8,
-    "jitter_order": "shuffled",
-    "grey": 0.2,
-}
-_BLUR: Mapping[str, Any] = {"blur": 0.5, "blur_sigma": [0.1, 2.0]}
+_BLUR = ("blur", "blur_sigma")
 """In pixels of an image of 224: it would wipe out small ones, for which it is usually left out."""
 
 
@@ -37,7 +26,9 @@ def augmentation(given: Mapping[str, Any], side: int) -> dict[str, Any]:
         given: What is asked for, by key of `AugmentSpec`; over everything else.
         side: Of the images, in pixels.
     """
-    return {**_AUGMENT, **(_BLUR if side > SMALL_SIDE else {}), **given}
+    published = PRESETS["moco_v2"].augment
+    own = {key: value for key, value in published.items() if side > SMALL_SIDE or key not in _BLUR}
+    return {"rotation": 0.0, **own, **given}
 
 
 def recipe(given: Mapping[str, Any]) -> dict[str, Any]:
