@@ -10,7 +10,6 @@ Nothing is recorded in the results directory. Writes NAME.csv (mean over seeds, 
 
 from __future__ import annotations
 
-import argparse
 import copy
 import csv
 from collections import defaultdict
@@ -19,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from finals import final_specs
+from finals import final_specs, parser_of
 from matplotlib.figure import Figure
 
 from coretune.results.store import ResultsStore
@@ -135,13 +134,9 @@ def write_csv(path: Path, table: Table) -> None:
 
 def main() -> None:
     """Writes the table and the picture of the cells that are named on the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("results", type=Path)
-    parser.add_argument("name", type=Path)
-    parser.add_argument("cells", nargs="+")
+    parser = parser_of(__doc__, "name")
     parser.add_argument("--seeds", type=int, default=4)
     parser.add_argument("--per-class", type=int, default=20, help="images of each class in each pool")
-    parser.add_argument("--data", default=None, help="folder of the images; default: below $CORETUNE_DATA")
     asked = parser.parse_args()
     torch.set_num_threads(1)
     store, catalog = ResultsStore(asked.results), load_catalog()

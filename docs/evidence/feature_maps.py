@@ -7,12 +7,9 @@ The runs' weights have to be there (`keep: finals`). All columns show the same t
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
-
 import numpy as np
 import torch
-from finals import final_specs
+from finals import final_specs, parser_of
 from numpy.typing import NDArray
 
 from coretune.report.feature_maps import write_feature_maps
@@ -27,12 +24,8 @@ from coretune.tuning.diagnostics import balanced_pools, pool_features
 
 def main() -> None:
     """Writes the picture of the cells that are named on the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("results", type=Path)
-    parser.add_argument("picture", type=Path)
-    parser.add_argument("cells", nargs="+")
+    parser = parser_of(__doc__, "picture")
     parser.add_argument("--per-class", type=int, default=100, help="test images of each class")
-    parser.add_argument("--data", default=None, help="folder of the images; default: below $CORETUNE_DATA")
     asked = parser.parse_args()
     torch.set_num_threads(1)
     store, catalog, context = ResultsStore(asked.results), load_catalog(), context_of(Resources(channels_last=True))

@@ -9,13 +9,11 @@ as its last line, the same as JSON.
 
 from __future__ import annotations
 
-import argparse
 import json
 import statistics
-from pathlib import Path
 
 import torch
-from finals import final_specs
+from finals import final_specs, parser_of
 
 from coretune.data.draws import permutation
 from coretune.results.store import ResultsStore
@@ -55,12 +53,9 @@ def scores_of(spec: RunSpec, store: ResultsStore, catalog: Catalog, path: str | 
 
 def main() -> None:
     """Prints the table of the cells that are named on the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("results", type=Path)
-    parser.add_argument("cells", nargs="+")
+    parser = parser_of(__doc__)
     parser.add_argument("--seeds", type=int, default=4)
     parser.add_argument("--limit", type=int, default=2000, help="test images")
-    parser.add_argument("--data", default=None, help="folder of the images; default: below $CORETUNE_DATA")
     asked = parser.parse_args()
     torch.set_num_threads(1)
     store, catalog = ResultsStore(asked.results), load_catalog()

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
-
-SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "all.py"
+from support.scripts import load_script
 
 
 @pytest.fixture
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The script, with made-up benchmarks beside it."""
-    spec = importlib.util.spec_from_file_location("benchmarks_all", SCRIPT)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "benchmarks_all", module)
-    spec.loader.exec_module(module)
+    module = load_script("benchmarks/all.py", monkeypatch)
     monkeypatch.setattr(module, "HERE", tmp_path)
     return module
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
+from support.scripts import load_script
 
-SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "core_step.py"
 SMALL = ("small_resnet", {"widths": [4]}, 8, 8)
 LARGE = ("small_resnet", {"widths": [4]}, 16, 32)
 
@@ -19,11 +16,7 @@ LARGE = ("small_resnet", {"widths": [4]}, 16, 32)
 @pytest.fixture
 def bench(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The script, with nets and rounds that take a moment."""
-    spec = importlib.util.spec_from_file_location("benchmarks_core_step", SCRIPT)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "benchmarks_core_step", module)
-    spec.loader.exec_module(module)
+    module = load_script("benchmarks/core_step.py", monkeypatch)
     for name, value in {
         "NETS": {"small": SMALL, "large": LARGE},
         "ROUNDS": {"cpu": 3, "cuda": 3},

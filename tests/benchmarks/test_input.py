@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -13,18 +11,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-
-SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "input.py"
+from support.scripts import load_script
 
 
 @pytest.fixture
 def bench(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The script, with a few made-up images and no worker processes."""
-    spec = importlib.util.spec_from_file_location("benchmarks_input", SCRIPT)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "benchmarks_input", module)
-    spec.loader.exec_module(module)
+    module = load_script("benchmarks/input.py", monkeypatch)
     settings = {name: replace(setting, images=24, batch=4) for name, setting in module.SETTINGS.items()}
     for name, value in {"SETTINGS": settings, "WORKERS": (0,), "ROUNDS": 1, "OUR_EPOCHS": 2, "FURTHER": 1}.items():
         monkeypatch.setattr(module, name, value)

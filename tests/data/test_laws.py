@@ -68,6 +68,13 @@ def gradient(side: int) -> Tensor:
     return torch.stack((across, down, (across + down) / 2), dim=2).round().to(torch.uint8)
 
 
+def same_laws(name: str, one: Tensor, other: Tensor) -> None:
+    """Two samples of images: all that is looked at follows the same law."""
+    found, expected = moments(one), moments(other)
+    for what, values in found.items():
+        same_law(values, expected[what], f"{name}, {what}")
+
+
 def moments(images: Tensor) -> dict[str, Tensor]:
     """Mean and spread of each channel, and a pixel of each quarter."""
     middle = images.shape[-1] // 4
@@ -132,9 +139,7 @@ LAWS: dict[str, tuple[AugmentSpec, Transform, Tensor, int]] = {
 @pytest.mark.parametrize("name", LAWS)
 def test_an_operation_has_torchvision_s_law(name: str) -> None:
     spec, transform, image, n = LAWS[name]
-    found, expected = moments(ours(image, spec, n)), moments(theirs(image, transform, n))
-    for what, values in found.items():
-        same_law(values, expected[what], f"{name}, {what}")
+    same_laws(name, ours(image, spec, n), theirs(image, transform, n))
 
 
 RECIPES: dict[str, Transform] = {
@@ -159,9 +164,7 @@ RECIPES: dict[str, Transform] = {
 def test_a_preset_has_the_law_of_its_recipe_in_torchvision(name: str) -> None:
     spec = AugmentSpec.model_validate(dict(PRESETS[name].augment))
     size = 52 if PRESETS[name].data else None
-    found, expected = moments(ours(WIDE, spec, 300, size)), moments(theirs(WIDE, RECIPES[name], 300))
-    for what, values in found.items():
-        same_law(values, expected[what], f"{name}, {what}")
+    same_laws(name, ours(WIDE, spec, 300, size), theirs(WIDE, RECIPES[name], 300))
 
 
 WRONG: dict[str, tuple[AugmentSpec, Transform, Tensor, int]] = {
@@ -188,10 +191,9 @@ WRONG: dict[str, tuple[AugmentSpec, Transform, Tensor, int]] = {
 def test_a_wrong_law_would_be_found(name: str) -> None:
     """The tests above are sharp enough for a pixel of padding more, or a quarter of an angle less."""
     spec, transform, image, n = WRONG[name]
-    found, expected = moments(ours(image, spec, n)), moments(theirs(image, transform, n))
+    found, expected = ours(image, spec, n), theirs(image, transform, n)
     with pytest.raises(AssertionError, match="p = "):
-        for what, values in found.items():
-            same_law(values, expected[what], what)
+        same_laws(name, found, expected)
 
 
 fractions = st.floats(0, 1, width=32)

@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
+from support.cuda import never_waited_for
 from torch import Tensor
 
 from coretune.tuning.batch_mixup import batch_mixup
@@ -141,11 +142,7 @@ def test_nothing_waits_for_a_gpu() -> None:
     values, labels = sample(6)
     expected = batch_mixup(values, labels, CLASSES, alpha=1.0, generator=generator(2))
     moved, classes = values.cuda(), labels.cuda()
-    torch.cuda.synchronize()
-    torch.cuda.set_sync_debug_mode("error")
-    try:
+    with never_waited_for():
         found = batch_mixup(moved, classes, CLASSES, alpha=1.0, generator=generator(2))
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
     torch.testing.assert_close(found.values.cpu(), expected.values)
     torch.testing.assert_close(found.targets.cpu(), expected.targets)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from support.cuda import never_waited_for
 from support.training import (
     CPU,
     assert_same_tensors,
@@ -484,14 +485,9 @@ def test_a_gpu_step_does_not_wait_for_the_device(variant: str) -> None:
     training = train(parts, context(**{**options, "device": device}))
     next(training)
     batches = list(parts.task.batches(1, 0, context(device=device)))
-    torch.cuda.synchronize()
-    with torch.cuda.device(device):
-        torch.cuda.set_sync_debug_mode("error")
-        try:
-            for batch in batches[:-1]:
-                training._train_step(batch)
-        finally:
-            torch.cuda.set_sync_debug_mode("default")
+    with torch.cuda.device(device), never_waited_for():
+        for batch in batches[:-1]:
+            training._train_step(batch)
 
 
 @pytest.mark.gpu

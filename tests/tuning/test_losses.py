@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.cuda import never_waited_for
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
@@ -353,11 +354,8 @@ def test_a_gpu_is_never_waited_for(scope: Any) -> None:
         return gradient
 
     step()
-    torch.cuda.set_sync_debug_mode("error")
-    try:
+    with never_waited_for():
         gradient = step()
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
     assert gradient.isfinite().all()
 
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.cuda import never_waited_for
 from support.training import AUGMENT, CPU, context, toy_dataset
 from torch import Tensor
 
@@ -143,11 +144,8 @@ def test_images_are_gathered_from_a_read_only_file(tmp_path: Any) -> None:
 def test_a_gpu_gets_the_same_batches_without_being_waited_for() -> None:
     device = torch.device("cuda")
     expected = listed(sampler(), 0)
-    torch.cuda.set_sync_debug_mode("error")
-    try:
+    with never_waited_for():
         moved = to_device(torch.arange(3), device)
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
     assert moved.tolist() == [0, 1, 2]
     for one, other in zip(sampler().batches(0, 0, context(device=device)), expected, strict=True):
         assert one.index.device.type == one.labels.device.type == "cuda"
