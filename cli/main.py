@@ -18,10 +18,10 @@ from typer.main import get_command
 
 import coretune
 from coretune.errors import CoretuneError
+from coretune.runs.interrupt import EXIT_CODE as INTERRUPTED
 from coretune_cli import checkpoint, data, doctor, leaderboard, pretrain, study
 from coretune_cli.output import discard
 
-INTERRUPTED = 130
 UNFIT = 3
 DEBUG = "--debug"
 WRITERS = ("typer", "rich", "coretune_cli")

@@ -13,6 +13,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from coretune.errors import RequestError, StudyError
+from coretune.runs.interrupt import EXIT_CODE as INTERRUPTED
 from coretune_cli.arguments import JsonOption
 from coretune_cli.chosen import DataArgument, DownloadOption, PathOption, choose
 from coretune_cli.epochs import epochs_table, metrics_by_epoch
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from coretune.runs.pretrain import PretrainResult
     from coretune.spec.run import RunSpec
 
-INTERRUPTED = 130
 SECTIONS = ("train", "augment", "params", "arch", "data")
 """What keys of `--set` begin with."""
 

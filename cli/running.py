@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from coretune.errors import RequestError
+from coretune.runs.interrupt import EXIT_CODE as INTERRUPTED
 from coretune_cli.arguments import JsonOption, OnlyOption, OutOption, SetOption, chosen_cells, parse_only
 from coretune_cli.formats import parse_duration, plural
 from coretune_cli.output import note, show_json, show_text
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from coretune.study.engine import Outcome
 
 FAILED = 1
-INTERRUPTED = 130
 SHOWN_FAILURES = 3
 
 Observe = Callable[[Callable[[], dict[str, Any]]], AbstractContextManager[None]]

@@ -7,13 +7,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from coretune.runs.interrupt import EXIT_CODE as INTERRUPTED
 from coretune_cli.arguments import JsonOption, ResultsArgument
 from coretune_cli.driver import Driver, inspect_driver
 from coretune_cli.output import console, note, show, show_json, show_json_line
 from coretune_cli.places import find_results, read_state, read_state_json
 from coretune_cli.state import StudyState, parse_state
 
-INTERRUPTED = 130
 PERIOD_S = 1.0
 
 

@@ -101,7 +101,7 @@ def content_hash(path: Path) -> str:
     return _hash_of(path, *_size_and_time(path))
 
 
-@lru_cache(maxsize=8)  # a worker trains many runs from one file
+@lru_cache(maxsize=64)  # a worker trains many runs from one file, a plan looks at each of many more than once
 def _hash_of(path: Path, size: int, changed_ns: int) -> str:
     return hash_file(path)
 

@@ -67,6 +67,8 @@ def _data(loaded: LoadedStudy, dataset: DatasetChoice) -> Checked:
         return _missing(missing_data(dataset, about, error))
     except UnfitError as error:
         return Checked("data set", dataset.label, "wrong", _one_line(error))
+    except RequestError as error:  # more is asked for than there is, which `run` refuses in the same words
+        raise RequestError(f"data set {dataset.label}: {error}") from error
     place = located(about, dataset.path)
     at = f" at {place}" if place is not None else ""
     counts = f"{len(parts.labelled):,} to train on, {len(parts.validation):,} to validate, {len(parts.test):,} to test"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import groupby
 from typing import Any
@@ -62,20 +62,11 @@ def channels_of(encoder: nn.Module, layers: Sequence[str]) -> dict[str, int]:
     """
     found: dict[str, int] = {}
 
-    def note(name: str, output: Tensor) -> None:
-        found[name] = output.shape[1]
+    def note(name: str, output: object) -> None:
+        if isinstance(output, Tensor):
+            found[name] = output.shape[1]
 
-    handles = [
-        encoder.get_submodule(name).register_forward_hook(
-            lambda _module, _inputs, output, name=name: note(name, output)
-        )
-        for name in layers
-    ]
-    try:
-        _probe(encoder)
-    finally:
-        for handle in handles:
-            handle.remove()
+    _probe(encoder, {name: encoder.get_submodule(name) for name in layers}, note)
     return {name: found[name] for name in layers}
 
 
@@ -190,15 +181,7 @@ def _sizes(encoder: nn.Module, layers: Mapping[str, nn.Module]) -> dict[str, tor
             sizes.pop(name, None)  # a layer that runs twice counts where it ran last
             sizes[name] = output.shape[2:]
 
-    handles = [
-        layer.register_forward_hook(lambda _module, _inputs, output, name=name: note(name, output))
-        for name, layer in layers.items()
-    ]
-    try:
-        _probe(encoder)
-    finally:
-        for handle in handles:
-            handle.remove()
+    _probe(encoder, layers, note)
     if tokens:
         raise RequestError(
             f"{type(encoder).__name__} has no stages of feature maps (n, C, H, W): "
@@ -207,14 +190,22 @@ def _sizes(encoder: nn.Module, layers: Mapping[str, nn.Module]) -> dict[str, tor
     return sizes
 
 
-def _probe(encoder: nn.Module) -> None:
-    """Runs an encoder on an empty image, in evaluation mode."""
+def _probe(encoder: nn.Module, layers: Mapping[str, nn.Module], note: Callable[[str, object], None]) -> None:
+    """Runs an encoder on an empty image, in evaluation mode, and tells what each of these layers puts out."""
     like = next(encoder.parameters(), torch.zeros(()))
     side = PROBE_SIDE
     if isinstance(encoder, Backbone):
         side = encoder.sizes.only or side
-    with evaluation_mode(encoder):
-        encoder(torch.zeros(1, 3, side, side, dtype=like.dtype, device=like.device))
+    handles = [
+        layer.register_forward_hook(lambda _module, _inputs, output, name=name: note(name, output))
+        for name, layer in layers.items()
+    ]
+    try:
+        with evaluation_mode(encoder):
+            encoder(torch.zeros(1, 3, side, side, dtype=like.dtype, device=like.device))
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def _last_convolution(stage: Sequence[str], layers: Mapping[str, nn.Module]) -> str:
