@@ -11,16 +11,14 @@ from __future__ import annotations
 import mmap
 import os
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from coretune.results.control_group import memory_limit
+
 SHARE = 0.5
 """Of the memory: a file that is larger than that may not stay in it, beside what trains."""
-
-LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
-"""Where the kernel says how much memory a container may have, which the pages of files count against."""
 
 
 def fetch(images: NDArray[np.uint8], chosen: NDArray[np.int64]) -> None:
@@ -44,10 +42,6 @@ def fetch(images: NDArray[np.uint8], chosen: NDArray[np.int64]) -> None:
 @lru_cache(maxsize=1)
 def memory() -> int:
     """Returns the bytes of memory of this machine, or of this container."""
-    sizes = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
-    for path in LIMITS:
-        try:
-            sizes.append(int(Path(path).read_text()))
-        except (OSError, ValueError):
-            continue  # there is no such limit: `max`, or another kind of control groups
-    return min(sizes)
+    here = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limit = memory_limit()  # the pages of files count against it
+    return here if limit is None else min(here, limit[0])

@@ -15,6 +15,7 @@ from support.flat_images import PRINT, Fields
 
 from coretune.data import pages
 from coretune.data.pack import Packed, pack
+from coretune.results.control_group import memory_limit
 
 SIDE, N = 64, 3000
 BYTES = N * SIDE * SIDE * 3
@@ -129,8 +130,8 @@ def test_a_pack_that_fits_into_memory_is_left_to_the_kernel(
 def test_the_memory_is_the_smaller_of_machine_and_container(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     for text, expected in (("max\n", real), ("1000000\n", 1_000_000), ("9223372036854771712\n", real)):
-        (tmp_path / "limit").write_text(text)
-        monkeypatch.setattr(pages, "LIMITS", (str(tmp_path / "limit"), str(tmp_path / "absent")))
+        (tmp_path / "memory.max").write_text(text)
+        monkeypatch.setattr(pages, "memory_limit", lambda: memory_limit(tmp_path))
         pages.memory.cache_clear()
         assert pages.memory() == expected
     pages.memory.cache_clear()
