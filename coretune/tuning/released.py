@@ -27,7 +27,8 @@ def released_partners(features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]
     The positive is the argmin over all j of cos_ij · [same class, j ≠ i], zeros of the others included, ties to the
     lowest index; where that is index 0, it is i instead, even if 0 is a true positive. The negative is the argmax of
     cos_ij · [other class]. With features >= 0, after a ReLU, no cosine is below 0: the positive is then most often i
-    itself or even a sample of another class, and never the true hardest one. With signed features it mostly is.
+    itself or even a sample of another class, and never the true hardest one. With signed features it is that one where
+    a same-class cosine is below 0.
 
     Cosines are compared as they come, unlike those of the paper's form: of two samples in the same direction the one
     whose dot product was rounded further is taken. Rows are worked on in blocks, so that memory is linear in n.
