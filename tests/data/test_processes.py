@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.flat_images import Fields, decoded
+from support.flat_images import Fields, Odd, decoded
 
 from coretune.data.blocks import BLOCK, Target, Unread, in_threads
 from coretune.data.processes import in_processes
@@ -66,7 +66,7 @@ import sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
 print("imported by", __name__)
-from support.flat_images import Fields, decoded
+from support.flat_images import Fields, Odd, decoded
 from coretune.data.blocks import Target
 from coretune.data.processes import in_processes
 
@@ -105,18 +105,6 @@ def test_an_image_that_kills_every_process_is_named(target: Target, tmp_path: Pa
     source = Fields(N, log=log, here=HERE, others=2, pause=0.002, deadly=tuple(range(160, N)))
     with pytest.raises(UnfitError, match=r"decoding i\d+ to i\d+ ended by SIGKILL; is memory short.* is kept: run it"):
         list(in_processes(source, target, range(11), 2))
-
-
-@dataclass(frozen=True)
-class Odd(Fields):
-    """Raises what no source should."""
-
-    def image(self, index: int) -> np.ndarray:
-        if index == 100:
-            raise RuntimeError("a bug in a plug-in")
-        if index == 200:
-            raise OSError(5, "Input/output error")
-        return super().image(index)
 
 
 def test_errors_of_children_are_raised_as_if_there_were_none(target: Target, tmp_path: Path) -> None:

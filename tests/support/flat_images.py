@@ -92,6 +92,18 @@ class Fields:
             time.sleep(0.01)
 
 
+@dataclass(frozen=True)
+class Odd(Fields):
+    """Raises what no source should."""
+
+    def image(self, index: int) -> NDArray[np.uint8]:
+        if index == 100:
+            raise RuntimeError("a bug in a plug-in")
+        if index == 200:
+            raise OSError(5, "Input/output error")
+        return super().image(index)
+
+
 def decoded(log: Path) -> list[tuple[int, int]]:
     """Returns the process and the index of each image that was decoded, in order."""
     return [(process, index) for process, index in _lines(log) if index != ARRIVAL]
