@@ -38,6 +38,8 @@ FormatOption = Annotated[
 ContrastFormatOption = Annotated[
     Format | None, typer.Option("--format", "-f", help="Default: by the ending of --output, else a table to read.")
 ]
+FirstArgument = Annotated[str, typer.Argument(help="A results directory, or the name of a study.")]
+SecondArgument = Annotated[str, typer.Argument(help="Another one.")]
 OutputOption = Annotated[Path | None, typer.Option("--output", "-o", help="The file to write; default: stdout.")]
 
 
@@ -92,6 +94,35 @@ def contrasts_command(
         show_contrasts(contrasts)
     else:
         _put(write[chosen](contrasts), output)
+    return 0
+
+
+@app.command("compare")
+def compare_command(
+    first: FirstArgument,
+    second: SecondArgument,
+    form: ContrastFormatOption = None,
+    output: OutputOption = None,
+    as_json: JsonOption = False,
+) -> int:
+    """Lay two results directories side by side, cell by cell: the difference is second minus first."""
+    from coretune.report import export, typeset_changes
+    from coretune.report.compare import compare
+
+    changes = compare(open_results(first), open_results(second))
+    chosen = Format.json if as_json else _form(form, output) or (Format.csv if output is not None else None)
+    write = {
+        Format.csv: export.changes_to_csv,
+        Format.md: typeset_changes.changes_to_markdown,
+        Format.tex: typeset_changes.changes_to_latex,
+        Format.json: export.changes_to_json,
+    }
+    if chosen is None:
+        from coretune_cli.changes import change_board
+
+        show(change_board(changes, console().width))
+    else:
+        _put(write[chosen](changes), output)
     return 0
 
 

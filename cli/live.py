@@ -45,8 +45,11 @@ class View(Protocol):
     def show(self, state: StudyState) -> None:
         """Shows a state."""
 
-    def close(self, state: StudyState | None) -> None:
-        """Ends, with the last state, if there was any."""
+    def close(self, state: StudyState | None, *, failed: bool = False) -> None:
+        """Ends, with the last state, if there was any.
+
+        Where it failed, an error follows that says so: how far it came is told if it came anywhere.
+        """
 
 
 class ScreenView:
@@ -67,10 +70,10 @@ class ScreenView:
         width, height = self.out.size
         self.live.update(render(state, width=width, height=max(4, height - 1)), refresh=True)
 
-    def close(self, state: StudyState | None) -> None:
+    def close(self, state: StudyState | None, *, failed: bool = False) -> None:
         """Gives the terminal back, and leaves one line that says how it ended."""
         self.live.stop()
-        if state is not None:
+        if state is not None and (state.runs.done or not failed):
             self.out.print(f"{state.study} {summary(state)}", soft_wrap=True)
 
 
@@ -96,11 +99,12 @@ class LinesView:
         if self.calls % self.every == 0:
             self._progress(state)
 
-    def close(self, state: StudyState | None) -> None:
+    def close(self, state: StudyState | None, *, failed: bool = False) -> None:
         """Writes what is still unsaid, and where the study stands."""
         if state is not None:
             self._events(state)
-            self._progress(state)
+            if state.runs.done or not failed:
+                self._progress(state)
 
     def _events(self, state: StudyState) -> None:
         for event in unseen(self.seen, state.events):
@@ -134,6 +138,7 @@ class Watcher:
         self.views = list(views)
         self.state: StudyState | None = None
         self.complained: set[str] = set()
+        self.failed = False
         self.stopped = threading.Event()
         self.thread = threading.Thread(target=self._run, name="coretune-screen", daemon=True)
 
@@ -141,8 +146,13 @@ class Watcher:
         """Starts showing."""
         self.thread.start()
 
-    def stop(self) -> None:
-        """Shows the last state and ends; waits a moment only, in case the terminal is stuck."""
+    def stop(self, *, failed: bool = False) -> None:
+        """Shows the last state and ends; waits a moment only, in case the terminal is stuck.
+
+        Args:
+            failed: An error follows on the screen.
+        """
+        self.failed = failed
         self.stopped.set()
         self.thread.join(timeout=5.0)
 
@@ -180,7 +190,7 @@ class Watcher:
 
     def _close(self, view: View, state: StudyState | None) -> bool:
         try:
-            view.close(state)
+            view.close(state, failed=self.failed)
         except Exception:
             _log.exception("the screen cannot end cleanly")
             return False
@@ -207,10 +217,12 @@ def observe(snapshot: Snapshot) -> Iterator[None]:
     """
     watcher = Watcher(snapshot, views_of(console(stderr=True)))
     watcher.start()
+    failed = True
     try:
         yield
+        failed = False
     finally:
-        watcher.stop()
+        watcher.stop(failed=failed)
         sys.stderr.flush()
 
 

@@ -43,10 +43,32 @@ class Change:
     same_runs: bool
 
 
-def compare(first: ResultsStore, second: ResultsStore) -> tuple[Change, ...]:
+@dataclass(frozen=True)
+class Changes:
+    """Two results directories, cell by cell.
+
+    Attributes:
+        first: Where the first lies.
+        second: Where the second lies.
+        metric: What both measure; empty where neither has a cell yet.
+        direction: Whether more or less of it is better.
+        rows: The cells of either, then the mean rows.
+        notes: What a reader should know.
+    """
+
+    first: str
+    second: str
+    metric: str
+    direction: Literal["max", "min"]
+    rows: tuple[Change, ...]
+    notes: tuple[str, ...]
+
+
+def compare(first: ResultsStore, second: ResultsStore) -> Changes:
     """Compares two results directories: their cells, then their mean rows over the same data sets.
 
-    Cells are the same if their labels are; what the labels mean in either study is not compared.
+    Cells are the same if their labels are; what the labels mean in either study is not compared. A mean over one data
+    set says what its cell says, and is left out.
 
     Raises:
         RequestError: They measure different things: another metric or direction.
@@ -60,7 +82,22 @@ def compare(first: ResultsStore, second: ResultsStore) -> tuple[Change, ...]:
     left, right = _by_place(one), _by_place(two)
     places = dict.fromkeys([*left, *right])
     changes = [_change(place, left.get(place), right.get(place)) for place in places]
-    return tuple(sorted(changes, key=lambda change: change.kind == "mean"))
+    rows = tuple(sorted(changes, key=lambda change: change.kind == "mean"))
+    known = one if one.metric else two
+    return Changes(str(first.root), str(second.root), known.metric, known.direction, rows, _notes(one, two, rows))
+
+
+def _notes(one: Leaderboard, two: Leaderboard, rows: tuple[Change, ...]) -> tuple[str, ...]:
+    """Says what the differences may be of, beside a change of the method."""
+    notes = []
+    if not one.complete or not two.complete:
+        which = "neither is" if not one.complete and not two.complete else "one of them is not"
+        notes.append(f"{which} complete: not every final run has its test score")
+    if one.selection_rule and two.selection_rule and one.selection_rule != two.selection_rule:
+        notes.append(f"configurations were chosen differently: {one.selection_rule}; {two.selection_rule}")
+    if rows and not any(row.n_first and row.n_second for row in rows):
+        notes.append("no cell has the same labels in both")
+    return tuple(notes)
 
 
 _Place = tuple[Literal["cell", "mean"], str, str, str, tuple[str, ...]]
@@ -69,7 +106,7 @@ _Place = tuple[Literal["cell", "mean"], str, str, str, tuple[str, ...]]
 def _by_place(leaderboard: Leaderboard) -> dict[_Place, Row]:
     return {
         (row.kind, row.dataset, row.backbone, row.method, row.datasets): row
-        for row in (*leaderboard.rows, *leaderboard.means)
+        for row in (*leaderboard.rows, *(row for row in leaderboard.means if len(row.datasets) > 1))
     }
 
 

@@ -15,6 +15,11 @@ Planned contrasts are written likewise, with one column or key per attribute of 
 
     {"schema_version": 1, "study": str, "metric": str, "direction": "max" | "min", "level": float,
      "equivalence": float | null, "complete": bool, "rows": [ROW], "notes": [str]}
+
+Two results directories side by side, with one column or key per entry of `CHANGE_COLUMNS`:
+
+    {"schema_version": 1, "first": str, "second": str, "metric": str, "direction": "max" | "min",
+     "rows": [ROW], "notes": [str]}
 """
 
 from __future__ import annotations
@@ -26,6 +31,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
 
+from coretune.report.compare import Change, Changes
 from coretune.report.contrasts import Contrast, Contrasts
 from coretune.report.leaderboard import Leaderboard, Row
 
@@ -35,6 +41,10 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 1
 AS_JSON = ("params", "seeds", "values", "run_ids", "datasets")
 COLUMNS = (*(field.name for field in fields(Row) if field.name != "kind"), "kind")
+CHANGE_COLUMNS = (
+    *("dataset", "backbone", "method", "n_first", "mean_first", "n_second", "mean_second", "difference"),
+    *("ci_low", "ci_high", "p_t", "p_wilcoxon", "paired", "n", "same_runs", "kind"),
+)
 REALS = (
     "mean",
     "std",
@@ -84,6 +94,23 @@ def contrasts_to_dict(contrasts: Contrasts) -> dict[str, Any]:
     return {"schema_version": SCHEMA_VERSION, **plain, "rows": list(plain["rows"]), "notes": list(plain["notes"])}
 
 
+def changes_to_csv(changes: Changes) -> str:
+    """Returns two directories side by side as CSV: a header, the cells, the mean rows."""
+    return table_to_csv(CHANGE_COLUMNS, map(_plain_change, changes.rows))
+
+
+def changes_to_json(changes: Changes) -> str:
+    """Returns two directories side by side as JSON; the schema stands at the top of this module."""
+    return json.dumps(changes_to_dict(changes), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def changes_to_dict(changes: Changes) -> dict[str, Any]:
+    """Returns two directories side by side as plain values; the schema stands at the top of this module."""
+    plain = {field.name: getattr(changes, field.name) for field in fields(changes)}
+    rows = [_plain_change(row) for row in changes.rows]
+    return {"schema_version": SCHEMA_VERSION, **plain, "rows": rows, "notes": list(changes.notes)}
+
+
 def to_dataframe(leaderboard: Leaderboard) -> pandas.DataFrame:
     """Returns the cells' rows and then the mean rows, with the CSV's columns; what cannot be computed is NaN."""
     import pandas
@@ -109,6 +136,17 @@ def _cell(value: Any) -> Any:
 def _csv_row(row: Row) -> dict[str, Any]:
     plain = _plain(row)
     return plain | {name: json.dumps(plain[name], ensure_ascii=False) for name in AS_JSON}
+
+
+def _plain_change(row: Change) -> dict[str, Any]:
+    found, reach = row.comparison, row.comparison.interval
+    values = {
+        **{field.name: getattr(row, field.name) for field in fields(row)},
+        **{name: getattr(found, name) for name in ("n", "difference", "p_t", "p_wilcoxon")},
+        "ci_low": None if reach is None else reach.low,
+        "ci_high": None if reach is None else reach.high,
+    }
+    return {name: values[name] for name in CHANGE_COLUMNS}
 
 
 def _plain(row: Row) -> dict[str, Any]:

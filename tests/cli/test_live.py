@@ -102,7 +102,7 @@ class Broken:
     def show(self, state: StudyState) -> None:
         self._maybe("show")
 
-    def close(self, state: StudyState | None) -> None:
+    def close(self, state: StudyState | None, *, failed: bool = False) -> None:
         self._maybe("close")
 
 
@@ -148,6 +148,23 @@ def test_the_study_goes_on_when_the_block_raises(quick: dict[str, Any]) -> None:
     with pytest.raises(KeyError), observe(lambda: quick):
         raise KeyError("the study's own error")
     assert not [thread for thread in threading.enumerate() if thread.name == "coretune-screen"]
+
+
+@pytest.mark.parametrize(("done", "lines"), [(0, 0), (3, 1)])
+def test_a_study_that_fails_before_its_first_run_leaves_the_last_word_to_the_error(
+    quick: dict[str, Any], done: int, lines: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    quick["runs"]["done"] = done
+    state = parse_state({**quick, "events": [], "phase": "interrupted"})
+    said: list[str] = []
+    LinesView(said.append).close(state, failed=True)
+    out = Console(file=io.StringIO(), force_terminal=True, width=80, height=24, color_system=None)
+    ScreenView(out).close(state, failed=True)
+    assert isinstance(out.file, io.StringIO)
+    assert len(said) == lines and out.file.getvalue().count("interrupted") == lines
+    with pytest.raises(KeyError), observe(lambda: quick):
+        raise KeyError("the study's own error")
+    assert capsys.readouterr().err.count("runs done") == lines
 
 
 def test_the_screen_draws_and_clears(quick: dict[str, Any]) -> None:
