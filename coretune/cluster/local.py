@@ -6,17 +6,19 @@ import gc
 import logging
 import math
 import os
+import re
 import secrets
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import coretune
+from coretune.cluster.shipping import runtime_env
 from coretune.errors import RequestError, UnfitError
 from coretune.results.manifest import usable_cpus
 from coretune.spec.study import Resources
@@ -37,6 +39,9 @@ ENVIRONMENT = {
 EXPECTED = (ConnectionError, RuntimeError, ValueError, TimeoutError, OSError)
 """What Ray raises where it cannot start or be reached; on a machine that is too busy also a plain `Exception`."""
 
+VERSIONS = re.compile(r"Ray: (\S+)\s+Python: (\S+)")
+"""What Ray says of both sides, the cluster's first, where they differ."""
+
 SOCKET = "session_2026-11-24_12-00-00_000000_4194304/sockets/plasma_store"
 """The longest path that a local cluster makes a socket at, below its temporary folder."""
 
@@ -50,29 +55,34 @@ class Cluster:
         cpus: CPUs in all; of a local cluster those of this machine, which slots may have to share.
         gpus: GPUs in all.
         local: Whether it was started by this command.
+        shipped: Bytes of coretune and plug-in files that its nodes get.
     """
 
     slots: int
     cpus: float
     gpus: float
     local: bool
+    shipped: int = field(default=0, compare=False)
 
 
 @contextmanager
-def cluster(resources: Resources, *, address: str | None = None) -> Iterator[Cluster]:
+def cluster(resources: Resources, *, address: str | None = None, plugins: Sequence[str] = ()) -> Iterator[Cluster]:
     """Attaches to a Ray cluster, or starts one on this machine for the time of the context.
 
     Args:
         resources: What a run needs, and how many run at a time.
         address: `auto`, `host:port`, or None for `RAY_ADDRESS` or else a cluster of our own.
+        plugins: Plug-in files, which the nodes of a cluster that is attached to get together with coretune.
 
     Raises:
         RequestError: The address is one that Tune cannot use.
-        UnfitError: The cluster cannot be reached, or it or this machine is too small for one run.
+        UnfitError: The cluster cannot be reached, it has other versions of Ray or Python, or it or this machine is too
+            small for one run.
     """
     address = check_address(address)
     local = address in (None, "local")
-    arguments = _local_arguments(resources) if local else {"address": address}
+    environment, shipped = ({}, 0) if local else runtime_env(plugins)
+    arguments = _local_arguments(resources) if local else {"address": address, "runtime_env": environment}
     ray = import_ray(local=local)
     try:
         with _own_signals(), _importable_workers():
@@ -80,12 +90,26 @@ def cluster(resources: Resources, *, address: str | None = None) -> Iterator[Clu
     except Exception as error:
         if not isinstance(error, EXPECTED) and type(error) is not Exception:
             raise
-        where = "a local Ray cluster does not start" if local else f"no Ray cluster answers at {address}"
-        raise UnfitError(f"{where}: {(str(error).strip() or type(error).__name__).splitlines()[0]}") from error
+        raise UnfitError(_unreached(error, None if local else address)) from error
     try:
-        yield _measure(ray.cluster_resources(), resources, local)
+        yield replace(_measure(ray.cluster_resources(), resources, local), shipped=shipped)
     finally:
         _shut_down(ray)
+
+
+def _unreached(error: Exception, address: str | None) -> str:
+    """Returns why Ray could not be started or reached, in one line."""
+    said = str(error).strip() or type(error).__name__
+    if address is None:
+        return f"a local Ray cluster does not start: {said.splitlines()[0]}"
+    versions = VERSIONS.findall(said)
+    if said.startswith("Version mismatch") and len(versions) == 2:
+        (theirs_ray, theirs), (our_ray, ours) = versions
+        return (
+            f"the cluster at {address} has Ray {theirs_ray} and Python {theirs}, this process Ray {our_ray} and Python "
+            f"{ours}: attach with the same versions"
+        )
+    return f"no Ray cluster answers at {address}: {said.splitlines()[0]}"
 
 
 @contextmanager
@@ -183,6 +207,7 @@ def _local_arguments(resources: Resources) -> dict[str, object]:
         "address": "local",
         "num_cpus": max(usable, asked),
         "include_dashboard": False,
+        "dashboard_host": "127.0.0.1",
         "object_store_memory": 200 * 1024 * 1024,
         "_node_ip_address": "127.0.0.1",
     }

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from coretune.cluster.local import Cluster, check_address, cluster, import_ray
 from coretune.cluster.processor import slow_precision
+from coretune.cluster.reach import reach
 from coretune.cluster.stdout import quiet_stdout
 from coretune.cluster.watch import ClusterWatch
 from coretune.data.pack import Packing
@@ -33,6 +34,7 @@ from coretune.study.data import check_data
 from coretune.study.directory import claim_directory, refuse_foreign
 from coretune.study.events import EventLog
 from coretune.study.missing import MissingCell, things
+from coretune.study.nodes import check_cluster
 from coretune.study.planned import note_plan
 from coretune.study.progress import Progress
 from coretune.study.resolved import ResolvedStudy, resolve
@@ -141,6 +143,7 @@ def _run(
         writer.write_state()
         try:
             if not book.finished:
+                reach(address)
                 with writer:
                     _check_data(resolved, store, book, progress, events)
                     if not book.finished:
@@ -200,17 +203,18 @@ def _train(
 ) -> None:
     """Starts Ray or attaches to it, and executes the study's runs."""
     events.add("info", "starting Ray" if address is None else f"attaching to Ray at {address}")
-    import_ray(local=address is None)
+    ray = import_ray(local=address is None)
     with (
         chatter_to(store.root / "log.txt", "ray"),
         quiet_stdout(logging.getLogger("ray")),
-        cluster(resources, address=address) as found,
+        cluster(resources, address=address, plugins=resolved.loaded.plugins) as found,
     ):
         slots_text = "1 slot" if found.slots == 1 else f"{found.slots} slots"
         events.add("info", f"{slots_text} on {found.cpus:g} CPUs and {found.gpus:g} GPUs")
         on_this_processor = found.local and not resources.gpus
         if on_this_processor and (slow := slow_precision(resolved.precisions)) is not None:
             events.add("warning", slow)
+        check_cluster(ray, resolved, store.root, resources, found, events)
         _tune(resolved.loaded.study, store, book, progress, found)
 
 

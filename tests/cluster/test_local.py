@@ -3,6 +3,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -12,6 +13,14 @@ from coretune.cluster import local
 from coretune.cluster.local import ENVIRONMENT, Cluster, cluster, import_ray, usable_cpus
 from coretune.errors import RequestError, UnfitError
 from coretune.spec.study import Resources
+
+MISMATCH = """Version mismatch: The cluster was started with:
+    Ray: 2.55.0
+    Python: 3.12.3
+This process on 10.0.0.2:0 was started with:
+    Ray: 2.60.0
+    Python: 3.11.9
+"""
 
 
 class FakeRay(ModuleType):
@@ -70,6 +79,7 @@ def test_a_local_cluster_lives_as_long_as_the_context(monkeypatch: pytest.Monkey
     assert not ray.running
     (call,) = ray.calls
     assert call["address"] == "local" and call["log_to_driver"] is False and call["include_dashboard"] is False
+    assert call["dashboard_host"] == "127.0.0.1" and "runtime_env" not in call
 
 
 def test_no_garbage_is_collected_while_ray_shuts_down(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,6 +95,7 @@ def test_attaching(monkeypatch: pytest.MonkeyPatch) -> None:
     with cluster(Resources(cpus=4, gpus=1), address="10.0.0.1:6379") as found:
         assert found == Cluster(slots=8, cpus=64.0, gpus=8.0, local=False)
     assert ray.calls[0]["address"] == "10.0.0.1:6379" and "num_cpus" not in ray.calls[0]
+    assert found.shipped == Path(ray.calls[0]["runtime_env"]["working_dir"]).stat().st_size > 0
     monkeypatch.setenv("RAY_ADDRESS", "auto")
     with cluster(Resources()) as found:
         assert not found.local and ray.calls[-1]["address"] == "auto"
@@ -182,6 +193,24 @@ def test_a_cluster_that_cannot_be_had(
     with pytest.raises(UnfitError, match=says) as raised, cluster(Resources(), address=address):
         pass
     assert len(str(raised.value).splitlines()) == 1 and str(error).splitlines()[0] in str(raised.value)
+
+
+def test_other_versions_are_told_exactly_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake(monkeypatch, RuntimeError(MISMATCH))
+    with pytest.raises(UnfitError) as error, cluster(Resources(), address="10.0.0.1:6379"):
+        pass
+    assert str(error.value).startswith(
+        "the cluster at 10.0.0.1:6379 has Ray 2.55.0 and Python 3.12.3, this process Ray 2.60.0 and Python 3.11.9: "
+    )
+
+
+def test_ray_says_other_versions_as_expected() -> None:
+    """Against the released Ray: should its words change, the message above would be lost."""
+    utils = pytest.importorskip("ray._private.utils")
+    with pytest.raises(RuntimeError) as error:
+        utils.check_version_info({"ray_version": "2.55.0", "python_version": "3.12.3"}, "10.0.0.2:0")
+    assert local.VERSIONS.findall(str(error.value))[0] == ("2.55.0", "3.12.3")
+    assert str(error.value).startswith("Version mismatch") and len(local.VERSIONS.findall(str(error.value))) == 2
 
 
 def test_an_error_without_a_message_is_still_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from coretune.errors import RequestError
 from coretune.spec.catalog import backbones, datasets, evaluations, methods, pretraining
 from coretune.spec.catalog.conformance import faults
 from coretune.spec.components import KINDS, UNVERSIONED, Catalog, Component, load_file, merge
+from coretune.spec.shipped import local_copy
 
 SHIPPED: list[Component] = [
     *methods.COMPONENTS,
@@ -32,7 +33,7 @@ def load_catalog(plugins: tuple[str, ...] = ()) -> Catalog:
     Raises:
         RequestError: A plug-in cannot be loaded, declares what cannot be, or claims a name that is taken.
     """
-    files = dict.fromkeys(str(Path(path).resolve()) for path in plugins)
+    files = dict.fromkeys(str(Path(local_copy(path)).resolve()) for path in plugins)
     return merge(SHIPPED, _from_entry_points(), *(plugin_components(path) for path in files))
 
 
@@ -67,7 +68,7 @@ def plugin_components(path: str) -> list[Component]:
 
 def plugin_version(path: str) -> str:
     """Returns the version of every component of a plug-in file: the hash of its source."""
-    return "file-" + hashlib.sha256(Path(path).read_bytes()).hexdigest()[:12]
+    return "file-" + hashlib.sha256(Path(local_copy(path)).read_bytes()).hexdigest()[:12]
 
 
 @lru_cache(maxsize=1)

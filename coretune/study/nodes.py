@@ -1,0 +1,92 @@
+"""What a study needs on every node of a cluster: asked before anything is trained, and named by node where it lacks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from coretune.cluster.local import Cluster
+from coretune.cluster.probe import check_nodes, fitting_nodes, on_each, reason
+from coretune.data.source import holds_nothing, open_source
+from coretune.errors import RequestError, UnfitError
+from coretune.spec.catalog import load_catalog
+from coretune.spec.components import Ref
+from coretune.spec.study import Resources
+from coretune.study.events import EventLog
+from coretune.study.resolved import ResolvedStudy, datasets_of
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What runs read on the node that they are on.
+
+    Attributes:
+        datasets: Label, reference and path of each data set.
+        checkpoints: Label of the backbone and path of each checkpoint.
+        plugins: Plug-in files that declare some of it.
+    """
+
+    datasets: tuple[tuple[str, Ref, str | None], ...]
+    checkpoints: tuple[tuple[str, str], ...]
+    plugins: tuple[str, ...] = ()
+
+
+def needs_of(study: ResolvedStudy) -> Needs:
+    """Returns what the runs of a study need, each thing once."""
+    cells = [cell.cell for cell in study.cells]
+    checkpoints = {cell.backbone.label: cell.backbone.checkpoint for cell in cells if cell.backbone.checkpoint}
+    return Needs(
+        tuple((label, dataset.ref, dataset.path) for label, dataset in datasets_of(cells).items()),
+        tuple(checkpoints.items()),
+        study.loaded.plugins,
+    )
+
+
+def lacks(needs: Needs) -> list[str]:
+    """Returns what is not to be found on the machine that executes this, one line each."""
+    catalog = load_catalog(needs.plugins)
+    found = []
+    for label, ref, path in needs.datasets:
+        try:
+            open_source(catalog, ref, path)
+        except (RequestError, UnfitError) as error:
+            found.append(f"data set {label}: {str(error).splitlines()[0]}")
+    for label, checkpoint in needs.checkpoints:
+        try:
+            if holds_nothing(Path(checkpoint)):
+                found.append(f"checkpoint of {label}: nothing is at {checkpoint}")
+        except UnfitError as error:
+            found.append(f"checkpoint of {label}: {error}")
+    return found
+
+
+def check_cluster(
+    ray: Any, study: ResolvedStudy, results: Path, resources: Resources, found: Cluster, events: EventLog
+) -> None:
+    """Refuses an attached cluster some node of which cannot do the study's runs; says what it gets, and what differs.
+
+    Raises:
+        UnfitError: A node has other versions, does not see the results directory, or lacks data or a checkpoint.
+        StorageError: The results directory cannot be written.
+    """
+    if found.local:
+        return
+    if found.shipped:
+        plugins = len(study.loaded.plugins)
+        along = f" and {plugins} plug-in file{'s' if plugins > 1 else ''}" if plugins else ""
+        events.add("info", f"coretune{along} for its nodes: {found.shipped / 1024:,.0f} KiB")
+    for warning in check_nodes(ray, results, cpus=resources.cpus, gpus=resources.gpus):
+        events.add("warning", warning)
+    faults = []
+    nodes = fitting_nodes(ray.nodes(), resources.cpus, resources.gpus)
+    for node, lacking in on_each(ray, nodes, lacks, needs_of(study)).items():
+        if isinstance(lacking, Exception):
+            faults.append(f"node {node.name} does not answer: {reason(lacking)}")
+        else:
+            faults += [f"node {node.name} lacks {thing}" for thing in lacking]
+    if faults:
+        raise UnfitError("\n".join(faults))
+    events.add(
+        "info", f"{len(nodes)} node{'s' if len(nodes) != 1 else ''} looked at: versions, results directory, data"
+    )

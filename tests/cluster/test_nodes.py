@@ -1,0 +1,120 @@
+"""Studies on a cluster of two nodes, one of which does not see everything; with a token."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.command import TINY, records
+from support.ray_nodes import Nodes, ray_nodes
+
+pytestmark = pytest.mark.nodes
+
+PLUGIN = """
+from coretune.spec.components import Component
+from coretune.tuning.methods.cross_entropy import CrossEntropy
+
+
+class Mine(CrossEntropy):
+    pass
+
+
+COMPONENTS = [Component(kind="method", name="mine", target=":Mine", summary="CE-tuning by another name")]
+"""
+
+
+@pytest.fixture(scope="module")
+def hidden(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that the second node does not see: an empty one lies in its place there."""
+    return tmp_path_factory.mktemp("hidden")
+
+
+@pytest.fixture(scope="module")
+def nodes(hidden: Path) -> Iterator[Nodes]:
+    if os.geteuid() != 0:
+        pytest.skip("a node that does not see a folder needs root (unshare --mount)")
+    with ray_nodes(cpus=1) as made:
+        made.add(cpus=1, hiding=hidden)
+        yield made
+
+
+def coretune(nodes: Nodes, folder: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    code = "import sys; from coretune_cli.main import main; sys.exit(main())"
+    return subprocess.run(
+        [sys.executable, "-c", code, *words],
+        cwd=folder,
+        env=nodes.environment(**environment),
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+
+
+def test_a_study_runs_on_both_nodes_with_a_plug_in_that_only_one_has(
+    nodes: Nodes, hidden: Path, tmp_path: Path
+) -> None:
+    (hidden / "mine.py").write_text(PLUGIN)
+    text = TINY.replace("methods: [ce, core_tuning]", "methods: [ce, mine]\nplugins: [./mine.py]")
+    (hidden / "tiny.yaml").write_text(text)
+    out = tmp_path / "out"
+    done = coretune(
+        nodes, tmp_path, "study", "run", str(hidden / "tiny.yaml"), "--address", nodes.address, "--out", str(out)
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(records(out)) == 10
+    log = (out / "log.txt").read_text()
+    assert "2 slots on 2 CPUs" in log
+    assert "coretune and 1 plug-in file for its nodes" in log and "2 nodes looked at" in log
+    assert nodes.token is not None
+    assert nodes.token not in log and not list(out.glob(".probe-*"))
+
+
+def test_results_that_a_node_does_not_see_are_refused_before_training(
+    nodes: Nodes, hidden: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "tiny.yaml").write_text(TINY)
+    out = hidden / "out"
+    done = coretune(nodes, tmp_path, "study", "run", "tiny.yaml", "--address", nodes.address, "--out", str(out))
+    assert done.returncode == 3
+    assert f"the results directory {out} is not shared by all nodes: " in done.stderr
+    assert "there is no such folder" in done.stderr and "--out" in done.stderr
+    assert not records(out) and not list(out.glob(".probe-*"))
+
+
+def test_data_that_a_node_lacks_are_named_by_node(nodes: Nodes, hidden: Path, tmp_path: Path) -> None:
+    from PIL import Image
+
+    for label in ("cat", "dog"):
+        (hidden / "images" / label).mkdir(parents=True)
+        for number in range(12):
+            Image.new("RGB", (16, 16), (20 * number, 90, 60)).save(hidden / "images" / label / f"{number}.png")
+    text = TINY.replace(
+        "datasets: {digits: {validation: 200, test: 300, labels_per_class: 5}}",
+        f"datasets: {{mine: {{dataset: folder, path: {hidden}/images, validation: 4, test: 4}}}}",
+    )
+    (tmp_path / "tiny.yaml").write_text(text)
+    done = coretune(
+        nodes, tmp_path, "study", "run", "tiny.yaml", "--address", nodes.address, "--set", "train.batch=4",
+        "--set", "train.contrast_batch=4",
+    )  # fmt: skip
+    assert done.returncode == 3, done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if "lacks data set mine" in line]
+    assert str(hidden / "images") in line
+    assert not records(tmp_path / "results" / "tiny")
+
+
+@pytest.mark.parametrize(
+    ("token", "says"),
+    [({"RAY_AUTH_TOKEN": ""}, "wants a token and none is here"), ({"RAY_AUTH_TOKEN": "x" * 40}, "refuses our token")],
+)
+def test_a_missing_or_wrong_token_is_one_line(nodes: Nodes, tmp_path: Path, token: dict[str, str], says: str) -> None:
+    (tmp_path / "tiny.yaml").write_text(TINY)
+    done = coretune(nodes, tmp_path, "study", "run", "tiny.yaml", "--address", nodes.address, **token)
+    assert done.returncode == 3
+    (line,) = [line for line in done.stderr.splitlines() if "token" in line]
+    assert says in line and "x" * 40 not in done.stderr
+    assert not records(tmp_path / "results" / "tiny")
