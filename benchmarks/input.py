@@ -4,20 +4,20 @@
 
 Ours is what a run does: a pack (made before, which is done once), and `Sampler.batches`: order, gathering,
 augmentation. The rival is `ImageFolder` and `DataLoader` with v2 transforms on tensors, as torchvision's documentation
-has them; its workers live on between epochs, and the best number of 0, 1, 2 of them counts. Both read the same files,
-shuffle, have the same augmentation and batch, and end in float tensors; a process has one thread. There are two
-settings: CIFAR-10 with crop and flip, and PACS at 96 pixels with random resized crop and flip. Images are those of
+has them; its workers, of one thread each, live on between epochs, and the best number of 0, 1, 2 of them counts. Both
+read the same files, shuffle, have the same augmentation and batch, and end in float tensors. There are two settings:
+CIFAR-10 with crop and flip, and PACS at 96 pixels with random resized crop and flip. Images are those of
 `CORETUNE_TEST_DATA` or, without it, made up, of the same sizes and kinds. The two take turns, epoch by epoch; speeds
 are medians.
 
-A `ratio` is that of CPU times, of all processes: what two idle cores do, when either way keeps them busy, and not
-disturbed by what else the machine does. `ratio_wall` is that of wall times, in which the rival has two cores and ours
-one. `loader_share` is the CPU time of a batch of 96-pixel images in that of a ResNet-18 step on it, one thread each.
-`further_process_share` is what each process beside the first adds to the proportional set size of the pack, in shares
-of the pack, once all have read all of it.
+`ratio_wall` is that of wall times, in which both may use all cores: ours by its threads, the rival by its workers.
+`ratio_cpu` is that of CPU times, of all processes, ours with one thread: not disturbed by what else the machine does.
+`ratio` is the lower of the two. `loader_share` is the CPU time of a batch of 96-pixel images in that of a ResNet-18
+step on it, one thread each. `further_process_share` is what each process beside the first adds to the
+proportional set size of the pack, in shares of the pack, once all have read all of it.
 
-`ratio` says how far the promise that is kept worst is kept: 10 times (CIFAR-10), 3 times (PACS), 5 % of a step, 5 % of
-the pack. From 1 on all are kept.
+The `ratio` of the whole says how far the promise that is kept worst is kept: 10 times (CIFAR-10), 3 times (PACS), 5 %
+of a step, 5 % of the pack. From 1 on all are kept.
 """
 
 from __future__ import annotations
@@ -185,6 +185,15 @@ def our_epochs(made: Sampler, context: Context, epochs: int) -> int:
     return sum(len(batch.labels) for epoch in range(epochs) for batch in made.batches(epoch, 0, context))
 
 
+def our_cost(made: Sampler, context: Context) -> Cost:
+    """Draws epochs with one thread, of which the CPU time counts, and with all, of which the wall time does."""
+    cpu = timed(lambda: our_epochs(made, context, OUR_EPOCHS)).cpu
+    torch.set_num_threads(os.cpu_count() or 1)
+    wall = timed(lambda: our_epochs(made, context, OUR_EPOCHS)).wall
+    torch.set_num_threads(1)
+    return Cost(wall, cpu)
+
+
 def loader(folder: Path, setting: Setting, workers: int) -> DataLoader[tuple[torch.Tensor, torch.Tensor]]:
     """Returns the rival."""
     transform = v2.Compose(
@@ -205,7 +214,7 @@ def measure_speed(setting: Setting, folder: Path, packed: Packed) -> dict[str, o
     rivals = {workers: loader(folder, setting, workers) for workers in WORKERS}
     found: dict[int | str, list[Cost]] = {"ours": [], **{workers: [] for workers in WORKERS}}
     for round_number in range(ROUNDS + 1):
-        costs: dict[int | str, Cost] = {"ours": timed(lambda: our_epochs(ours, context, OUR_EPOCHS))}
+        costs: dict[int | str, Cost] = {"ours": our_cost(ours, context)}
         for workers, rival in rivals.items():
             costs[workers] = timed(lambda rival=rival: their_epoch(rival))  # type: ignore[misc]
         for name, cost in costs.items() if round_number else ():
@@ -218,9 +227,10 @@ def measure_speed(setting: Setting, folder: Path, packed: Packed) -> dict[str, o
     best = {clock: min(WORKERS, key=lambda workers, clock=clock: median(workers, clock)) for clock in ("wall", "cpu")}
     ratios = {clock: median(best[clock], clock) / median("ours", clock) for clock in best}
     return {
-        "ratio": round(ratios["cpu"], 2),
+        "ratio": round(min(ratios.values()), 2),
         "goal": setting.goal,
         "ratio_wall": round(ratios["wall"], 2),
+        "ratio_cpu": round(ratios["cpu"], 2),
         "images_per_s": round(1 / median("ours", "wall")),
         "images_per_cpu_s": round(1 / median("ours", "cpu")),
         "rival_images_per_s": {str(workers): round(1 / median(workers, "wall")) for workers in WORKERS},
