@@ -44,6 +44,8 @@ def evaluate_model(
 ) -> Evaluation:
     """Evaluates a model that is in memory, and writes the evaluation beside its run's record.
 
+    Several workers that trained it together evaluate it together; the first of them writes.
+
     The model is in evaluation mode meanwhile, and computes in the precision that it was trained in.
 
     Raises:
@@ -77,7 +79,8 @@ def evaluate_model(
         timings={"total_s": time.perf_counter() - started},
         created=now_iso(),
     )
-    store.put_evaluation(evaluation)
+    if context.shard.rank == 0:
+        store.put_evaluation(evaluation)
     return evaluation
 
 

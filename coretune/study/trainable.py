@@ -97,14 +97,8 @@ class RunTrainable(tune.Trainable):
 
     def _stop(self) -> None:
         execution = self._execution
-        if execution is None or execution.record is not None:
-            return
-        settled = ResultsStore(self._options.results).record(execution.run_id)
-        if settled is None:
-            execution.save_state()
-        else:  # the driver gave the run up, and wrote so before it stopped it
-            execution.log(settled.status)
-        execution.close()
+        if execution is not None and execution.record is None:
+            execution.stop()
 
 
 def start(job: Job, options: WorkerOptions, open_data: OpenData | None = None) -> Execution:

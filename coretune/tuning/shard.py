@@ -23,6 +23,40 @@ NEAR = 1e-3
 """How far means of losses of different processes may lie apart, absolutely and relatively."""
 
 
+class Link:
+    """A process group that can be left while others wait for this process.
+
+    Gloo's connections are closed, and the others notice, once nothing refers to the group any more. What computes
+    refers to the link instead.
+
+    Args:
+        group: The process group.
+    """
+
+    def __init__(self, group: dist.ProcessGroup) -> None:
+        self._group: dist.ProcessGroup | None = group
+
+    @property
+    def group(self) -> dist.ProcessGroup:
+        """The process group.
+
+        Raises:
+            RuntimeError: It was left.
+        """
+        if self._group is None:
+            raise RuntimeError("this worker has left its process group")
+        return self._group
+
+    def leave(self) -> None:
+        """Leaves the group: whoever waits for this process fails, at once with gloo."""
+        if self._group is None:
+            return
+        if dist.get_backend(self._group) != "gloo":
+            self._group.abort()  # else it would wait for what the others never send
+        dist.destroy_process_group(self._group)
+        self._group = None
+
+
 @dataclass(frozen=True)
 class Shard:
     """This process's place among those that train one model. The default is a process of its own.
@@ -30,12 +64,17 @@ class Shard:
     Attributes:
         rank: Number of this process, in [0, workers).
         workers: Number of processes.
-        group: Their process group (NCCL on GPUs, gloo on CPUs), or None for torch's default one.
+        link: To their process group (NCCL on GPUs, gloo on CPUs), or None for torch's default one.
     """
 
     rank: int = 0
     workers: int = 1
-    group: dist.ProcessGroup | None = None
+    link: Link | None = None
+
+    @property
+    def group(self) -> dist.ProcessGroup | None:
+        """Their process group, or None for torch's default one."""
+        return None if self.link is None else self.link.group
 
     def gather(self, own: Tensor, part: Part) -> Tensor:
         """Returns the rows of all processes in the order of the samples; gradients flow to one's own rows.

@@ -25,6 +25,7 @@ from support.training import (
 )
 
 import coretune.runs.execute
+import coretune.runs.folder
 from coretune.cluster.processor import emulates_half
 from coretune.data.dataset import Dataset
 from coretune.data.fingerprint import hash_file
@@ -371,7 +372,7 @@ def test_a_state_that_cannot_be_stored_in_passing_does_not_end_the_run(
         raise StorageError("state.pt: the disk is full")
 
     monkeypatch.setattr(coretune.runs.execute, "STATE_EVERY_S", 0.0)
-    monkeypatch.setattr(coretune.runs.execute, "save_state", full)
+    monkeypatch.setattr(coretune.runs.folder, "save_state", full)
     record = record_of(execute(digits_job(), tmp_path), tmp_path)
     assert record.status == "completed"
     assert "its state could not be stored: state.pt: the disk is full" in record.notes
@@ -506,7 +507,7 @@ def test_a_log_that_cannot_be_written_once_the_record_is_there_changes_nothing(
             raise StorageError("log.txt: the disk is full")
         append(path, line)
 
-    monkeypatch.setattr(coretune.runs.execute, "append_line", full)
+    monkeypatch.setattr(coretune.runs.folder, "append_line", full)
     assert record_of(execute(digits_job(), tmp_path), tmp_path).status == "completed"
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from coretune.tuning.shard import Shard
+from coretune.tuning.shard import Link, Shard
 
 PATIENCE_S = 120.0
 
@@ -92,7 +92,7 @@ def _serve(end: Connection, rank: int, size: int, meeting: str) -> None:
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=size)
-    groups = {workers: dist.new_group(list(range(workers))) for workers in range(1, size + 1)}
+    links = {workers: Link(dist.new_group(list(range(workers)))) for workers in range(1, size + 1)}
     while True:
         try:
             asked = end.recv_bytes()
@@ -100,7 +100,7 @@ def _serve(end: Connection, rank: int, size: int, meeting: str) -> None:
             return
         try:
             workers, function, args = pickle.loads(asked)
-            answer = True, function(Shard(rank, workers, groups[workers]), *args)
+            answer = True, function(Shard(rank, workers, links[workers]), *args)
         except Exception:  # whatever it is, it is told where the test is
             answer = False, traceback.format_exc()
         end.send_bytes(pickle.dumps(answer))

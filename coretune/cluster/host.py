@@ -1,0 +1,165 @@
+"""A warm group of workers: a Ray Train run that lives as long as it is needed, and the desk where it gets its runs."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+import psutil
+import ray
+import ray.train
+import ray.train.torch
+from ray.train.v2.api.config import FailureConfig  # ray.train has the type of the older one
+
+from coretune.cluster.desk import Desk, News, Sign, Task, Verdict
+from coretune.cluster.member import serve
+from coretune.results.record import Cause
+from coretune.spec.study import Resources
+
+REBUILDS = 3
+"""How often a group is rebuilt before it is given up, and another one started in its place."""
+
+
+@dataclass(frozen=True)
+class GroupOptions:
+    """What a group is.
+
+    Attributes:
+        resources: `workers`, and what each of them gets.
+        timeout_s: After so many seconds without the others an operation between workers fails.
+    """
+
+    resources: Resources
+    timeout_s: float = 300.0
+
+    @property
+    def bundle(self) -> dict[str, float]:
+        """What Ray sets apart for one worker."""
+        return {"CPU": self.resources.cpus} | ({"GPU": self.resources.gpus} if self.resources.gpus else {})
+
+    @property
+    def backend(self) -> str:
+        """How the workers talk: NCCL, which wants a GPU for each of them, or else gloo."""
+        return "nccl" if self.resources.gpus >= 1 else "gloo"
+
+
+class _Connection(type(ray.train.torch.TorchConfig().backend_cls())):  # type: ignore[misc]
+    """Train's own way of connecting workers, over the network interface by which Ray knows each of them."""
+
+    def on_start(self, worker_group: Any, backend_config: Any) -> None:
+        """Connects the workers."""
+        worker_group.execute(_choose_interface)
+        super().on_start(worker_group, backend_config)
+
+
+@dataclass
+class _ConnectionConfig(ray.train.torch.TorchConfig):
+    @property
+    def backend_cls(self) -> type:
+        return _Connection
+
+
+def _choose_interface() -> None:
+    """Names gloo's network interface: a host's name often leads to another one, or to none."""
+    own = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
+    for name, addresses in psutil.net_if_addrs().items():
+        if any(address.address == own for address in addresses):
+            os.environ.setdefault("GLOO_SOCKET_IFNAME", name)
+
+
+class GroupHost:
+    """The actor that owns a group: its desk, and the Ray Train run whose workers come to it.
+
+    Train replaces all workers when one of them is lost. After `REBUILDS` of them, or if they do not start, the group is
+    dead.
+
+    Args:
+        options: What it is.
+        name: Of the Train run.
+    """
+
+    def __init__(self, options: GroupOptions, name: str) -> None:
+        self._options = options
+        self._name = name
+        self._desk = Desk(options.resources.workers)
+        self._thread: threading.Thread | None = None
+        self._ended = threading.Event()
+
+    async def open(self) -> None:
+        """Starts the workers; returns at once."""
+        me = ray.get_runtime_context().current_actor
+        loop = asyncio.get_running_loop()
+        self._thread = threading.Thread(target=self._train, args=(me, loop), name="coretune-group", daemon=True)
+        self._thread.start()
+
+    def _train(self, me: Any, loop: asyncio.AbstractEventLoop) -> None:
+        options = self._options
+        why = "its workers have ended"
+        try:
+            with tempfile.TemporaryDirectory(prefix="coretune-group-") as folder:
+                ray.train.torch.TorchTrainer(
+                    serve,
+                    train_loop_config={"desk": me, "resources": options.resources, "timeout_s": options.timeout_s},
+                    torch_config=_ConnectionConfig(backend=options.backend, timeout_s=int(options.timeout_s)),
+                    scaling_config=ray.train.ScalingConfig(
+                        num_workers=options.resources.workers,
+                        use_gpu=bool(options.resources.gpus),
+                        resources_per_worker=options.bundle,
+                    ),
+                    run_config=ray.train.RunConfig(
+                        name=self._name,
+                        storage_path=folder,
+                        failure_config=FailureConfig(max_failures=REBUILDS, controller_failure_limit=REBUILDS),
+                    ),
+                ).fit()
+        except Exception as error:  # whatever Train raises, the group is dead, and the desk says why
+            why = next((line for line in reversed(str(error).splitlines()) if line.strip()), type(error).__name__)
+        finally:
+            self._ended.set()
+            asyncio.run_coroutine_threadsafe(self._desk.die(why), loop)
+
+    async def start(self, task: Task) -> None:
+        """Gives the group a run."""
+        await self._desk.start(task)
+
+    async def news(self, run_id: str, wait_s: float) -> News:
+        """Returns what has become of a run."""
+        return await self._desk.news(run_id, wait_s)
+
+    async def stop(self, run_id: str) -> str | None:
+        """Stops a run with its state stored."""
+        return await self._desk.stop(run_id)
+
+    async def up(self) -> str | None:
+        """Returns once all workers are there, or why the group is dead."""
+        await self._desk.up()
+        return self._desk.dead
+
+    async def close(self, wait_s: float) -> bool:
+        """Sends the workers home; returns whether they have gone, with all that Train has started."""
+        await self._desk.close()
+        return await asyncio.to_thread(self._ended.wait, wait_s)
+
+    async def join(self, crew: str, rank: int) -> None:
+        """Takes a worker in."""
+        await self._desk.join(crew, rank)
+
+    async def next(self, crew: str, rank: int, taken: int) -> Task | None:
+        """Returns a worker's next run."""
+        return await self._desk.next(crew, rank, taken)
+
+    async def report(self, crew: str, sign: Sign) -> bool:
+        """Takes a sign of life."""
+        return await self._desk.report(crew, sign)
+
+    async def meet(self, crew: str, rank: int, cause: Cause, part: str, *, consequence: bool) -> Verdict:
+        """Takes a worker's failure."""
+        return await self._desk.meet(crew, rank, cause, part, consequence=consequence)
+
+    async def end(self, crew: str, outcome: str, error: str | None) -> None:
+        """Takes the end of a run."""
+        await self._desk.end(crew, outcome, error)

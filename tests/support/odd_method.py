@@ -1,0 +1,99 @@
+"""A plug-in for tests: CE-tuning that fails as it is told, on one worker of several or on all."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from coretune.spec.components import Component
+from coretune.spec.frozen import Frozen
+from coretune.tuning.heads import linear_classifier
+from coretune.tuning.method import LossTerms, Method, Step
+
+ODD = str(Path(__file__).resolve())
+
+
+class Parameters(Frozen):
+    """What goes wrong: `nan`, `error`, `memory`, `kill`, or nothing.
+
+    Attributes:
+        what: That.
+        rank: On which worker; −1 for all.
+        at: In which call of the loss, from 1.
+        room: How many samples' activations there is memory for.
+        once: A file that is made the first time, and after which nothing goes wrong.
+    """
+
+    what: str = ""
+    rank: int = -1
+    at: int = 3
+    room: int = 0
+    once: str = ""
+
+
+class Odd(Method):
+    """CE-tuning that fails."""
+
+    def __init__(self, params: Parameters, *, features: int, classes: int) -> None:
+        super().__init__(params, features=features, classes=classes)
+        self.classifier = linear_classifier(features, classes)
+        self.params = params
+        self.calls = 0
+        self.live = 0
+
+    def prepare(self, encoder: nn.Module) -> None:
+        """Watches how many samples' activations the encoder leaves in memory."""
+        if self.params.room and self._mine():
+            encoder.register_forward_hook(self._count)
+
+    def loss(self, step: Step) -> LossTerms:
+        """Cross-entropy, until it fails."""
+        self.calls += 1
+        total = F.cross_entropy(self.classifier(step.features), step.labels)
+        if self.calls == self.params.at and self._mine() and not self._happened():
+            total = self._go_wrong(total)
+        return LossTerms(total, {})
+
+    def _mine(self) -> bool:
+        return self.params.rank == -1 or (dist.is_initialized() and dist.get_rank() == self.params.rank)
+
+    def _happened(self) -> bool:
+        if not self.params.once:
+            return False
+        path = Path(self.params.once)
+        before = path.exists()
+        path.touch()
+        return before
+
+    def _go_wrong(self, total: Tensor) -> Tensor:
+        if self.params.what == "nan":
+            return total * float("nan")
+        if self.params.what == "memory":
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 MiB.")
+        if self.params.what == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self.params.what == "error":
+            raise ZeroDivisionError("a bug")
+        return total
+
+    def _count(self, module: nn.Module, inputs: Any, output: Tensor) -> None:
+        if not (output.requires_grad and module.training):
+            return
+        images = output.shape[0]
+        self.live += images
+        if self.live > self.params.room:
+            raise torch.OutOfMemoryError(f"CUDA out of memory. Tried to keep {self.live} images.")
+        output.register_hook(lambda gradient: self._free(images))
+
+    def _free(self, images: int) -> None:
+        self.live -= images
+
+
+COMPONENTS = [Component(kind="method", name="odd", target=":Odd", summary="fails as it is told", parameters=Parameters)]
