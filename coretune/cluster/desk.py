@@ -61,12 +61,14 @@ class News:
         outcome: The status of its record, or `stopped`, once it has ended.
         error: Why its record could not be written, once it has ended so.
         lost: Why its workers were lost, once they are.
+        dead: Why the whole group is no more, if it is.
     """
 
     signs: tuple[Sign, ...] = ()
     outcome: str | None = None
     error: str | None = None
     lost: str | None = None
+    dead: str | None = None
 
     @property
     def ended(self) -> bool:
@@ -201,6 +203,8 @@ class Desk:
         async with self._changed:
             self._check(crew)
             meeting = self._meeting
+            if meeting.verdict is not None:  # the others could not wait any longer
+                return meeting.verdict
             meeting.causes[rank] = (cause, part, consequence)
             if len(meeting.causes) == self._workers:
                 parts = {part for _, part, _ in meeting.causes.values()}
@@ -224,16 +228,17 @@ class Desk:
             self._changed.notify_all()
 
     async def start(self, task: Task) -> None:
-        """Gives the group a run, which it begins as soon as its workers are there.
+        """Gives the group a run, which it begins as soon as its workers are there, and its present run has stopped.
 
         Raises:
-            RuntimeError: The group is dead, or has a run.
+            RuntimeError: The group is dead.
         """
         async with self._changed:
+            if (present := self._run) is not None and not present.ended:
+                self._ask_to_stop(present)
+                await self._changed.wait_for(lambda: present.ended)
             if self.dead is not None or self._closing:
                 raise RuntimeError(self.dead or "the group is being closed")
-            if self._run is not None and not self._run.ended:
-                raise RuntimeError(f"the group executes {self._run.task.run_id}")
             self._run = _Run(task)
             self._changed.notify_all()
 
@@ -249,7 +254,7 @@ class Desk:
         async with self._changed:
             run = self._run
             if run is None or run.task.run_id != run_id:
-                return News(lost=self.dead or "the group does not know the run")
+                return News(lost=self.dead or "the group does not know the run", dead=self.dead)
             run.heard = run.told
             self._changed.notify_all()
 
@@ -259,7 +264,7 @@ class Desk:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._changed.wait_for(due), wait_s)
             fresh, run.told = tuple(run.signs[run.told :]), len(run.signs)
-            return News(fresh, run.outcome, run.error, run.lost)
+            return News(fresh, run.outcome, run.error, run.lost, self.dead)
 
     async def stop(self, run_id: str) -> str | None:
         """Stops a run at its next sign of life, with its state stored; returns what has become of it.
@@ -270,11 +275,7 @@ class Desk:
             run = self._run
             if run is None or run.task.run_id != run_id:
                 return None
-            run.stopping = True
-            if not run.begun:
-                run.outcome = "stopped"
-                self._run = None
-            self._changed.notify_all()
+            self._ask_to_stop(run)
             await self._changed.wait_for(lambda: run.ended)
             return run.outcome
 
@@ -300,6 +301,12 @@ class Desk:
     def crews(self) -> int:
         """How often the group was built."""
         return self._crews
+
+    def _ask_to_stop(self, run: _Run) -> None:
+        run.stopping = True
+        if not run.begun:
+            run.outcome = "stopped"
+        self._changed.notify_all()
 
     def _waits(self) -> bool:
         return self._run is not None and not self._run.begun and not self._run.ended

@@ -9,16 +9,19 @@ import threading
 from dataclasses import dataclass
 from typing import Any
 
-import psutil
 import ray
-import ray.train
-import ray.train.torch
-from ray.train.v2.api.config import FailureConfig  # ray.train has the type of the older one
 
 from coretune.cluster.desk import Desk, News, Sign, Task, Verdict
-from coretune.cluster.member import serve
 from coretune.results.record import Cause
 from coretune.spec.study import Resources
+
+ENVIRONMENT = {
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # paths in a study are relative to the working directory
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # one process more for each group, for what our own budget covers
+    "RAY_TRAIN_METRICS_ENABLED": "0",
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "180",  # the default of 60 s is not enough on a busy machine
+}
+"""Read by Ray Train in the process that starts a run."""
 
 REBUILDS = 3
 """How often a group is rebuilt before it is given up, and another one started in its place."""
@@ -47,30 +50,6 @@ class GroupOptions:
         return "nccl" if self.resources.gpus >= 1 else "gloo"
 
 
-class _Connection(type(ray.train.torch.TorchConfig().backend_cls())):  # type: ignore[misc]
-    """Train's own way of connecting workers, over the network interface by which Ray knows each of them."""
-
-    def on_start(self, worker_group: Any, backend_config: Any) -> None:
-        """Connects the workers."""
-        worker_group.execute(_choose_interface)
-        super().on_start(worker_group, backend_config)
-
-
-@dataclass
-class _ConnectionConfig(ray.train.torch.TorchConfig):
-    @property
-    def backend_cls(self) -> type:
-        return _Connection
-
-
-def _choose_interface() -> None:
-    """Names gloo's network interface: a host's name often leads to another one, or to none."""
-    own = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
-    for name, addresses in psutil.net_if_addrs().items():
-        if any(address.address == own for address in addresses):
-            os.environ.setdefault("GLOO_SOCKET_IFNAME", name)
-
-
 class GroupHost:
     """The actor that owns a group: its desk, and the Ray Train run whose workers come to it.
 
@@ -88,6 +67,7 @@ class GroupHost:
         self._desk = Desk(options.resources.workers)
         self._thread: threading.Thread | None = None
         self._ended = threading.Event()
+        os.environ.update({key: os.environ.get(key, value) for key, value in ENVIRONMENT.items()})
 
     async def open(self) -> None:
         """Starts the workers; returns at once."""
@@ -97,30 +77,37 @@ class GroupHost:
         self._thread.start()
 
     def _train(self, me: Any, loop: asyncio.AbstractEventLoop) -> None:
-        options = self._options
         why = "its workers have ended"
         try:
             with tempfile.TemporaryDirectory(prefix="coretune-group-") as folder:
-                ray.train.torch.TorchTrainer(
-                    serve,
-                    train_loop_config={"desk": me, "resources": options.resources, "timeout_s": options.timeout_s},
-                    torch_config=_ConnectionConfig(backend=options.backend, timeout_s=int(options.timeout_s)),
-                    scaling_config=ray.train.ScalingConfig(
-                        num_workers=options.resources.workers,
-                        use_gpu=bool(options.resources.gpus),
-                        resources_per_worker=options.bundle,
-                    ),
-                    run_config=ray.train.RunConfig(
-                        name=self._name,
-                        storage_path=folder,
-                        failure_config=FailureConfig(max_failures=REBUILDS, controller_failure_limit=REBUILDS),
-                    ),
-                ).fit()
+                self._trainer(me, folder).fit()
         except Exception as error:  # whatever Train raises, the group is dead, and the desk says why
             why = next((line for line in reversed(str(error).splitlines()) if line.strip()), type(error).__name__)
         finally:
             self._ended.set()
             asyncio.run_coroutine_threadsafe(self._desk.die(why), loop)
+
+    def _trainer(self, me: Any, folder: str) -> Any:
+        import ray.train
+        import ray.train.torch
+        from ray.train.v2.api.config import FailureConfig  # ray.train has the type of the older one
+
+        from coretune.cluster.connection import ConnectionConfig
+        from coretune.cluster.member import serve
+
+        options = self._options
+        failures = FailureConfig(max_failures=REBUILDS, controller_failure_limit=REBUILDS)
+        return ray.train.torch.TorchTrainer(
+            serve,
+            train_loop_config={"desk": me, "resources": options.resources, "timeout_s": options.timeout_s},
+            torch_config=ConnectionConfig(backend=options.backend, timeout_s=int(options.timeout_s)),
+            scaling_config=ray.train.ScalingConfig(
+                num_workers=options.resources.workers,
+                use_gpu=bool(options.resources.gpus),
+                resources_per_worker=options.bundle,
+            ),
+            run_config=ray.train.RunConfig(name=self._name, storage_path=folder, failure_config=failures),
+        )
 
     async def start(self, task: Task) -> None:
         """Gives the group a run."""
@@ -138,6 +125,10 @@ class GroupHost:
         """Returns once all workers are there, or why the group is dead."""
         await self._desk.up()
         return self._desk.dead
+
+    async def crews(self) -> int:
+        """Returns how often the group was built."""
+        return self._desk.crews
 
     async def close(self, wait_s: float) -> bool:
         """Sends the workers home; returns whether they have gone, with all that Train has started."""

@@ -197,12 +197,20 @@ def _local_arguments(resources: Resources) -> dict[str, object]:
         UnfitError: One run needs more CPUs than this process may use.
     """
     usable = usable_cpus()
+    needs = resources.workers * resources.cpus
+    if needs > usable and resources.workers > 1:
+        fitting = math.floor(usable / resources.cpus + 1e-9)
+        right = f"resources.workers: {fitting}, or " if fitting else ""
+        raise UnfitError(
+            f"one run needs {needs:g} CPUs (resources.workers × resources.cpus), this process may use {usable}; write "
+            f"{right}resources.cpus: {usable / resources.workers:.2g}, or attach to a larger cluster with --address"
+        )
     if resources.cpus > usable:
         raise UnfitError(
             f"one run needs {resources.cpus:g} CPUs (resources.cpus), this process may use {usable}; "
             "lower it, or attach to a larger cluster with --address"
         )
-    asked = math.ceil(resources.slots * resources.cpus) if resources.slots is not None else 0
+    asked = math.ceil(resources.slots * needs) if resources.slots is not None else 0
     return {
         "address": "local",
         "num_cpus": max(usable, asked),
@@ -231,12 +239,24 @@ def _shut_down(ray: Any) -> None:
 
 def _measure(total: dict[str, float], resources: Resources, local: bool) -> Cluster:
     cpus, gpus = total.get("CPU", 0.0), total.get("GPU", 0.0)
-    fits = math.floor(cpus / resources.cpus + 1e-9)
+    workers = math.floor(cpus / resources.cpus + 1e-9)
     if resources.gpus:
-        fits = min(fits, math.floor(gpus / resources.gpus + 1e-9))
+        workers = min(workers, math.floor(gpus / resources.gpus + 1e-9))
+    fits = workers // resources.workers
     if fits < 1:
-        raise UnfitError(
+        raise UnfitError(_too_small(cpus, gpus, resources, workers))
+    return Cluster(min(fits, resources.slots or fits), min(cpus, usable_cpus()) if local else cpus, gpus, local)
+
+
+def _too_small(cpus: float, gpus: float, resources: Resources, workers: int) -> str:
+    """Returns what to say of a cluster on which not one run fits, but so many workers."""
+    if resources.workers == 1:
+        return (
             f"one run needs {resources.cpus:g} CPUs and {resources.gpus:g} GPUs, "
             f"the cluster has {cpus:g} and {gpus:g}; change resources.cpus or resources.gpus"
         )
-    return Cluster(min(fits, resources.slots or fits), min(cpus, usable_cpus()) if local else cpus, gpus, local)
+    right = f"resources.workers: {workers}" if workers else "less resources.cpus or resources.gpus"
+    return (
+        f"one run needs {resources.workers} workers of {resources.cpus:g} CPUs and {resources.gpus:g} GPUs each, "
+        f"the cluster, with {cpus:g} and {gpus:g}, holds {workers}; write {right}"
+    )

@@ -15,25 +15,21 @@ import torch
 
 from coretune.data.dataset import Dataset
 from coretune.errors import StorageError
-from coretune.nets.model import Model
-from coretune.results.files import set_aside
 from coretune.results.life import Life
 from coretune.results.manifest import environment
 from coretune.results.record import Cause, Record, Status
-from coretune.results.retry import needed_weights
 from coretune.results.store import ResultsStore
 from coretune.results.times import now_iso
 from coretune.runs.build import build_parts, open_job_data
 from coretune.runs.causes import cause_of
-from coretune.runs.evaluate import evaluate_model
-from coretune.runs.folder import RunFolder, finite
+from coretune.runs.folder import RunFolder, with_training
 from coretune.runs.job import Job
+from coretune.runs.judge import Judge
 from coretune.runs.memory import exhausted, halved, smallest_micro_batch
 from coretune.runs.peers import Peers
 from coretune.runs.state import RunState
-from coretune.runs.trained import load_model, save_model
+from coretune.runs.trained import save_model
 from coretune.spec.components import Catalog
-from coretune.spec.run import EvalSpec
 from coretune.tuning.context import Context
 from coretune.tuning.loop import EpochReport, Parts, Tick, Training, train
 
@@ -85,16 +81,16 @@ class Execution(Iterator[Tick | EpochReport]):
         self._open_data = open_data
         self._peers = peers or Peers()
         self._folder = RunFolder(store, job.spec.run_id, writes=self._peers.first)
+        self._judge = Judge(job, store, catalog, self._peers, self._agreed)
         self._parts: Parts | None = None
         self._training: Training | None = None
         self._asked_to_stop = self._anew = False
+        self._unsaved: StorageError | None = None
         self._notes: list[str] = []
-        self._failed: dict[str, Cause] = {}
         self._started = now_iso()
         self._clock = time.perf_counter()
         self._elapsed_before = 0.0
         self._saved = self._clock
-        self._evaluate_s = 0.0
         self._environment = {
             **environment(),
             "device": str(context.device),
@@ -159,79 +155,52 @@ class Execution(Iterator[Tick | EpochReport]):
         self._folder.log(text)
 
     def _run(self) -> Generator[Tick | EpochReport, None, None]:
-        self._folder.describe(self.job.spec)
-        self.log(f"start on {platform.node()} (pid {os.getpid()}, {self._context.device})")
+        if not self._writable():
+            return
+        smaller: Context | None = None
         while True:
             try:
+                if smaller is not None:
+                    self._begin_anew(smaller)
                 if not self._only_evaluate():
                     yield from self._train()
-                return
+                break
             except Exception as error:  # a method may be anybody's code: whatever it raises fails this run alone
                 cause = self._agreed(error, "run")
                 smaller = self._smaller(cause)
+            # Out of the handler, which holds on to what the failed training had in memory.
             if smaller is None:
                 self._fail(cause)
                 return
-            # Out of the handler, which holds on to what the failed training had in memory.
-            self._begin_anew(smaller)
+        if self._unsaved is not None:
+            raise self._unsaved
+
+    def _writable(self) -> bool:
+        """Begins the folder; returns whether the first worker could."""
+        unwritten: StorageError | None = None
+        try:
+            self._folder.describe(self.job.spec)
+            self.log(f"start on {platform.node()} (pid {os.getpid()}, {self._context.device})")
+        except StorageError as error:
+            unwritten = error
+        written = self._peers.share(unwritten is None)
+        if unwritten is not None:
+            raise unwritten
+        return written
 
     def _only_evaluate(self) -> bool:
         """Evaluates a run that is recorded already; returns False if it has to be trained, perhaps again."""
-        record, missing = self._peers.share(self._recorded())
+        record, missing = self._peers.share(self._judge.lacking(self._note))
         if record is None:
             return False
         for spec in missing:
             dataset = self._open_data(self.job, self._catalog)
-            model = self._trained_model(spec, dataset)
+            model = self._judge.trained_model(spec, dataset, self._context, self._note)
             if model is None:
                 return False
-            self._evaluate(model, dataset, spec)
-        self.record = self._with_failures(record)
+            self._judge.evaluate(model, dataset, spec, self._context)
+        self.record = self._judge.with_failures(record)
         return True
-
-    def _recorded(self) -> tuple[Record | None, list[EvalSpec]]:
-        """Returns the record, and what has yet to be evaluated; no record if the run has to be trained."""
-        record = self._store.record(self.run_id)
-        if record is None or record.status != "completed":
-            return None, []
-        missing = self._store.lacking(self.run_id, self.job.all_evaluations)
-        if not self._store.has_weights(self.run_id, needed_weights(missing, keep=self.job.keep_weights)):
-            self._note("trained again: it was recorded, but its weights, which are needed now, were not kept")
-            return None, []
-        return record, missing
-
-    def _trained_model(self, spec: EvalSpec, dataset: Dataset) -> Model | None:
-        """Returns the recorded run's model; None if its weights are damaged, which the first worker decides."""
-        model, damage = None, None
-        if self._peers.first:
-            try:
-                model = self._load(spec, dataset)
-            except StorageError as error:
-                aside = set_aside(self._store.weights_path(self.run_id, spec.weights))
-                damage = f"trained again: {error}; set aside as {aside.name}"
-        damage = self._peers.share(damage)
-        if damage is not None:
-            self._note(damage)
-            return None
-        return model or self._load(spec, dataset)
-
-    def _load(self, spec: EvalSpec, dataset: Dataset) -> Model:
-        return load_model(self.job, spec.weights, dataset, self._store, self._catalog, self._context)
-
-    def _evaluate(self, model: Model, dataset: Dataset, spec: EvalSpec) -> None:
-        """Makes one of the job's evaluations; a further one that fails is noted, and the run goes on."""
-        self._peers.check()
-        clock = time.perf_counter()
-        eval_id = spec.eval_id(self.run_id)
-        self._failed.pop(eval_id, None)
-        try:
-            evaluate_model(model, dataset, self.job, spec, self._store, self._catalog, self._context)
-            self._peers.check()
-        except Exception as error:  # an evaluation may be anybody's code, as a method may
-            if spec in self.job.evaluations:
-                raise
-            self._failed[eval_id] = self._agreed(error, eval_id)
-        self._evaluate_s += time.perf_counter() - clock
 
     def _agreed(self, error: Exception, part: str) -> Cause:
         """Returns the cause that all workers agree on once one of them has failed in a part of the run."""
@@ -261,17 +230,6 @@ class Execution(Iterator[Tick | EpochReport]):
         if smaller.device.type == "cuda":
             torch.cuda.empty_cache()
 
-    def _with_failures(self, record: Record) -> Record:
-        """Returns a recorded run's record with what became of the evaluations that it lacked, written if it changed."""
-        tried = {spec.eval_id(self.run_id) for spec in self.job.all_evaluations}
-        others = {key: cause for key, cause in record.failed_evaluations.items() if key not in tried}
-        failed = others | self._failed
-        if failed != record.failed_evaluations:
-            record = record.replace(failed_evaluations=failed)
-            if self._peers.first:
-                self._store.put_record(record)
-        return record
-
     def _train(self) -> Generator[Tick | EpochReport, None, None]:
         dataset = self._open_data(self.job, self._catalog)
         if dataset.left_out:
@@ -298,8 +256,11 @@ class Execution(Iterator[Tick | EpochReport]):
         """Returns whether the workers stop here, with the state stored."""
         if self._context.shard.workers == 1 or not self._peers.share(self._asked_to_stop):
             return False
-        if self._peers.first:
-            self._leave()
+        try:
+            if self._peers.first:
+                self._leave()
+        except StorageError as error:  # raised once all workers have come to the end
+            self._unsaved = error
         return True
 
     def _leave(self) -> None:
@@ -361,38 +322,24 @@ class Execution(Iterator[Tick | EpochReport]):
         for spec in self.job.all_evaluations:
             if spec.weights == "best" and best is not None:
                 parts.model.load_state_dict(best.weights)
-            self._evaluate(parts.model, dataset, spec)
+            self._judge.evaluate(parts.model, dataset, spec, self._context)
         self._peers.check()
         self._settle(self._make_record("completed", None))
 
     def _make_record(self, status: Status, cause: Cause | None) -> Record:
-        history = self._training.history if self._training is not None else []
-        best = self._training.best if self._training is not None else None
-        metrics: dict[str, dict[str, float]] = {}
-        timings = {"total_s": self._elapsed()}
-        notes = list(self._notes)
-        if history:
-            last = history[-1]
-            metrics = {"last": dict(last.metrics), "train": finite(last.train)}
-            timings |= {"train_s": last.seconds, "evaluate_s": last.evaluate_s + self._evaluate_s}
-            timings["images_per_s"] = last.images / max(last.seconds, 1e-9)
-            notes += [f"{name}: {count}" for name, count in last.counts.items() if count]
-            notes += [f"the mean of {name} is not finite" for name in last.train if name not in metrics["train"]]
-        if best is not None:
-            metrics["best"] = {**best.metrics, "epoch": float(best.epoch)}
-        return Record(
+        record = Record(
             run_id=self.run_id,
             status=status,
             cause=cause,
             spec=self.job.spec.canonical(),
-            metrics={name: values for name, values in metrics.items() if values},
-            timings=timings,
+            timings={"total_s": self._elapsed()},
             environment=self._environment,
-            notes=tuple(notes),
-            failed_evaluations=self._failed,
+            notes=tuple(self._notes),
+            failed_evaluations=self._judge.failed,
             started=self._started,
             finished=now_iso(),
         )
+        return record if self._training is None else with_training(record, self._training, self._judge.seconds)
 
     def _settle(self, record: Record) -> None:
         """Writes the record; nothing after that can fail the run."""

@@ -12,7 +12,7 @@ from coretune.results.store import ResultsStore
 from coretune.results.times import now_iso
 from coretune.runs.state import RunState, load_state, save_state
 from coretune.spec.run import RunSpec
-from coretune.tuning.loop import EpochReport
+from coretune.tuning.loop import EpochReport, Training
 
 
 class RunFolder:
@@ -77,6 +77,29 @@ class RunFolder:
         self._store.put_record(record)
         if not keep_state:
             self._store.drop_state(self._run_id)
+
+
+def with_training(record: Record, training: Training, evaluate_s: float) -> Record:
+    """Returns a record with what a training says of itself.
+
+    Args:
+        record: Of the run.
+        training: Perhaps a broken-off one.
+        evaluate_s: Seconds of evaluations beside its own.
+    """
+    metrics: dict[str, dict[str, float]] = {}
+    timings, notes = dict(record.timings), list(record.notes)
+    if training.history:
+        last = training.history[-1]
+        metrics = {"last": dict(last.metrics), "train": finite(last.train)}
+        timings |= {"train_s": last.seconds, "evaluate_s": last.evaluate_s + evaluate_s}
+        timings["images_per_s"] = last.images / max(last.seconds, 1e-9)
+        notes += [f"{name}: {count}" for name, count in last.counts.items() if count]
+        notes += [f"the mean of {name} is not finite" for name in last.train if name not in metrics["train"]]
+    if training.best is not None:
+        metrics["best"] = {**training.best.metrics, "epoch": float(training.best.epoch)}
+    found = {name: values for name, values in metrics.items() if values}
+    return record.replace(metrics=found, timings=timings, notes=tuple(notes))
 
 
 def finite(values: Mapping[str, float]) -> dict[str, float]:

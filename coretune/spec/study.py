@@ -282,10 +282,18 @@ class Resources(Frozen):
     )
     cpus: float = Field(1, gt=0, description="CPUs per worker; not more than the machine has.")
     gpus: float = Field(0, ge=0, description="GPUs per worker; fractions share one.")
-    workers: int = Field(1, ge=1, description="Workers per run.")
+    workers: int = Field(
+        1,
+        ge=1,
+        description="Workers per run: processes, perhaps on several nodes, that train one model together, with the "
+        "same batch and contrast batch.",
+    )
     threads: int | None = Field(None, ge=1, description="Torch threads per worker; null: as many as its CPUs.")
     micro_batch: int | None = Field(
-        None, ge=1, description="Samples whose activations are in memory at once; null: the whole batch."
+        None,
+        ge=1,
+        description="Samples whose activations are in memory at once; null: the whole batch; "
+        "a run that is out of memory goes on with half of it.",
     )
     channels_last: bool = Field(False, description="Memory format of images and convolutions.")
     compile: bool = Field(

@@ -12,6 +12,7 @@ from ray.tune import Callback
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
+from coretune.cluster.pool import GroupPool
 from coretune.cluster.watch import ClusterWatch
 from coretune.errors import UnfitError
 from coretune.study.barrier import SlotBarrier
@@ -40,13 +41,23 @@ class CellSearch(_NotInSnapshots, Searcher):
         progress: Follows who runs where.
         options: What all runs have in common.
         slots: How many runs are executed at a time.
+        pool: The groups that execute runs of several workers; None where a run's trial trains it itself.
 
     Attributes:
         last_error: What a process that was lost said last.
     """
 
-    def __init__(self, book: CellBook, progress: Progress, options: WorkerOptions, slots: int) -> None:
+    def __init__(
+        self,
+        book: CellBook,
+        progress: Progress,
+        options: WorkerOptions,
+        slots: int,
+        pool: GroupPool | None = None,
+    ) -> None:
         super().__init__()
+        self._pool = pool
+        self._group_of: dict[str, str] = {}
         self._book = book
         self._progress = progress
         self._options = options
@@ -70,7 +81,10 @@ class CellSearch(_NotInSnapshots, Searcher):
         self._run_of[trial_id] = run_id
         if run_id is not None:
             self._progress.started(run_id)
-        return {"run_id": run_id, "job": job, "options": self._options}
+        config = {"run_id": run_id, "job": job, "options": self._options}
+        if self._pool is not None and job is not None:
+            self._group_of[trial_id] = config["group"] = self._pool.take()
+        return config
 
     def keeps_idle(self, trial_id: str) -> bool:
         """Returns whether an idle trial that has just reported should go on waiting."""
@@ -83,6 +97,7 @@ class CellSearch(_NotInSnapshots, Searcher):
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Takes the end of a run."""
         run_id = self._run_of.pop(trial_id)
+        result = result or {}
         self._barrier.ended(trial_id, lost=error)
         if error:
             self._barrier.lost()
@@ -94,13 +109,21 @@ class CellSearch(_NotInSnapshots, Searcher):
             return
         self._progress.ended(run_id)
         try:
-            if error:
-                self._book.on_lost(run_id, "the process that trained it was lost")
+            if error or result.get("lost"):
+                self._book.on_lost(run_id, result.get("lost", "the process that trained it was lost"))
             else:
                 # Tune sets `done` on runs that it stops, too; `outcome` is ours and stands at a run's own end only.
-                self._book.on_finished(run_id, ended=bool(result and result.get("outcome")))
+                self._book.on_finished(run_id, ended=bool(result.get("outcome")))
+            self._give_back(trial_id, result.get("dead") or ("its actor was lost" if error else None))
         except UnfitError as unfit:
             self._book.give_up(unfit)
+
+    def _give_back(self, trial_id: str, dead: str | None) -> None:
+        """Gives back the group of a run that has ended; those that no further run needs are closed."""
+        if self._pool is None or trial_id not in self._group_of:
+            return
+        self._pool.give_back(self._group_of.pop(trial_id), dead=dead)
+        self._pool.release(self._progress.runs_left)
 
     def _holds(self) -> bool:
         running = sum(run_id is not None for run_id in self._run_of.values())
@@ -178,7 +201,8 @@ class CellScheduler(_NotInSnapshots, TrialScheduler):
         run_id = result["run_id"]
         if run_id is None:
             return TrialScheduler.CONTINUE if self._search.keeps_idle(trial.trial_id) else TrialScheduler.STOP
-        self._book.on_life(run_id, result["life"])
+        if "life" in result:
+            self._book.on_life(run_id, result["life"])
         self._progress.ticked(run_id, result.get("epoch", 0), result.get("images_per_s"))
         give_up = [self._book.on_report(run_id, epoch, metrics) for epoch, metrics in result["reports"]]
         if any(give_up) or self._book.stopping is not None:

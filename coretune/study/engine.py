@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
@@ -11,11 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from coretune.cluster.local import Cluster, check_address, cluster, import_ray
+from coretune.cluster.local import check_address, cluster, import_ray
 from coretune.cluster.processor import slow_precision
 from coretune.cluster.reach import reach
 from coretune.cluster.stdout import quiet_stdout
-from coretune.cluster.watch import ClusterWatch
 from coretune.data.pack import Packing
 from coretune.data.roots import cache_root
 from coretune.data.unreadable import listed
@@ -27,7 +25,7 @@ from coretune.results.store import ResultsStore
 from coretune.runs.interrupt import interruptible
 from coretune.spec.catalog import plugin_version
 from coretune.spec.load import LoadedStudy
-from coretune.spec.study import Resources, SearchOptions, Study
+from coretune.spec.study import Resources
 from coretune.study.book import CellBook
 from coretune.study.chatter import chatter_to
 from coretune.study.data import check_data
@@ -204,18 +202,23 @@ def _train(
     """Starts Ray or attaches to it, and executes the study's runs."""
     events.add("info", "starting Ray" if address is None else f"attaching to Ray at {address}")
     ray = import_ray(local=address is None)
+
+    from coretune.study.tuner import tune_study  # with the settings that `import_ray` makes
+
     with (
         chatter_to(store.root / "log.txt", "ray"),
         quiet_stdout(logging.getLogger("ray")),
         cluster(resources, address=address, plugins=resolved.loaded.plugins) as found,
     ):
-        slots_text = "1 slot" if found.slots == 1 else f"{found.slots} slots"
+        slots_text = f"{found.slots} slot" + "s" * (found.slots != 1)
+        if resources.workers > 1:
+            slots_text = f"{found.slots} group" + "s" * (found.slots != 1) + f" of {resources.workers} workers"
         events.add("info", f"{slots_text} on {found.cpus:g} CPUs and {found.gpus:g} GPUs")
         on_this_processor = found.local and not resources.gpus
         if on_this_processor and (slow := slow_precision(resolved.precisions)) is not None:
             events.add("warning", slow)
         check_cluster(ray, resolved, store.root, resources, found, events)
-        _tune(resolved.loaded.study, store, book, progress, found)
+        tune_study(resolved.loaded.study, store, book, progress, found)
 
 
 def _say_warnings(store: ResultsStore, events: EventLog, said: int) -> int:
@@ -223,48 +226,6 @@ def _say_warnings(store: ResultsStore, events: EventLog, said: int) -> int:
     for warning in store.warnings[said:]:
         events.add("warning", warning)
     return len(store.warnings)
-
-
-def _tune(study: Study, store: ResultsStore, book: CellBook, progress: Progress, found: Cluster) -> None:
-    import ray
-    from ray import tune
-
-    from coretune.study.adapters import Abandoned, CellScheduler, CellSearch, Watchman
-    from coretune.study.trainable import RunTrainable, WorkerOptions
-
-    resources = study.resources
-    pruned = isinstance(study.search, SearchOptions) and study.search.pruner != "none"
-    options = WorkerOptions(
-        results=str(store.root.absolute()),
-        resources=resources,
-        report_every_s=0.0 if pruned else 1.0,
-    )
-    slots = min(found.slots, max(1, progress.runs_left))  # a process that gets no run is seconds and memory for nothing
-    search = CellSearch(book, progress, options, slots)
-    with (
-        suppress(Abandoned),
-        ClusterWatch(ray) as watch,
-        tempfile.TemporaryDirectory(prefix="coretune-tune-") as folder,
-    ):
-        tune.Tuner(
-            tune.with_resources(RunTrainable, {"cpu": resources.cpus, "gpu": resources.gpus}),
-            tune_config=tune.TuneConfig(
-                search_alg=search,
-                scheduler=CellScheduler(book, progress, search),
-                num_samples=-1,
-                max_concurrent_trials=slots,
-                reuse_actors=True,
-                trial_name_creator=_trial_name,
-                trial_dirname_creator=_trial_name,
-            ),
-            run_config=tune.RunConfig(
-                name=study.name,
-                storage_path=folder,
-                verbose=0,
-                callbacks=[Watchman(book, watch)],
-                checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
-            ),
-        ).fit()
 
 
 def _tidy(loaded: LoadedStudy, store: ResultsStore) -> None:
@@ -277,10 +238,6 @@ def _tidy(loaded: LoadedStudy, store: ResultsStore) -> None:
     evaluated = [run_id for run_id in records if any(store.evaluations(run_id))]
     for run_id in deletable_weights(loaded.study.keep, store.cells(), records, asked=asked, evaluated=evaluated):
         store.drop_weights(run_id)
-
-
-def _trial_name(trial: Any) -> str:
-    return str(trial.trial_id)
 
 
 @contextmanager

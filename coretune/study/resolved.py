@@ -141,7 +141,7 @@ def check_executable(loaded: LoadedStudy) -> None:
     """Refuses what a study file may say and this engine cannot do.
 
     Raises:
-        RequestError: Runs of several workers, a grid over a continuous or vast space, or nothing to tell apart.
+        RequestError: A grid over a continuous or vast space, or nothing to tell apart.
     """
     study = loaded.study
     for dataset in {cell.dataset.label: cell.dataset for cell in loaded.cells}.values():
@@ -150,11 +150,6 @@ def check_executable(loaded: LoadedStudy) -> None:
                 f"datasets.{dataset.label}: {dataset.ref.name} has no labels to tune with; "
                 f"{APART}: true and `pretrain.dataset: {dataset.label}` pre-train on it"
             )
-    if study.resources.workers > 1:
-        raise RequestError(
-            f"resources.workers: {study.resources.workers}: runs of several workers are not there yet, write 1; "
-            "resources.slots says how many runs go on at a time"
-        )
     if isinstance(study.search, SearchOptions) and study.search.sampler == "grid":
         for cell in loaded.cells:
             grid(cell.method.space)

@@ -15,14 +15,15 @@ from coretune.tuning.batch_norm import joined_statistics, sharing_layers, synchr
 from coretune.tuning.context import Context
 from coretune.tuning.division import Part
 from coretune.tuning.encode import encode_in_groups
-from coretune.tuning.modes import evaluation_mode
+from coretune.tuning.modes import evaluation_mode, random_numbers_of
 from coretune.tuning.sampling import to_device
 
 
 def encode_part(model: Model, images: Tensor, part: Part, context: Context) -> Tensor:
     """Encodes the images of some samples, as one process would, with batch norm in the part's groups.
 
-    All processes have to call this alike.
+    All processes have to call this alike. Dropout, and whatever else draws from torch's global random numbers, draws
+    other numbers on each of several processes.
 
     Args:
         model: Normalisation and backbone. In evaluation mode its groups have no meaning.
@@ -37,14 +38,17 @@ def encode_part(model: Model, images: Tensor, part: Part, context: Context) -> T
         RuntimeError: A group is divided among processes that do not synchronise batch norm.
     """
     shard = context.shard
+    if shard.workers == 1 and context.micro_batch is not None and not sharing_layers(model.encoder):
+        return _encode_some(model, images, context.micro_batch)
     if shard.workers == 1:
         return encode_in_groups(model.features, images, list(part.groups), context.micro_batch)
-    if not sharing_layers(model.encoder):
-        own = _encode_some(model, images, context.micro_batch)
-    elif part.synchronised:
-        own = _encode_in_step(model, images, part, context)
-    else:
-        own = _encode_whole_groups(model, images, part, context)
+    with random_numbers_of(shard.rank, context.device):
+        if not sharing_layers(model.encoder):
+            own = _encode_some(model, images, context.micro_batch)
+        elif part.synchronised:
+            own = _encode_in_step(model, images, part, context)
+        else:
+            own = _encode_whole_groups(model, images, part, context)
     return shard.gather(own, part)
 
 

@@ -8,6 +8,8 @@ from contextlib import AbstractContextManager, contextmanager
 import torch
 from torch import nn
 
+from coretune.spec.seeds import derive_seed
+
 
 @contextmanager
 def evaluation_mode(*modules: nn.Module) -> Iterator[None]:
@@ -37,6 +39,22 @@ def seed_random_numbers(seed: int, device: torch.device) -> None:
     torch.default_generator.manual_seed(seed)
     if device.type == "cuda":
         torch.cuda.default_generators[_index(device)].manual_seed(seed)
+
+
+@contextmanager
+def random_numbers_of(rank: int, device: torch.device) -> Iterator[None]:
+    """Gives a worker random numbers of its own, e.g. for dropout on its own samples.
+
+    The workers come with the same state of torch's global generators, and leave with the same one.
+
+    Args:
+        rank: The worker.
+        device: Where it computes.
+    """
+    common = int(torch.randint(2**62, ()).item())
+    with private_random_numbers(device):
+        seed_random_numbers(derive_seed(common, "worker", rank), device)
+        yield
 
 
 def _index(device: torch.device) -> int:

@@ -75,7 +75,7 @@ def refused(said: Any, code: int, *texts: str) -> None:
         (HEAD.replace("digits", "digit").encode(), "s.yaml:2: datasets.digit: unknown dataset 'digit'"),
         (HEAD.replace("[ce]", "[core_tunin]").encode(), "did you mean core_tuning"),
         (HEAD.replace("small_resnet", "resnet19").encode(), "s.yaml:3: backbones.resnet19: unknown backbone"),
-        (HEAD.encode() + b"resources: {workers: 2}\n", "resources.workers: 2"),
+        (HEAD.encode() + b"resources: {workers: 0}\n", "resources.workers"),
         (HEAD.encode() + b"search: {sampler: grid}\ntrain: {lr: {uniform: [0, 1]}}\n", "uniform"),
     ],
 )
@@ -113,7 +113,7 @@ def test_a_study_file_that_is_not_there(cli: Any) -> None:
         (["--set", "train.epoch=5"], "epochs"),
         (["--set", "seed.deep=1"], "seed"),
         (["--set", "name=[1"], "--set name=[1"),
-        (["--set", "resources.workers=2"], "resources.workers: 2"),
+        (["--set", "resources.workers=0"], "resources.workers"),
         (["--time-limit", "soon"], "soon"),
         (["--time-limit", "-5m"], "-5m"),
         (["--time-limit", ""], "is no duration"),

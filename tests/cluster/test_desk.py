@@ -77,15 +77,21 @@ def test_a_run_waits_for_workers_that_are_not_there_yet() -> None:
     drive(scenario())
 
 
-def test_a_second_run_at_a_time_is_refused() -> None:
+def test_another_run_stops_the_present_one() -> None:
     async def scenario() -> None:
         desk = Desk(1)
+        await crew_of(desk, workers=1)
         await desk.start(task("one"))
-        with pytest.raises(RuntimeError, match="the group executes one"):
-            await desk.start(task("two"))
+        await desk.next("a", 0, 0)
+        waiting = await soon(desk.start(task("two")))
+        assert not waiting.done()
+        assert await desk.report("a", sign(0)) is True
+        await desk.end("a", "stopped")
+        await waiting
+        assert await desk.next("a", 0, 1) == task("two")
         await desk.die("no workers")
         with pytest.raises(RuntimeError, match="no workers"):
-            await desk.start(task("two"))
+            await desk.start(task("three"))
 
     drive(scenario())
 
@@ -136,7 +142,7 @@ def test_a_run_that_has_not_begun_is_taken_back() -> None:
         desk = Desk(1)
         await desk.start(task("one"))
         assert await desk.stop("one") == "stopped"
-        assert await desk.stop("one") is None
+        assert await desk.stop("another") is None
         await desk.start(task("two"))
         await crew_of(desk, workers=1)
         assert await desk.next("a", 0, 0) == task("two")
@@ -178,6 +184,7 @@ def test_a_worker_that_hangs_is_not_waited_for_for_ever() -> None:
         desk = Desk(2, patience_s=0.05)
         await crew_of(desk)
         assert await desk.meet("a", 0, BUG, "run", consequence=False) == Verdict(None)
+        assert await desk.meet("a", 1, BUG, "run", consequence=False) == Verdict(None), "too late"
 
     drive(scenario())
 

@@ -103,7 +103,14 @@ def test_attaching(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(
     ("resources", "cpus"),
-    [({}, 2), ({"slots": 4}, 4), ({"slots": 3, "cpus": 1.5}, 5), ({"cpus": 2}, 2), ({"slots": 1, "cpus": 0.5}, 2)],
+    [
+        ({}, 2),
+        ({"slots": 4}, 4),
+        ({"slots": 2, "workers": 2}, 4),
+        ({"slots": 3, "cpus": 1.5}, 5),
+        ({"cpus": 2}, 2),
+        ({"slots": 1, "cpus": 0.5}, 2),
+    ],
 )
 def test_the_local_cluster_is_large_enough_for_the_slots_that_are_asked_for(
     monkeypatch: pytest.MonkeyPatch, resources: dict[str, Any], cpus: int
@@ -134,6 +141,43 @@ def test_a_run_that_needs_more_cpus_than_there_are_is_refused_before_ray_is_touc
 
 
 @pytest.mark.parametrize(
+    ("resources", "right"),
+    [
+        ({"workers": 3}, "write resources.workers: 2, or resources.cpus: 0.67, or attach"),
+        ({"workers": 2, "cpus": 4}, "write resources.cpus: 1, or attach"),
+    ],
+)
+def test_a_group_that_this_machine_cannot_hold_is_refused_with_what_would_be_right(
+    monkeypatch: pytest.MonkeyPatch, resources: dict[str, Any], right: str
+) -> None:
+    monkeypatch.setattr(local, "usable_cpus", lambda: 2)
+    ray = fake(monkeypatch, CPU=64.0)
+    with pytest.raises(UnfitError, match=right) as error, cluster(Resources(**resources)):
+        pass
+    assert error.value.exit_code == 3 and len(str(error.value).splitlines()) == 1
+    assert not ray.calls
+
+
+@pytest.mark.parametrize(
+    ("total", "right"),
+    [
+        ({"CPU": 8.0, "GPU": 3.0}, "holds 3; write resources.workers: 3"),
+        ({"CPU": 8.0}, "holds 0; write less resources.cpus or resources.gpus"),
+    ],
+)
+def test_a_cluster_too_small_for_one_group(
+    monkeypatch: pytest.MonkeyPatch, total: dict[str, float], right: str
+) -> None:
+    ray = fake(monkeypatch, **total)
+    with (
+        pytest.raises(UnfitError, match=right) as error,
+        cluster(Resources(workers=4, gpus=1), address="10.0.0.1:6379"),
+    ):
+        pass
+    assert error.value.exit_code == 3 and not ray.running
+
+
+@pytest.mark.parametrize(
     ("resources", "total", "slots"),
     [
         ({}, {"CPU": 2.0}, 2),
@@ -144,6 +188,10 @@ def test_a_run_that_needs_more_cpus_than_there_are_is_refused_before_ray_is_touc
         ({"gpus": 0.25}, {"CPU": 8.0, "GPU": 1.0}, 4),
         ({"gpus": 2}, {"CPU": 8.0, "GPU": 5.0}, 2),
         ({"cpus": 4, "gpus": 1}, {"CPU": 8.0, "GPU": 8.0}, 2),
+        ({"workers": 2}, {"CPU": 5.0}, 2),
+        ({"workers": 2, "slots": 1}, {"CPU": 5.0}, 1),
+        ({"workers": 4, "cpus": 0.5, "gpus": 0.25}, {"CPU": 8.0, "GPU": 2.0}, 2),
+        ({"workers": 2, "gpus": 1}, {"CPU": 8.0, "GPU": 5.0}, 2),
     ],
 )
 def test_slots(monkeypatch: pytest.MonkeyPatch, resources: dict[str, Any], total: dict[str, float], slots: int) -> None:

@@ -170,7 +170,6 @@ def test_a_plan_with_unequal_budgets_says_so(root: Path) -> None:
 @pytest.mark.parametrize(
     ("sets", "says"),
     [
-        (("resources.workers=2",), "resources.workers: 2"),
         (("search.sampler=grid",), "grid needs finite spaces, train.lr"),
     ],
 )

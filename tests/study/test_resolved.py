@@ -33,9 +33,10 @@ def test_only() -> None:
         only_matching(LOADED, {"seed": "1"})
 
 
-def test_runs_of_several_workers_are_refused_before_the_data_are_looked_at(tmp_path: Path) -> None:
-    said = refused("resources.workers=2", f"datasets.photos={{dataset: folder, path: {tmp_path / 'absent'}}}")
-    assert said.startswith("resources.workers: 2") and "resources.slots" in said and len(said.splitlines()) == 1
+def test_runs_of_several_workers_are_the_same_runs() -> None:
+    alone, together = resolved(), resolved("resources.workers=2")
+    ids = [[spec.run_id for cell in study.cells for spec in study.final_specs(cell, {})] for study in (alone, together)]
+    assert ids[0] == ids[1]
 
 
 def test_a_continuous_grid_is_refused_at_once() -> None:

@@ -167,6 +167,16 @@ def encoded_again(shard: Shard, part: Part) -> Tensor:
     return encode_part(model, torch.rand(len(part.own(shard.rank)), 3, 8, 8), part, context(shard=shard))
 
 
+def dropped_out(shard: Shard, part: Part) -> tuple[Tensor, Tensor]:
+    """Features of samples that are all the same image by a net with dropout, and a random number drawn afterwards."""
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        model = Model(TinyNet(dropout=0.5)).eval()
+        model.encoder.dropout.train()  # type: ignore[union-attr]
+        images = torch.ones(len(part.own(shard.rank)), 3, 8, 8)
+        return encode_part(model, images, part, context(shard=shard)), torch.rand(2)
+
+
 def neighbours(shard: Shard, n: int) -> dict[str, float]:
     """What nearest neighbours say of n images with a net that was not trained."""
     data, parts = toy_dataset(labelled=20, validation=n), toy_parts(toy_spec("moco_v2"))
