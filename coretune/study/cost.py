@@ -117,4 +117,6 @@ def _slots(resources: Resources) -> int:
     fits = int(usable_cpus() / resources.cpus + 1e-9)
     if resources.gpus:
         fits = min(fits, int(torch.cuda.device_count() / resources.gpus + 1e-9))
-    return max(1, min(fits, resources.slots or fits))
+    # The probe is of one worker: those of a run count as so many slots, as if they lost nothing by sharing it.
+    asked = fits if resources.slots is None else resources.slots * resources.workers
+    return max(1, min(fits, asked))

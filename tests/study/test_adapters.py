@@ -1,13 +1,21 @@
-"""What Tune's loop asks at each step: whether it is worth going on."""
+"""What Tune's loop asks at each step: whether it is worth going on, and what to run where."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
-from support.driving import make_book, resolved
+from support.driving import answer, make_book, resolved
 
-from coretune.study.adapters import Abandoned, Watchman
+from coretune.errors import UnfitError
+from coretune.results.store import ResultsStore
+from coretune.spec.study import Resources
+from coretune.study.adapters import Abandoned, CellSearch, Watchman
+from coretune.study.book import CellBook
+from coretune.study.events import EventLog
+from coretune.study.progress import Progress
+from coretune.study.trainable import WorkerOptions
 
 
 class Watch:
@@ -39,3 +47,82 @@ def test_a_stop_is_waited_for_but_not_for_ever(root: Path) -> None:
     with pytest.raises(Abandoned):
         man.on_step_begin(3, [])
     assert book.broken is None, "an interruption is no fault"
+
+
+class FakePool:
+    """Two groups, by name; `given` says what came back and why."""
+
+    def __init__(self, error: UnfitError | None = None) -> None:
+        self.free = ["first", "second"]
+        self.given: list[tuple[str, str | None]] = []
+        self.kept: list[int] = []
+        self.error = error
+
+    def take(self) -> str:
+        return self.free.pop(0)
+
+    def give_back(self, name: str, *, dead: str | None = None) -> None:
+        self.given.append((name, dead))
+        self.free.append(name)
+        if self.error is not None:
+            raise self.error
+
+    def release(self, keep: int) -> None:
+        self.kept.append(keep)
+
+
+def searching(root: Path, pool: FakePool) -> tuple[CellBook, CellSearch]:
+    """A search whose two slots are up."""
+    book = make_book(resolved(), root)
+    options = WorkerOptions(results=str(root), resources=Resources(workers=2))
+    progress = Progress(book, EventLog(root / "log.txt"), results=str(root), slots=2)
+    search = CellSearch(book, progress, options, 2, pool)  # type: ignore[arg-type]
+    for trial in ("idle-0", "idle-1"):
+        found = search.suggest(trial)
+        assert isinstance(found, dict) and found["job"] is None and "group" not in found
+    for trial in ("idle-0", "idle-1"):
+        search.keeps_idle(trial)
+    for trial in ("idle-0", "idle-1"):
+        search.on_trial_complete(trial, {"run_id": None})
+    return book, search
+
+
+def suggested(search: CellSearch, trial: str) -> dict[str, Any]:
+    found = search.suggest(trial)
+    assert isinstance(found, dict) and found["job"] is not None
+    return found
+
+
+def test_each_run_of_several_workers_has_a_group_of_its_own(root: Path) -> None:
+    pool = FakePool()
+    book, search = searching(root, pool)
+    one, other = suggested(search, "a"), suggested(search, "b")
+    assert (one["group"], other["group"]) == ("first", "second")
+    answer(ResultsStore(root), one["job"], 50.0)
+    search.on_trial_complete("a", {"run_id": one["run_id"], "outcome": "completed"})
+    assert book.runs[one["run_id"]].status == "completed"
+    assert pool.given == [("first", None)] and pool.kept == [9], "of ten runs nine are left"
+    assert suggested(search, "c")["group"] == "first"
+
+
+def test_a_run_that_lost_its_workers_is_tried_again(root: Path) -> None:
+    pool = FakePool()
+    book, search = searching(root, pool)
+    found = suggested(search, "a")
+    search.on_trial_complete("a", {"run_id": found["run_id"], "lost": "a worker was lost", "dead": None})
+    assert pool.given == [("first", None)], "the group is rebuilt by itself"
+    run = book.runs[found["run_id"]]
+    assert run.state == "queued" and run.lost == 1
+    assert suggested(search, "b")["run_id"] == found["run_id"], "it goes first"
+    search.on_trial_complete("b", None, error=True)
+    assert pool.given[-1] == ("second", "its actor was lost"), "nobody may go on with it unseen"
+
+
+def test_groups_that_die_again_and_again_end_the_study(root: Path) -> None:
+    pool = FakePool(UnfitError("the workers do not start"))
+    book, search = searching(root, pool)
+    found = suggested(search, "a")
+    result = {"run_id": found["run_id"], "lost": "no room", "dead": "no room"}
+    search.on_trial_complete("a", result)
+    assert pool.given == [("first", "no room")]
+    assert str(book.broken) == "the workers do not start" and search.suggest("b") == "FINISHED"
