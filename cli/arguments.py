@@ -37,6 +37,15 @@ OnlyOption = Annotated[
 OutOption = Annotated[
     Path | None, typer.Option("--out", metavar="DIR", help="Results directory; default: results/<study name>.")
 ]
+JobAddressOption = Annotated[
+    str | None,
+    typer.Option(
+        "--address",
+        metavar="http://HEAD:8265",
+        help="The dashboard of the cluster that a study was submitted to; the argument is then its job's id.",
+        show_default=False,
+    ),
+]
 
 
 def parse_only(items: Sequence[str] | None) -> dict[str, str]:

@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from coretune.errors import RequestError, StorageError
-from coretune_cli.arguments import OutOption
+from coretune_cli.arguments import JobAddressOption, OutOption
+from coretune_cli.jobs import job_logs
 from coretune_cli.output import note, show_text
 from coretune_cli.places import find_run
 
@@ -17,11 +18,17 @@ LinesOption = Annotated[int, typer.Option("--lines", "-n", min=0, help="So many 
 
 
 def logs(
-    run_id: Annotated[str, typer.Argument(metavar="RUN_ID", help="A run's id, its beginning, or its folder.")],
+    run_id: Annotated[
+        str,
+        typer.Argument(metavar="RUN_ID", help="A run's id, its beginning, or its folder; with --address a job's id."),
+    ],
     lines: LinesOption = 50,
     out: OutOption = None,
+    address: JobAddressOption = None,
 ) -> int:
-    """Print the end of a run's log."""
+    """Print the end of a run's log, or follow the output of a submitted study."""
+    if address is not None:
+        return job_logs(address, run_id, lines)
     place = find_run(run_id, out)
     path = place.folder / "log.txt"
     text = tail(path, lines)

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from coretune.runs.interrupt import EXIT_CODE as INTERRUPTED
-from coretune_cli.arguments import JsonOption, ResultsArgument
+from coretune_cli.arguments import JobAddressOption, JsonOption, ResultsArgument
 from coretune_cli.driver import Driver, inspect_driver
+from coretune_cli.jobs import job_status
 from coretune_cli.output import console, note, show, show_json, show_json_line
 from coretune_cli.places import find_results, read_state, read_state_json
 from coretune_cli.state import StudyState, parse_state
@@ -17,8 +18,10 @@ from coretune_cli.state import StudyState, parse_state
 PERIOD_S = 1.0
 
 
-def status(results: ResultsArgument = None, as_json: JsonOption = False) -> int:
+def status(results: ResultsArgument = None, address: JobAddressOption = None, as_json: JsonOption = False) -> int:
     """Say where a study stands, and whether its driver is alive."""
+    if address is not None:
+        return job_status(address, results, as_json=as_json)
     folder = _chosen(results)
     raw = read_state_json(folder)
     state = parse_state(raw)

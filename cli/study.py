@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import typer
 
-from coretune_cli import listing, logs, plan, running, schema, show, status
+from coretune_cli import jobs, listing, logs, plan, running, schema, show, status
 
 app = typer.Typer(name="study", help="Run studies, and look at them.", no_args_is_help=True)
 app.command("run")(running.run)
 app.command("resume")(running.resume)
+app.command("submit")(jobs.submit)
+app.command("stop")(jobs.stop)
 app.command("plan")(plan.plan)
 app.command("status")(status.status)
 app.command("watch")(status.watch)

@@ -11,13 +11,14 @@ import secrets
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import coretune
+from coretune.cluster.reach import reach
 from coretune.cluster.shipping import runtime_env
 from coretune.errors import RequestError, UnfitError
 from coretune.results.manifest import usable_cpus
@@ -83,16 +84,36 @@ def cluster(resources: Resources, *, address: str | None = None, plugins: Sequen
     local = address in (None, "local")
     environment, shipped = ({}, 0) if local else runtime_env(plugins)
     arguments = _local_arguments(resources) if local else {"address": address, "runtime_env": environment}
-    ray = import_ray(local=local)
+    with _initialised(import_ray(local=local), arguments, None if local else address) as ray:
+        yield replace(_measure(ray, resources, local), shipped=shipped)
+
+
+@contextmanager
+def attached(address: str) -> Iterator[Any]:
+    """Attaches to a Ray cluster for a look at it, and yields the module.
+
+    Raises:
+        RequestError: It is no address, or one of Ray Client.
+        UnfitError: No cluster answers there, or not with our token or our versions.
+    """
+    checked = check_address(address) or address
+    reach(checked)
+    with _initialised(import_ray(local=False), {"address": checked}, checked) as ray:
+        yield ray
+
+
+@contextmanager
+def _initialised(ray: Any, arguments: Mapping[str, object], address: str | None) -> Iterator[Any]:
+    """Starts Ray, or attaches to it where there is an address, for the time of the context."""
     try:
         with _own_signals(), _importable_workers():
             ray.init(**arguments, log_to_driver=False, logging_level=logging.WARNING)
     except Exception as error:
         if not isinstance(error, EXPECTED) and type(error) is not Exception:
             raise
-        raise UnfitError(_unreached(error, None if local else address)) from error
+        raise UnfitError(_unreached(error, address)) from error
     try:
-        yield replace(_measure(ray.cluster_resources(), resources, local), shipped=shipped)
+        yield ray
     finally:
         _shut_down(ray)
 
@@ -107,7 +128,7 @@ def _unreached(error: Exception, address: str | None) -> str:
         (theirs_ray, theirs), (our_ray, ours) = versions
         return (
             f"the cluster at {address} has Ray {theirs_ray} and Python {theirs}, this process Ray {our_ray} and Python "
-            f"{ours}: attach with the same versions"
+            f"{ours}: attach with the same versions, or let the cluster drive: coretune study submit"
         )
     return f"no Ray cluster answers at {address}: {said.splitlines()[0]}"
 
@@ -155,7 +176,8 @@ def check_address(address: str | None) -> str | None:
     address = address or os.environ.get("RAY_ADDRESS") or None
     if address is not None and address.startswith("ray://"):
         raise RequestError(
-            f"--address {address}: Ray Client cannot drive a study; use host:port from a node of the cluster"
+            f"--address {address}: Ray Client cannot drive a study; use host:port from a node of the cluster, or let "
+            "the cluster drive: coretune study submit STUDY --address http://HEAD:8265"
         )
     return address
 
@@ -237,22 +259,32 @@ def _shut_down(ray: Any) -> None:
             gc.enable()
 
 
-def _measure(total: dict[str, float], resources: Resources, local: bool) -> Cluster:
+def _measure(ray: Any, resources: Resources, local: bool) -> Cluster:
+    total = ray.cluster_resources()
     cpus, gpus = total.get("CPU", 0.0), total.get("GPU", 0.0)
-    workers = math.floor(cpus / resources.cpus + 1e-9)
-    if resources.gpus:
-        workers = min(workers, math.floor(gpus / resources.gpus + 1e-9))
+    workers = places([total] if local else [node["Resources"] for node in ray.nodes() if node["Alive"]], resources)
     fits = workers // resources.workers
     if fits < 1:
-        raise UnfitError(_too_small(cpus, gpus, resources, workers))
+        raise UnfitError(_too_small(cpus, gpus, resources, workers, "" if local else " on one node"))
     return Cluster(min(fits, resources.slots or fits), min(cpus, usable_cpus()) if local else cpus, gpus, local)
 
 
-def _too_small(cpus: float, gpus: float, resources: Resources, workers: int) -> str:
+def places(nodes: Iterable[Mapping[str, float]], resources: Resources) -> int:
+    """Returns how many workers fit on nodes at a time, each on one of them, by what the nodes have."""
+    found = 0
+    for has in nodes:
+        fits = math.floor(has.get("CPU", 0.0) / resources.cpus + 1e-9)
+        if resources.gpus:
+            fits = min(fits, math.floor(has.get("GPU", 0.0) / resources.gpus + 1e-9))
+        found += fits
+    return found
+
+
+def _too_small(cpus: float, gpus: float, resources: Resources, workers: int, where: str) -> str:
     """Returns what to say of a cluster on which not one run fits, but so many workers."""
     if resources.workers == 1:
         return (
-            f"one run needs {resources.cpus:g} CPUs and {resources.gpus:g} GPUs, "
+            f"one run needs {resources.cpus:g} CPUs and {resources.gpus:g} GPUs{where}, "
             f"the cluster has {cpus:g} and {gpus:g}; change resources.cpus or resources.gpus"
         )
     right = f"resources.workers: {workers}" if workers else "less resources.cpus or resources.gpus"

@@ -185,9 +185,14 @@ def fitting_nodes(nodes: Iterable[Mapping[str, Any]], cpus: float, gpus: float) 
     for node in nodes:
         has = node.get("Resources", {})
         if node["Alive"] and has.get("CPU", 0) >= max(cpus, 1e-9) and has.get("GPU", 0) >= gpus:
-            host, address = node.get("NodeManagerHostname") or "?", node["NodeManagerAddress"]
-            found.append(Node(node["NodeID"], host if host == address else f"{host} ({address})"))
+            found.append(Node(node["NodeID"], node_name(node)))
     return sorted(found, key=lambda node: (node.name, node.id))
+
+
+def node_name(node: Mapping[str, Any]) -> str:
+    """Returns how people call a node of Ray's table: its host name and its address."""
+    host, address = str(node.get("NodeManagerHostname") or "?"), str(node["NodeManagerAddress"])
+    return host if host == address else f"{host} ({address})"
 
 
 def on_each(

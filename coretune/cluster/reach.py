@@ -67,7 +67,8 @@ def parse_address(found: str, said: str | None = None) -> tuple[str, int]:
     """
     host, colon, port = found.rpartition(":")
     if not (host and colon and port.isdigit() and int(port) < 65536) or "/" in host:
-        raise RequestError(f"--address {said or found}: needs auto or host:port, e.g. 10.0.0.1:6379")
+        hint = "; a dashboard is for `coretune study submit`" if found.startswith("http") else ""
+        raise RequestError(f"--address {said or found}: needs auto or host:port, e.g. 10.0.0.1:6379{hint}")
     return host.strip("[]"), int(port)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from coretune.cluster import local
-from coretune.cluster.local import ENVIRONMENT, Cluster, cluster, import_ray, usable_cpus
+from coretune.cluster.local import ENVIRONMENT, Cluster, cluster, import_ray, places, usable_cpus
 from coretune.errors import RequestError, UnfitError
 from coretune.spec.study import Resources
 
@@ -42,6 +42,9 @@ class FakeRay(ModuleType):
 
     def cluster_resources(self) -> dict[str, float]:
         return self.total
+
+    def nodes(self) -> list[dict[str, Any]]:
+        return [{"Alive": True, "Resources": dict(self.total)}, {"Alive": False, "Resources": {"CPU": 1000.0}}]
 
     def shutdown(self) -> None:
         self.running = False
@@ -199,6 +202,23 @@ def test_slots(monkeypatch: pytest.MonkeyPatch, resources: dict[str, Any], total
     monkeypatch.setattr(local, "usable_cpus", lambda: 8)
     with cluster(Resources(**resources)) as found:
         assert found.slots == slots
+
+
+def test_a_worker_has_to_fit_on_one_node() -> None:
+    """Otherwise Tune would wait for ever for a place that three CPUs here and three there do not make."""
+    nodes = [{"CPU": 3.0, "GPU": 1.0}, {"CPU": 3.0}, {"CPU": 8.0, "GPU": 4.0}, {"memory": 1.0}]
+    assert places(nodes, Resources(cpus=4)) == 2
+    assert places(nodes, Resources(cpus=1)) == 14
+    assert places(nodes, Resources(cpus=1, gpus=1)) == 5
+    assert places(nodes, Resources(cpus=1, gpus=0.25)) == 3 + 8
+    assert places(nodes, Resources(cpus=9)) == 0
+
+
+def test_attaching_to_nodes_each_too_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    ray = fake(monkeypatch, CPU=6.0)
+    monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True, "Resources": {"CPU": 3.0}}] * 2)
+    with pytest.raises(UnfitError, match="4 CPUs and 0 GPUs on one node"), cluster(Resources(cpus=4), address="h:1"):
+        pass
 
 
 @pytest.mark.parametrize(

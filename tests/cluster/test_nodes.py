@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.command import TINY, records
+from support.command import TINY, records, wait_until
 from support.ray_nodes import Nodes, ray_nodes
 
 pytestmark = pytest.mark.nodes
@@ -118,3 +119,49 @@ def test_a_missing_or_wrong_token_is_one_line(nodes: Nodes, tmp_path: Path, toke
     (line,) = [line for line in done.stderr.splitlines() if "token" in line]
     assert says in line and "x" * 40 not in done.stderr
     assert not records(tmp_path / "results" / "tiny")
+
+
+def test_status_shows_both_nodes_and_what_a_study_would_get(nodes: Nodes, tmp_path: Path) -> None:
+    study = tmp_path / "tiny.yaml"
+    study.write_text(TINY + "resources: {cpus: 0.5}\n")
+    done = coretune(nodes, tmp_path, "cluster", "status", "--address", nodes.address, "--study", str(study), "--json")
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert [(node["cpus"], node["head"], node["problem"]) for node in said["nodes"]] == [(1, True, ""), (1, False, "")]
+    assert all(0 < node["memory_free"] < node["memory"] for node in said["nodes"])
+    assert said["study"]["slots"] == 4 and said["drivers"] == []
+    done = coretune(nodes, tmp_path, "cluster", "status", "--address", nodes.address)
+    assert done.returncode == 0 and "· head" in done.stdout and "nothing else uses the cluster" in done.stdout
+
+
+def test_a_study_is_submitted_stopped_continued_and_told_apart(nodes: Nodes, hidden: Path, tmp_path: Path) -> None:
+    """The driver is the cluster's: what this process hears of the study it hears over HTTP."""
+    (hidden / "mine.py").write_text(PLUGIN)
+    text = TINY.replace("methods: [ce, core_tuning]", "methods: [ce, mine]\nplugins: [./mine.py]")
+    (hidden / "tiny.yaml").write_text(text)
+    out = tmp_path / "out"
+    given = (
+        "study", "submit", str(hidden / "tiny.yaml"), "--address", nodes.dashboard, "--out", str(out), "--set",
+        "train.epochs=60",
+    )  # fmt: skip
+    first = coretune(nodes, tmp_path, *given, "--json")
+    assert first.returncode == 0, first.stderr
+    job = json.loads(first.stdout)["job"]
+    second = coretune(nodes, tmp_path, *given)
+    assert second.returncode == 3 and f"job {job} is writing {out} already" in second.stderr
+    wait_until(lambda: bool(records(out)), timeout=200)
+    busy = json.loads(coretune(nodes, tmp_path, "cluster", "status", "--address", nodes.address, "--json").stdout)
+    assert any("study run study.yaml" in driver["command"] for driver in busy["drivers"]), busy
+    assert sum(node["actors"].get("slot", 0) for node in busy["nodes"]) == 2
+    assert coretune(nodes, tmp_path, "study", "stop", job, "--address", nodes.dashboard).returncode == 0
+    ended = coretune(nodes, tmp_path, "study", "logs", job, "--address", nodes.dashboard)
+    assert ended.returncode == 130, ended.stdout
+    before = {run: (out / "runs" / run / "record.json").stat().st_mtime_ns for run in records(out)}
+    again = coretune(nodes, tmp_path, *given)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert f"it continues {job}" in again.stderr and "leaderboard.csv" in again.stdout
+    assert len(records(out)) == 10
+    assert before == {run: (out / "runs" / run / "record.json").stat().st_mtime_ns for run in before}
+    listed = coretune(nodes, tmp_path, "study", "status", "--address", nodes.dashboard, "--json")
+    assert [item["status"] for item in json.loads(listed.stdout)] == ["STOPPED", "SUCCEEDED"]
+    assert nodes.token is not None and nodes.token not in listed.stdout + again.stdout

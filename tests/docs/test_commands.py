@@ -14,7 +14,7 @@ from typer.main import get_command
 from coretune_cli.main import app
 
 INLINE = re.compile(r"`(coretune [^`]*)`")
-OURS = ("run", "resume", "plan", "status", "watch", "list", "show", "logs", "schema")
+OURS = ("run", "resume", "submit", "plan", "status", "watch", "list", "show", "logs", "stop", "schema")
 
 
 def shown(text: str) -> Iterator[str]:
