@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-SERIES = 3
+SERIES = 2
 RUNS = 10
 WORKERS = 2
 GOAL = 50.0

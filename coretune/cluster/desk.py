@@ -95,7 +95,8 @@ class Obsolete(Exception):
 class _Run:
     task: Task
     begun: bool = False
-    signs: list[Sign] = field(default_factory=list)
+    signs: list[Sign] = field(default_factory=list)  # not yet told: a run of days has very many
+    reported: int = 0
     told: int = 0
     heard: int = 0
     outcome: str | None = None
@@ -184,7 +185,7 @@ class Desk:
             if run is None or run.ended:
                 return True
             run.signs.append(sign)
-            number = len(run.signs)
+            run.reported = number = run.reported + 1
             self._changed.notify_all()
             if run.task.in_step and sign.metrics is not None:
                 await self._until(crew, lambda: run.heard >= number or run.stopping or run.ended)
@@ -259,11 +260,12 @@ class Desk:
             self._changed.notify_all()
 
             def due() -> bool:
-                return run.ended or (run.task.in_step and len(run.signs) > run.told)
+                return run.ended or (run.task.in_step and bool(run.signs))
 
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._changed.wait_for(due), wait_s)
-            fresh, run.told = tuple(run.signs[run.told :]), len(run.signs)
+            fresh, run.told = tuple(run.signs), run.reported
+            run.signs.clear()
             return News(fresh, run.outcome, run.error, run.lost, self.dead)
 
     async def stop(self, run_id: str) -> str | None:
