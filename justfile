@@ -14,6 +14,10 @@ test *arguments:
 test-slow:
     pytest -m slow
 
+# clusters of several Ray nodes on this machine: some minutes, and root for nodes that do not see everything
+test-nodes:
+    pytest -m nodes
+
 # format, lint, import rules
 lint:
     ruff format --check .

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from coretune.errors import RequestError, StorageError
+from coretune.results.remote import remote_url
 from coretune_cli.state import StudyState, parse_state
 
 RESULTS = Path("results")
@@ -72,6 +73,13 @@ def find_results(words: str | None) -> tuple[Path, bool]:
     """
     if words is None:
         return newest_results(), True
+    if (url := remote_url(words)) is not None:
+        from coretune.results.store import reading
+
+        copy = reading(url).root
+        if not is_results(copy):
+            raise RequestError(f"{url} holds no results of a study (no {' or '.join(MARKS[:2])} in it)")
+        return copy, False
     places = (Path(words), RESULTS / words)
     for folder in places:
         if is_results(folder):

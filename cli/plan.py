@@ -36,14 +36,14 @@ def plan(
     as_json: JsonOption = False,
 ) -> int:
     """Say what a study would do: cells, trials, runs, what is recorded already. Trains nothing."""
-    from coretune.results.store import ResultsStore
+    from coretune.results.store import reading
     from coretune.study.plan import make_plan
     from coretune_cli.reading import data_notes
     from coretune_cli.running import open_study
 
     loaded, folder = open_study(study, sets or [])
     cells = chosen_cells(loaded.cells, parse_only(only))
-    store = ResultsStore(out or folder or RESULTS / loaded.study.name)
+    store = reading(out or folder or RESULTS / loaded.study.name)
     chosen = replace(loaded, cells=cells)
     with data_notes():
         made = make_plan(chosen, store)

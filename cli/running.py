@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from coretune.errors import RequestError
+from coretune.results.remote import remote_url
 from coretune.runs.interrupt import EXIT_CODE as INTERRUPTED
 from coretune_cli.arguments import JsonOption, OnlyOption, OutOption, SetOption, chosen_cells, parse_only
 from coretune_cli.formats import parse_duration, plural
@@ -114,6 +115,13 @@ def open_study(words: str, sets: list[str]) -> tuple[LoadedStudy, Path | None]:
     """
     from coretune.spec.load import load_study, shipped_studies
 
+    if (url := remote_url(words)) is not None:
+        from coretune.results.store import reading
+
+        copy = reading(url).root / "study.yaml"
+        if not copy.exists():
+            raise RequestError(f"{url} holds no study.yaml: give a study file, or the results of a study")
+        return load_study(copy, sets), Path(words)
     folder = Path(words)
     if not folder.is_dir() or (not (folder / "study.yaml").exists() and words in shipped_studies()):
         file = shipped_studies().get(words, folder) if folder.is_dir() else folder
@@ -126,7 +134,9 @@ def open_study(words: str, sets: list[str]) -> tuple[LoadedStudy, Path | None]:
 def execute(request: Request, *, as_json: bool) -> int:
     """Runs a study, shows it meanwhile and its leaderboard at the end, and returns the exit code."""
     cells = plural(len(request.loaded.cells), "cell")
-    note(f"study {request.loaded.study.name}: {cells}, results in {request.out}", style="dim")
+    note(
+        f"study {request.loaded.study.name}: {cells}, results in {remote_url(request.out) or request.out}", style="dim"
+    )
     from coretune.study.engine import run_study
     from coretune_cli.live import last_line, observe
     from coretune_cli.reading import data_notes
@@ -141,7 +151,9 @@ def execute(request: Request, *, as_json: bool) -> int:
             retry_failed=request.retry_failed,
             address=request.address,
             observe=observe,
-            on_abort=last_line(f"stopped at once; go on with: coretune study resume {request.out}"),
+            on_abort=last_line(
+                f"stopped at once; go on with: coretune study resume {remote_url(request.out) or request.out}"
+            ),
         )
     report(outcome, as_json=as_json)
     return exit_code(outcome)
@@ -159,11 +171,11 @@ def report(outcome: Outcome, *, as_json: bool) -> None:
     from coretune.report import contrasts
     from coretune.report.export import contrasts_to_dict, to_dict
     from coretune.report.leaderboard import build
-    from coretune.results.store import ResultsStore
+    from coretune.results.store import reading
     from coretune.study.missing import things, to_dicts
     from coretune_cli.leaderboard import show_contrasts, show_leaderboard
 
-    store = ResultsStore(outcome.results)
+    store = reading(outcome.results)
     leaderboard = build(store)
     planned = contrasts.build(store) if outcome.phase in ("done", "failed") else None  # no early look
     if as_json:

@@ -7,6 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from coretune.errors import RequestError
+from coretune.results.remote import remote_url
 from coretune.runs.interrupt import EXIT_CODE as INTERRUPTED
 from coretune_cli.arguments import JobAddressOption, JsonOption, ResultsArgument
 from coretune_cli.driver import Driver, inspect_driver
@@ -33,7 +35,7 @@ def status(results: ResultsArgument = None, address: JobAddressOption = None, as
 
     show(render(state, width=console().width))
     note(
-        _next_step(folder, state, driver),
+        _next_step(remote_url(state.results) or folder, state, driver),
         style="bold magenta" if driver.life in ("gone", "quiet", "unknown") else "dim",
     )
     return 0
@@ -43,6 +45,8 @@ def watch(results: ResultsArgument = None, as_json: JsonOption = False) -> int:
     """Follow a study until it is done; with --json, one line of JSON per change."""
     from coretune_cli.live import observe
 
+    if results is not None and remote_url(results):
+        raise RequestError(f"{results}: watch follows files on disk; `coretune study status` reads an object store")
     folder = _chosen(results)
     state = read_state(folder)
     if as_json:
@@ -77,7 +81,7 @@ def _chosen(results: str | None) -> Path:
     return folder
 
 
-def _next_step(folder: Path, state: StudyState, driver: Driver) -> str:
+def _next_step(folder: Path | str, state: StudyState, driver: Driver) -> str:
     if driver.lost or state.phase == "interrupted":
         return f"{driver.text}; go on with: coretune study resume {folder}"
     if state.phase == "incomplete":

@@ -21,11 +21,12 @@ import coretune
 from coretune.data.roots import CACHE_VARIABLE, DATA_VARIABLE, cache_root
 from coretune.errors import UnfitError
 from coretune.results.files import put_atomic
+from coretune.results.remote import ENDPOINT, GCS_ENDPOINT, REGION
 from coretune.spec.shipped import FOLDER, INDEX, local_copy
 
 PACKAGES = ("coretune", "coretune_cli", "coretune_studies")
-VARIABLES = (CACHE_VARIABLE, DATA_VARIABLE)
-"""Variables of this process that hold on the nodes too: they say where data are. Ray shows them to everybody."""
+VARIABLES = (CACHE_VARIABLE, DATA_VARIABLE, *ENDPOINT, *REGION, GCS_ENDPOINT)
+"""Variables of this process that hold on the nodes too: they say where things are. Ray shows them to everybody."""
 JOB_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 """What Ray sets in the driver of a job: it has a runtime environment already, and takes no second one."""
 KEPT = 8

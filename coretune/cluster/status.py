@@ -14,8 +14,8 @@ from coretune.cluster.probe import Node, node_name, on_each, reason
 from coretune.spec.study import Resources
 
 PATIENCE_S = 30.0
-WORKER = "RunTrainable"
-"""The actor class that executes runs; people know it as a slot."""
+WORKERS = ("RunTrainable", "GroupTrainable", "ResourceTrainable")
+"""Actor classes that execute runs, the last as Tune names one that was given resources; people know it as a slot."""
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,7 @@ def actors(table: Iterable[Mapping[str, Any]], own_pid: int) -> dict[str, dict[s
     for actor in table:
         if actor["State"] != "ALIVE" or actor.get("Pid") == own_pid:
             continue
-        name = "slot" if actor["ActorClassName"] == WORKER else actor["ActorClassName"]
+        name = "slot" if actor["ActorClassName"] in WORKERS else actor["ActorClassName"]
         here = found.setdefault(actor["Address"]["NodeID"], {})
         here[name] = here.get(name, 0) + 1
     return found

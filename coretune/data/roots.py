@@ -5,14 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-CACHE_VARIABLE = "CORETUNE_CACHE"
+from coretune.spec.paths import CACHE_VARIABLE, cache_root
+
+__all__ = ["CACHE_VARIABLE", "DATA_VARIABLE", "cache_root", "data_root"]
+
 DATA_VARIABLE = "CORETUNE_DATA"
-
-
-def cache_root() -> Path:
-    """Returns where packs and fingerprints are kept: `$CORETUNE_CACHE`, else `~/.cache/coretune`."""
-    said = os.environ.get(CACHE_VARIABLE)
-    return Path(said).expanduser() if said else Path.home() / ".cache" / "coretune"
 
 
 def data_root() -> Path | None:

@@ -50,7 +50,7 @@ class LockHolder(Frozen):
 
     def lives_here(self) -> bool | None:
         """Returns whether the process is alive, or None if that cannot be seen from here."""
-        if (self.host, self.namespace) != (socket.gethostname(), _namespace()):
+        if (self.host, self.namespace) != (socket.gethostname(), own_namespace()):
             return None
         try:
             process = psutil.Process(self.pid)
@@ -100,7 +100,7 @@ class DirectoryLock:
         """
         mine = LockHolder(
             host=socket.gethostname(),
-            namespace=_namespace(),
+            namespace=own_namespace(),
             pid=os.getpid(),
             process_started=psutil.Process().create_time(),
             since=now_iso(),
@@ -232,7 +232,8 @@ def read_holder(path: Path) -> LockHolder | None:
         return None
 
 
-def _namespace() -> str:
+def own_namespace() -> str:
+    """Returns the process namespace of this process; empty where the system has none."""
     with contextlib.suppress(OSError):
         return os.readlink("/proc/self/ns/pid")
     return ""

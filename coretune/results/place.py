@@ -6,6 +6,7 @@ from pathlib import Path
 
 from coretune.errors import RequestError
 from coretune.results.lock import NAME
+from coretune.results.remote import remote_url
 
 OWN = ("manifest.json", "runs")
 """What the results of single runs are known by."""
@@ -22,6 +23,8 @@ def refuse_other_places(root: Path) -> None:
     Raises:
         RequestError: It is a file, a study's results, or a folder of something else.
     """
+    if (url := remote_url(root)) is not None:
+        raise RequestError(f"{url}: only studies have their results in an object store; give a directory")
     if (root / "study.yaml").exists():
         raise RequestError(
             f"{root} holds the results of a study (study.yaml): give another directory with out= or --out"

@@ -21,9 +21,12 @@ from pydantic import ValidationError
 
 from coretune.errors import StorageError
 from coretune.results.cellfile import CellFile
-from coretune.results.files import explain, put_atomic, set_aside
+from coretune.results.files import CORRUPT, explain, put_atomic, set_aside
+from coretune.results.mirror import Mirror, mirror_of
+from coretune.results.neighbours import adopt
 from coretune.results.planned import Planned
 from coretune.results.record import Evaluation, Record
+from coretune.results.remote import remote_url
 from coretune.spec.frozen import Frozen
 from coretune.spec.run import EvalSpec
 
@@ -38,15 +41,21 @@ class ResultsStore:
 
     A file that cannot be read counts as absent and is said in `warnings`.
 
+    Args:
+        place: A directory, or an address in an object store (`s3://bucket/name`, `gs://bucket/name`).
+        repair: As the attribute.
+
     Attributes:
-        root: The directory.
+        mirror: Where the directory really lies.
+        root: The directory; of an object store's its copy on this machine.
         repair: Whether unreadable files are set aside under a new name, so that they are made again. For the one
             process that holds the directory's lock.
         warnings: What could not be read, one line each.
     """
 
-    def __init__(self, root: Path | str, *, repair: bool = False) -> None:
-        self.root = Path(root)
+    def __init__(self, place: Path | str, *, repair: bool = False) -> None:
+        self.mirror = mirror_of(place, "driver" if repair else "worker")
+        self.root = self.mirror.root
         self.repair = repair
         self.warnings: list[str] = []
 
@@ -61,19 +70,30 @@ class ResultsStore:
     def drop_state(self, run_id: str) -> None:
         """Removes the state of a run that is finished."""
         shutil.rmtree(self.state_folder(run_id), ignore_errors=True)
+        self.mirror.publish_all(f"runs/{run_id}/state")
+
+    def keep_state(self, run_id: str) -> None:
+        """Makes the state of an unfinished run, just written, safe against the loss of this machine."""
+        self.mirror.publish_all(f"runs/{run_id}/state")
+
+    def fetch_run(self, run_id: str) -> None:
+        """Makes sure that all of a run is here, as its last execution left it."""
+        self.mirror.fetch_below(f"runs/{run_id}")
 
     def weights_path(self, run_id: str, which: str = "last") -> Path:
         """Returns where a run's weights lie: `model.safetensors`, or `best.safetensors` of the best epoch."""
         return self.run_folder(run_id) / ("model.safetensors" if which == "last" else "best.safetensors")
 
     def has_weights(self, run_id: str, which: Iterable[str]) -> bool:
-        """Returns whether all these weights of a run are on disk."""
-        return all(self.weights_path(run_id, each).is_file() for each in which)
+        """Returns whether all these weights of a run were kept."""
+        return all(self.mirror.has(self._name(self.weights_path(run_id, each))) for each in which)
 
     def drop_weights(self, run_id: str) -> None:
         """Removes the weights of a run."""
         for which in ("last", "best"):
-            self.weights_path(run_id, which).unlink(missing_ok=True)
+            path = self.weights_path(run_id, which)
+            path.unlink(missing_ok=True)
+            self.mirror.publish(self._name(path))
 
     def run_ids(self) -> list[str]:
         """Returns the ids of all runs that have a folder, sorted.
@@ -91,6 +111,11 @@ class ResultsStore:
 
     def record(self, run_id: str) -> Record | None:
         """Returns a run's record, or None if it has none (or an unreadable one, or another run's)."""
+        self.mirror.fetch(f"runs/{run_id}/record.json")
+        self.mirror.fetch_below(f"runs/{run_id}/evals")
+        return self._record(run_id)
+
+    def _record(self, run_id: str) -> Record | None:
         path = self.run_folder(run_id) / "record.json"
         record = self._read(path, Record)
         if record is not None and record.run_id != run_id:
@@ -117,12 +142,18 @@ class ResultsStore:
 
     def put_record(self, record: Record) -> None:
         """Writes a record; its run counts as finished from then on."""
-        self._write(self.run_folder(record.run_id) / "record.json", record)
+        put_atomic(self.run_folder(record.run_id) / "record.json", _text(record))
+        if (
+            self.repair
+        ):  # the driver writes a record only in a worker's place, and the rest of the folder is not its own
+            self.mirror.publish(f"runs/{record.run_id}/record.json")
+        else:
+            self.mirror.publish_changed(f"runs/{record.run_id}")
 
     def records(self) -> Iterator[Record]:
         """Yields all readable records, by run id."""
         for run_id in self.run_ids():
-            if (record := self.record(run_id)) is not None:
+            if (record := self._record(run_id)) is not None:
                 yield record
 
     def evaluation(self, run_id: str, eval_id: str) -> Evaluation | None:
@@ -151,6 +182,7 @@ class ResultsStore:
         """Writes a cell's search, without a disk sync: the records could rebuild it."""
         path = self.root / "cells" / cell.key / "search.json"
         put_atomic(path, _text(cell), durable=False)
+        self.mirror.publish(self._name(path))
 
     def set_cell_aside(self, key: str) -> Path:
         """Renames a cell's search, and returns its new path.
@@ -158,7 +190,7 @@ class ResultsStore:
         Raises:
             StorageError: It cannot be renamed.
         """
-        return set_aside(self.root / "cells" / key / "search.json", mark=EARLIER)
+        return self.set_aside(self.root / "cells" / key / "search.json", mark=EARLIER)
 
     def earlier_cells(self, key: str) -> Iterator[tuple[Path, CellFile]]:
         """Yields the searches of a cell that were set aside, the newest first, each with its path."""
@@ -176,6 +208,7 @@ class ResultsStore:
             path.replace(path.with_name("search.json"))
         except OSError as error:
             raise StorageError(explain(error, path)) from error
+        self.mirror.publish(self._name(path), self._name(path.with_name("search.json")))
 
     def cells(self) -> Iterator[CellFile]:
         """Yields all readable cells, by key."""
@@ -193,7 +226,18 @@ class ResultsStore:
 
     def put_json(self, name: str, value: Any) -> None:
         """Writes one of the driver's JSON files (`state.json`, `manifest.json`)."""
-        put_atomic(self.root / name, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
+        self.put(name, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
+
+    def put(self, name: str, content: bytes) -> None:
+        """Writes one of the driver's files."""
+        put_atomic(self.root / name, content)
+        self.mirror.publish(name)
+
+    def set_aside(self, path: Path, mark: str = CORRUPT) -> Path:
+        """Renames a file of the directory as `files.set_aside` does, for everybody."""
+        target = set_aside(path, mark)
+        self.mirror.publish(self._name(path), self._name(target))
+        return target
 
     def json(self, name: str) -> Any | None:
         """Returns one of the driver's JSON files, or None if it is absent or unreadable."""
@@ -224,38 +268,14 @@ class ResultsStore:
         Raises:
             StorageError: It cannot be written here.
         """
-        for folder in sorted(self.root.absolute().parent.glob(f"*/runs/{run_id}")):
-            if folder == self.run_folder(run_id).absolute() or not (folder.parent.parent / "manifest.json").is_file():
-                continue
-            neighbour = ResultsStore(folder.parent.parent)
-            try:
-                record = neighbour.record(run_id)
-            except StorageError as error:
-                self._warn(f"{error}; left out")
-                continue
-            if record is None or record.status != "completed":
-                continue
-            if weights and not neighbour.weights_path(run_id).is_file():
-                continue
-            self._copy(folder, run_id)
-            self.put_record(record)
-            return True
-        return False
-
-    def _copy(self, folder: Path, run_id: str) -> None:
-        target = self.run_folder(run_id)
-        try:
-            for path in folder.rglob("*"):
-                relative = path.relative_to(folder)
-                hidden = path.name.startswith(".")  # what an interrupted write left
-                if path.is_file() and not hidden and relative.parts[0] != "state" and path.name != "record.json":
-                    (target / relative).parent.mkdir(parents=True, exist_ok=True)
-                    shutil.copy2(path, target / relative)
-        except OSError as error:
-            raise StorageError(explain(error, target)) from error
+        return adopt(self, run_id, weights=weights)
 
     def _write(self, path: Path, model: Frozen) -> None:
         put_atomic(path, _text(model))
+        self.mirror.publish(self._name(path))
+
+    def _name(self, path: Path) -> str:
+        return path.relative_to(self.root).as_posix()
 
     def _read(self, path: Path, kind: type[Model]) -> Model | None:
         content = self._bytes(path)
@@ -288,13 +308,27 @@ class ResultsStore:
             raise StorageError(explain(error, path)) from error
 
     def _reject(self, path: Path, why: str) -> None:
-        done = f"set aside as {set_aside(path).name}, and made again" if self.repair else "left out"
-        self._warn(f"{path} is not readable ({why}); {done}")
+        done = f"set aside as {self.set_aside(path).name}, and made again" if self.repair else "left out"
+        self.warn(f"{path} is not readable ({why}); {done}")
 
-    def _warn(self, line: str) -> None:
+    def warn(self, line: str) -> None:
+        """Says something in `warnings`, once."""
         if line not in self.warnings:  # `watch` reads the same files again and again
             self.warnings.append(line)
 
 
 def _text(model: Frozen) -> bytes:
     return (model.model_dump_json(indent=1) + "\n").encode()
+
+
+def reading(place: Path | str) -> ResultsStore:
+    """Returns a results directory to be read: of one in an object store, a copy as it is now.
+
+    Raises:
+        StorageError: The object store cannot be reached.
+    """
+    if (url := remote_url(place)) is None:
+        return ResultsStore(place)
+    mirror = Mirror(url, "reader")
+    mirror.refresh()
+    return ResultsStore(mirror.root)

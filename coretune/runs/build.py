@@ -199,6 +199,8 @@ def initial_weights(job: Job, store: ResultsStore) -> Path | None:
     origin, _, name = job.spec.backbone.weights.partition(":")
     if origin == "random":
         return None
+    if origin == "run":
+        store.fetch_run(name)
     path = store.weights_path(name) if origin == "run" else Path(job.checkpoint or "")
     if not path.is_file():
         needed = f"the pre-training run {name}" if origin == "run" else f"the checkpoint {job.checkpoint}"

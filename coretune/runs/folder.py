@@ -34,8 +34,9 @@ class RunFolder:
         self._writes = writes
 
     def describe(self, spec: RunSpec) -> None:
-        """Writes what the run is."""
+        """Writes what the run is, beside what its last execution left."""
         if self._writes:
+            self._store.fetch_run(self._run_id)
             put_atomic(self._path / "run.json", (spec.to_json() + "\n").encode(), durable=False)
 
     def log(self, text: str) -> None:
@@ -57,6 +58,7 @@ class RunFolder:
         """Stores the state that another execution goes on from."""
         if self._writes:
             save_state(self._store.state_folder(self._run_id), self._run_id, state)
+            self._store.keep_state(self._run_id)
 
     def load_state(self) -> RunState | None:
         """Returns the stored state, or None.

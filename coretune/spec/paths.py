@@ -6,7 +6,14 @@ import os
 import re
 from pathlib import Path
 
+CACHE_VARIABLE = "CORETUNE_CACHE"
 _VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)\})", re.ASCII)
+
+
+def cache_root() -> Path:
+    """Returns where packs, fingerprints and copies are kept: `$CORETUNE_CACHE`, else `~/.cache/coretune`."""
+    said = os.environ.get(CACHE_VARIABLE)
+    return Path(said).expanduser() if said else Path.home() / ".cache" / "coretune"
 
 
 def absolute_path(folder: Path, text: str) -> str:

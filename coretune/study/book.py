@@ -244,7 +244,7 @@ class CellBook:
             return True
         if consumer.role == "final":
             return not self._lacks(record, consumer.cell)
-        return consumer.role != "prepare" or self._store.weights_path(spec.run_id).is_file()
+        return consumer.role != "prepare" or self._store.has_weights(spec.run_id, ["last"])
 
     def _lacks(self, record: Record, cell: StudyCell) -> bool:
         """Returns whether a completed final run has an evaluation to be made."""

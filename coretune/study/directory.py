@@ -10,10 +10,12 @@ from typing import Any
 import yaml
 
 from coretune.errors import RequestError, StorageError, StudyError
-from coretune.results.files import explain, put_atomic, set_aside
+from coretune.results.files import explain
+from coretune.results.mirror import Mirror, OnDisk
 from coretune.results.store import ResultsStore
 from coretune.spec.load import LoadedStudy
 from coretune.spec.paths import begins_with_variable
+from coretune.spec.study import Resources
 from coretune.spec.yamlfile import read_yaml, resolve_scalar
 from coretune.study.journal import is_journal
 from coretune.study.resolved import datasets_of
@@ -39,6 +41,18 @@ def refuse_foreign(root: Path) -> None:
         raise RequestError(f"{root} is a file, not a directory; choose another place")
 
 
+def refuse_groups(mirror: OnDisk, resources: Resources) -> None:
+    """Refuses runs of several workers whose results are in an object store.
+
+    Raises:
+        RequestError: They are.
+    """
+    if isinstance(mirror, Mirror) and resources.workers > 1:
+        raise RequestError(
+            f"{mirror.url}: runs of several workers (resources.workers) need a directory that all nodes see"
+        )
+
+
 def claim_directory(store: ResultsStore, loaded: LoadedStudy) -> None:
     """Writes the resolved study into its results directory.
 
@@ -51,7 +65,7 @@ def claim_directory(store: ResultsStore, loaded: LoadedStudy) -> None:
     owner, damage = _owner(store)
     if owner is not None and owner != loaded.study.name:
         raise RequestError(
-            f"{store.root} holds the results of the study {owner!r}, not of {loaded.study.name!r}; "
+            f"{store.mirror.name} holds the results of the study {owner!r}, not of {loaded.study.name!r}; "
             "choose another directory with --out"
         )
     if damage:
@@ -59,13 +73,13 @@ def claim_directory(store: ResultsStore, loaded: LoadedStudy) -> None:
     kept = {cell.key for cell in store.cells()}
     if kept and kept.isdisjoint(cell.key for cell in loaded.cells):
         store.warnings.append(
-            f"{store.root} holds cells of another study named {loaded.study.name!r} (e.g. {min(kept)}); they stay, and "
-            "the tables are those of this study: another name or --out keeps studies apart"
+            f"{store.mirror.name} holds cells of another study named {loaded.study.name!r} (e.g. {min(kept)}); they "
+            "stay, and the tables are those of this study: another name or --out keeps studies apart"
         )
     for name, is_sound in _DRIVER_FILES.items():
         if not is_sound(_content(store, name)):
             _set_aside(store, name, "it is damaged")
-    put_atomic(store.root / STUDY, resolved_yaml(loaded).encode())
+    store.put(STUDY, resolved_yaml(loaded).encode())
 
 
 def resolved_yaml(loaded: LoadedStudy) -> str:
@@ -146,7 +160,9 @@ def _content(store: ResultsStore, name: str) -> bytes | None:
 
 def _set_aside(store: ResultsStore, name: str, damage: str) -> None:
     path = store.root / name
-    store.warnings.append(f"{path} is not readable ({damage}); set aside as {set_aside(path).name}, and made again")
+    store.warnings.append(
+        f"{path} is not readable ({damage}); set aside as {store.set_aside(path).name}, and made again"
+    )
 
 
 def _is_mapping(content: bytes | None) -> bool:

@@ -20,6 +20,8 @@ from coretune.data.unreadable import listed
 from coretune.errors import CoretuneError, StorageError
 from coretune.results.lock import DirectoryLock
 from coretune.results.manifest import manifest
+from coretune.results.mirror import Mirror
+from coretune.results.remote_lock import RemoteLock, lock_of
 from coretune.results.retry import deletable_weights
 from coretune.results.store import ResultsStore
 from coretune.runs.interrupt import interruptible
@@ -29,7 +31,7 @@ from coretune.spec.study import Resources
 from coretune.study.book import CellBook
 from coretune.study.chatter import chatter_to
 from coretune.study.data import check_data
-from coretune.study.directory import claim_directory, refuse_foreign
+from coretune.study.directory import claim_directory, refuse_foreign, refuse_groups
 from coretune.study.events import EventLog
 from coretune.study.missing import MissingCell, things
 from coretune.study.nodes import check_cluster
@@ -51,14 +53,14 @@ class Outcome:
             these are there; `interrupted` (by a signal or the time limit; a resume goes on); or `failed`: nothing to
             resume but something failed.
         failed_runs: Runs that failed.
-        results: The results directory.
+        results: The results directory, or its address in an object store.
         reason: Why it was stopped, if it was.
         missing: The cells that were left out, and what they lack.
     """
 
     phase: Literal["done", "incomplete", "interrupted", "failed"]
     failed_runs: int
-    results: Path
+    results: Path | str
     reason: str | None = None
     missing: tuple[MissingCell, ...] = ()
 
@@ -66,7 +68,7 @@ class Outcome:
 def run_study(
     loaded: LoadedStudy,
     *,
-    out: Path | None = None,
+    out: Path | str | None = None,
     slots: int | None = None,
     time_limit_s: float | None = None,
     only: Mapping[str, str] | None = None,
@@ -79,7 +81,7 @@ def run_study(
 
     Args:
         loaded: The study.
-        out: The results directory; by default `results/<study name>`.
+        out: The results directory, or an address (`s3://bucket/name`); by default `results/<study name>`.
         slots: Runs at a time, over the study's own.
         time_limit_s: Stops cleanly after so many seconds.
         only: Labels of the cells to run, e.g. `{"dataset": "cifar10"}`.
@@ -98,10 +100,13 @@ def run_study(
     """
     address = check_address(address)
     resolved = resolve(loaded, only)
-    root = out if out is not None else Path("results") / loaded.study.name
+    store = ResultsStore(out if out is not None else Path("results") / loaded.study.name, repair=True)
+    root = store.root
+    refuse_groups(store.mirror, loaded.study.resources)
+    store.mirror.refresh()
     refuse_foreign(root)
-    store = ResultsStore(root, repair=True)
-    with DirectoryLock(root) as lock, chatter_to(root / "log.txt", "optuna"):
+    with lock_of(store.mirror) as lock, chatter_to(root / "log.txt", "optuna"):
+        store.mirror.refresh()  # what was written until the lock was ours
         claim_directory(store, loaded)
         note_plan(store, loaded.study)
         events = EventLog(root / "log.txt")
@@ -124,7 +129,7 @@ def _run(
     store: ResultsStore,
     book: CellBook,
     events: EventLog,
-    lock: DirectoryLock,
+    lock: DirectoryLock | RemoteLock,
     slots: int | None,
     time_limit_s: float | None,
     address: str | None,
@@ -133,7 +138,7 @@ def _run(
 ) -> Outcome:
     study = resolved.loaded.study
     resources = study.resources if slots is None else study.resources.replace(slots=slots)
-    progress = Progress(book, events, results=str(store.root), slots=resources.slots or 0)
+    progress = Progress(book, events, results=store.mirror.name, slots=resources.slots or 0)
     writer = StudyWriter(store, book, progress, lock)
     observing = observe(progress.snapshot) if observe is not None else nullcontext()
     with observing, interruptible(book.stop, on_abort=on_abort), _deadline(book, time_limit_s):
@@ -154,12 +159,13 @@ def _run(
                 with suppress(StorageError):  # what is raised already says why
                     writer.write_state()
             raise
-        outcome = _outcome(book, store.root)
+        outcome = _outcome(book, store.mirror.url if isinstance(store.mirror, Mirror) else store.root)
         _tidy(resolved.loaded, store)
         progress.phase = outcome.phase
         writer.write_tables()
         _say_warnings(store, events, said)
         writer.write_state()
+        store.mirror.publish("log.txt")
     return outcome
 
 
@@ -217,7 +223,7 @@ def _train(
         on_this_processor = found.local and not resources.gpus
         if on_this_processor and (slow := slow_precision(resolved.precisions)) is not None:
             events.add("warning", slow)
-        check_cluster(ray, resolved, store.root, resources, found, events)
+        check_cluster(ray, resolved, store.mirror, resources, found, events)
         tune_study(resolved.loaded.study, store, book, progress, found)
 
 
@@ -254,7 +260,7 @@ def _deadline(book: CellBook, seconds: float | None) -> Iterator[None]:
         timer.cancel()
 
 
-def _outcome(book: CellBook, root: Path) -> Outcome:
+def _outcome(book: CellBook, root: Path | str) -> Outcome:
     failed = sum(run.status == "failed" for run in book.runs.values())
     missing = book.study.missing
     if not all(cell.settled for cell in book.cells):

@@ -15,6 +15,7 @@ from packaging.requirements import Requirement
 from coretune.cluster.jobs import JobInfo, JobsClient
 from coretune.cluster.shipping import archive
 from coretune.errors import LockedError, RequestError, UnfitError
+from coretune.results.remote import remote_url
 from coretune.spec.load import LoadedStudy
 from coretune.study.directory import resolved_yaml
 
@@ -86,10 +87,12 @@ def check_out(out: str) -> str:
     Raises:
         RequestError: It is relative: a job's own folder goes with the job.
     """
+    if (url := remote_url(out)) is not None:
+        return url
     if not out.startswith("/"):
         raise RequestError(
-            f"--out {out}: needs an absolute path on storage that all nodes of the cluster see; below a job's own "
-            "folder results would go with the job"
+            f"--out {out}: needs an absolute path on storage that all nodes of the cluster see, or s3://; below a "
+            "job's own folder results would go with the job"
         )
     return str(PurePosixPath(out))
 

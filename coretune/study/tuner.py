@@ -37,7 +37,7 @@ def tune_study(study: Study, store: ResultsStore, book: CellBook, progress: Prog
     resources = study.resources
     pruned = isinstance(study.search, SearchOptions) and study.search.pruner != "none"
     options = WorkerOptions(
-        results=str(store.root.absolute()),
+        results=store.mirror.place,
         resources=resources,
         report_every_s=0.0 if pruned else 1.0,
     )

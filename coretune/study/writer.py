@@ -8,14 +8,15 @@ from types import TracebackType
 
 from coretune.errors import LockedError, UnfitError
 from coretune.report.write import Writer as TableWriter
-from coretune.results.files import put_atomic
 from coretune.results.lock import DirectoryLock
+from coretune.results.remote_lock import RemoteLock
 from coretune.results.store import ResultsStore
 from coretune.study.book import CellBook
 from coretune.study.progress import Progress
 
 STATE_EVERY_S = 2.0
 LEADERBOARD_EVERY_S = 15.0
+TABLES = ("leaderboard.csv", "contrasts.csv", "runs.csv")
 
 
 class StudyWriter:
@@ -31,7 +32,9 @@ class StudyWriter:
         failure: Why a file could not be written, or None.
     """
 
-    def __init__(self, store: ResultsStore, book: CellBook, progress: Progress, lock: DirectoryLock) -> None:
+    def __init__(
+        self, store: ResultsStore, book: CellBook, progress: Progress, lock: DirectoryLock | RemoteLock
+    ) -> None:
         self.failure: UnfitError | None = None
         self._store = store
         self._book = book
@@ -56,14 +59,15 @@ class StudyWriter:
     def write_tables(self) -> None:
         """Writes `leaderboard.csv`, `runs.csv` and `optuna.journal`."""
         self._tables.write()
-        put_atomic(self._store.root / "optuna.journal", self._book.journal.dump())
+        self._store.put("optuna.journal", self._book.journal.dump())
+        self._store.mirror.publish(*TABLES, "log.txt")
 
     def _run(self) -> None:
         written, finals = time.monotonic(), 0
         try:
             while not self._ended.wait(STATE_EVERY_S):
                 if not self._lock.held:
-                    raise LockedError(f"{self._store.root}: another process has taken this directory over")
+                    raise LockedError(f"{self._store.mirror.name}: another process has taken this directory over")
                 snapshot = self._progress.snapshot()
                 self._store.put_json("state.json", snapshot)
                 done = sum(cell["finals"]["done"] for cell in snapshot["cells"])
