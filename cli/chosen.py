@@ -115,6 +115,7 @@ def _fetched(about: DatasetComponent, said: str | None) -> Path:
     if said is None and root is None:
         raise RequestError(f"--download needs a place: set {DATA_VARIABLE}, or say --path DIR")
     folder = Path(said).expanduser() if said is not None else Path(root or ".") / about.name
-    note(f"downloading {about.name} to {folder}")
+    if about.download:
+        note(f"downloading {about.name} to {folder}")
     download(about, folder)
     return folder

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from coretune.spec.components import DatasetComponent
 def download(about: DatasetComponent, folder: Path) -> None:
     """Downloads and unpacks a data set, as torchvision lays it out. What is there already is not fetched again.
 
-    torchvision reports its progress itself; what it prints goes to stderr.
+    Folders that a failed download leaves without a file are removed: an empty folder is no data set. torchvision
+    reports its progress itself; what it prints goes to stderr.
 
     Args:
         about: The data set.
@@ -33,5 +35,13 @@ def download(about: DatasetComponent, folder: Path) -> None:
         with contextlib.redirect_stdout(sys.stderr):
             getattr(datasets, about.download)(str(folder), download=True)
     except Exception as error:  # the network, the disk, and torchvision itself raise many kinds
+        _remove_empty(folder)
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UnfitError(f"data set {about.name}: the download to {folder} failed: {reason}") from error
+
+
+def _remove_empty(folder: Path) -> None:
+    """Removes a folder and those below it, as far as no file is in them."""
+    for place, _, _ in os.walk(folder, topdown=False):
+        with contextlib.suppress(OSError):  # something is in it
+            os.rmdir(place)

@@ -117,7 +117,9 @@ def no_place(name: str) -> MissingError:
 
 
 def holds_nothing(path: Path) -> bool:
-    """Returns whether nothing is at a path, or a folder without a visible entry, as where no disk is mounted.
+    """Returns whether nothing is at a path, or a folder without a visible file, at whatever depth.
+
+    So it is where no disk is mounted, or where a download failed.
 
     Raises:
         UnfitError: It cannot be looked into.
@@ -125,9 +127,15 @@ def holds_nothing(path: Path) -> bool:
     try:
         if not path.exists():
             return True
-        return path.is_dir() and all(entry.name.startswith(".") for entry in path.iterdir())
+        return path.is_dir() and not any(
+            file for file in path.rglob("*") if not file.is_dir() and not _hidden(file.relative_to(path))
+        )
     except OSError as error:
         raise UnfitError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+def _hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
 
 
 def located(component: DatasetComponent, path: str | None = None) -> Path | None:

@@ -41,6 +41,21 @@ def test_a_failure_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         download(image_set("dtd"), tmp_path)
 
 
+def test_a_failure_leaves_no_empty_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stand_in(root: str, download: bool) -> None:
+        (Path(root) / "dtd" / "images").mkdir(parents=True)
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(torchvision.datasets, "DTD", stand_in)
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / "half.tar").write_bytes(b"half")
+    for folder, left in ((tmp_path / "dtd", False), (tmp_path / "kept", True)):
+        with pytest.raises(UnfitError, match="no route to host"):
+            download(image_set("dtd"), folder)
+        assert folder.exists() == left
+    assert [path.name for path in (tmp_path / "kept").iterdir()] == ["half.tar"]
+
+
 def test_what_cannot_be_downloaded_says_where_to_get_it(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match=r"data set cars: there is no downloader for it\. To get it: its authors'"):
         download(image_set("cars"), tmp_path)

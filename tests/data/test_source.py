@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from coretune.data.source import Source, open_source
+from coretune.data.source import Source, holds_nothing, open_source
 from coretune.data.sources.digits import Digits
 from coretune.data.sources.folder import Folder
 from coretune.data.sources.parquet import Parquet
@@ -75,3 +75,14 @@ def test_no_path_where_one_is_needed(catalog: Catalog) -> None:
 def test_an_unknown_data_set(catalog: Catalog) -> None:
     with pytest.raises(RequestError, match="did you mean digits"):
         open_source(catalog, Ref(name="digit", version=1), None)
+
+
+def test_a_folder_holds_nothing_until_a_visible_file_is_below_it(tmp_path: Path) -> None:
+    assert holds_nothing(tmp_path / "absent")
+    folder = tmp_path / "dtd" / "dtd"
+    (folder / ".cache").mkdir(parents=True)
+    (folder / ".cache" / "log").write_text("")
+    (folder / ".DS_Store").write_text("")
+    assert holds_nothing(tmp_path / "dtd")
+    (folder / "images.tar").write_bytes(b"1")
+    assert not holds_nothing(tmp_path / "dtd") and not holds_nothing(folder / "images.tar")

@@ -102,6 +102,7 @@ def test_what_lies_in_a_checkpoints_place_and_is_none_stops_the_study(
     file = tmp_path / "moco.pth"
     if content is None:
         (file / "inner").mkdir(parents=True)
+        (file / "inner" / "data.pkl").write_bytes(b"unpacked")
     else:
         file.write_bytes(content)
     with pytest.raises(UnfitError, match=f"^backbone moco: .*{says}") as caught:

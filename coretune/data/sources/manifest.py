@@ -112,6 +112,9 @@ def _cell(value: Any) -> str:
 
 
 def _check_columns(path: Path, names: list[str]) -> None:
+    other = next((mark for mark in ";\t|" if len(names) == 1 and mark in names[0]), None)
+    if other is not None:
+        raise UnfitError(f"{path}: its columns are separated by {other!r}; write commas; {LAYOUT}")
     for name in NEEDED:
         if name not in names:
             raise UnfitError(

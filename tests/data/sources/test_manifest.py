@@ -82,6 +82,7 @@ def test_two_columns_are_enough(table: Path) -> None:
             r"images\.csv: no column label \(it has path, labl; did you mean labl\?\); expected",
         ),
         ("path,label", [], "has no row below its head"),
+        ("path;label;split", ["a/0.png;x;train"], r"images\.csv: its columns are separated by ';'; write commas"),
         ("path,label", ["a/0.png,x", "a/9.png,y"], r"images\.csv:3: there is no file .*a/9\.png"),
         ("path,label", ["a/0.png,x", "a/0.png,y"], r"images\.csv:3: a/0\.png stands in .*images\.csv:2 already"),
         ("path,label", ["a/0.png,x", "a/1.png,"], r"images\.csv:3: no label"),
