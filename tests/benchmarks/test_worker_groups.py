@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 
 import pytest
 from ray import cloudpickle
@@ -26,10 +27,12 @@ def test_a_warm_group_is_faster_than_a_trainer_for_each_run(
     monkeypatch.setattr(bench, "SERIES", 1)
     monkeypatch.setattr(bench, "RUNS", 2)
     cloudpickle.register_pickle_by_value(bench)  # workers cannot import a script by the name that it has here
+    interrupt = signal.getsignal(signal.SIGINT)
     try:
         bench.main()
     finally:
         cloudpickle.unregister_pickle_by_value(bench)
+        signal.signal(signal.SIGINT, interrupt)  # Ray Train takes it, and keeps it
     found = json.loads(capsys.readouterr().out.strip().splitlines()[-1])
     assert found["name"] == "worker_groups" and found["better"] == "higher"
     assert found["ratio"] > 1 and found["detail"]["runs"] == {"warm": 2, "cold": 1}
