@@ -48,9 +48,21 @@ class LockHolder(Frozen):
     since: str
     token: str
 
+    @classmethod
+    def of_this_process(cls) -> LockHolder:
+        """Returns this process as a holder, with a token that is new each time."""
+        return cls(
+            host=socket.gethostname(),
+            namespace=_namespace(),
+            pid=os.getpid(),
+            process_started=psutil.Process().create_time(),
+            since=now_iso(),
+            token=secrets.token_hex(8),
+        )
+
     def lives_here(self) -> bool | None:
         """Returns whether the process is alive, or None if that cannot be seen from here."""
-        if (self.host, self.namespace) != (socket.gethostname(), own_namespace()):
+        if (self.host, self.namespace) != (socket.gethostname(), _namespace()):
             return None
         try:
             process = psutil.Process(self.pid)
@@ -98,14 +110,7 @@ class DirectoryLock:
             LockedError: Another process holds it.
             StorageError: The directory cannot be written.
         """
-        mine = LockHolder(
-            host=socket.gethostname(),
-            namespace=own_namespace(),
-            pid=os.getpid(),
-            process_started=psutil.Process().create_time(),
-            since=now_iso(),
-            token=secrets.token_hex(8),
-        )
+        mine = LockHolder.of_this_process()
         self.took_over = None
         try:
             self.root.mkdir(parents=True, exist_ok=True)
@@ -168,11 +173,6 @@ class DirectoryLock:
         age = self._age()
         alive = holder.lives_here() if holder is not None else None
         if alive or (alive is None and age < STALE_S):
-            who = (
-                "an unknown process"
-                if holder is None
-                else f"process {holder.pid} on {holder.host} since {holder.since}"
-            )
             if alive:
                 help_ = (
                     f"wait for it, stop it (kill {holder.pid if holder else '?'}), or choose another place with --out"
@@ -182,7 +182,7 @@ class DirectoryLock:
                     f"its last sign of life is {age:.0f} s old; wait for it or choose another place with --out "
                     f"(if it is dead, the directory is free in {max(STALE_S - age, 1):.0f} s)"
                 )
-            raise LockedError(f"{self.root} is being written by {who}: {help_}")
+            raise LockedError(f"{self.root} is being written by {who_text(holder)}: {help_}")
         if holder is None:
             self.took_over = f"took over {self.path}: it was unreadable and {age:.0f} s old"
         else:
@@ -232,8 +232,12 @@ def read_holder(path: Path) -> LockHolder | None:
         return None
 
 
-def own_namespace() -> str:
-    """Returns the process namespace of this process; empty where the system has none."""
+def who_text(holder: LockHolder | None) -> str:
+    """Says who holds a lock; None is a holder that cannot be read."""
+    return "an unknown process" if holder is None else f"process {holder.pid} on {holder.host} since {holder.since}"
+
+
+def _namespace() -> str:
     with contextlib.suppress(OSError):
         return os.readlink("/proc/self/ns/pid")
     return ""

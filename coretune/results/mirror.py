@@ -16,6 +16,7 @@ from typing import Literal
 
 from coretune.errors import StorageError
 from coretune.results.files import explain, put_atomic
+from coretune.results.lock import NAME
 from coretune.results.remote import Entry, Remote, remote_url
 from coretune.spec.paths import cache_root
 
@@ -208,7 +209,7 @@ def mirror_of(place: str | Path, role: Role) -> OnDisk:
 def _small(name: str) -> bool:
     """Returns whether a file is read by whoever looks at a study: not weights, and not the state of a run."""
     words = name.split("/")
-    if words[-1].startswith(".") or name == "driver.lock":
+    if words[-1].startswith(".") or name == NAME:
         return False
     return not name.endswith(".safetensors") and not (words[0] == "runs" and len(words) > 2 and words[2] == "state")
 

@@ -7,22 +7,18 @@ overwritten later notices at its next heartbeat, and stops.
 
 from __future__ import annotations
 
-import os
 import secrets
-import socket
 import threading
 import time
 from types import TracebackType
 from typing import Self
 
-import psutil
 from pydantic import ValidationError
 
 from coretune.errors import LockedError, StorageError
-from coretune.results.lock import NAME, STALE_S, DirectoryLock, LockHolder, own_namespace
+from coretune.results.lock import NAME, STALE_S, DirectoryLock, LockHolder, who_text
 from coretune.results.mirror import Mirror, OnDisk
 from coretune.results.remote import Remote
-from coretune.results.times import now_iso
 
 BEAT_S = 15.0
 SETTLE_S = 2.0
@@ -70,20 +66,13 @@ class RemoteLock:
             LockedError: Another process holds it, or took it at the same moment.
             StorageError: The store cannot be reached.
         """
-        mine = LockHolder(
-            host=socket.gethostname(),
-            namespace=own_namespace(),
-            pid=os.getpid(),
-            process_started=psutil.Process().create_time(),
-            since=now_iso(),
-            token=secrets.token_hex(8),
-        )
+        mine = LockHolder.of_this_process()
         self._judge()
         self._write(mine)
         time.sleep(self._settle_s)
         found = self._read()
         if found is None or found.token != mine.token:
-            raise LockedError(f"{self._remote.url}: {_who(found)} began to write there at the same moment: let it")
+            raise LockedError(f"{self._remote.url}: {who_text(found)} began to write there at the same moment: let it")
         self._mine, self._held = mine, True
         self._stop.clear()
         self._thread = threading.Thread(target=self._beat, name="coretune-lock", daemon=True)
@@ -120,11 +109,11 @@ class RemoteLock:
         if alive or (alive is None and age < STALE_S):
             wait = "" if alive else f" (if it is dead, the place is free in {max(STALE_S - age, 1):.0f} s)"
             raise LockedError(
-                f"{self._remote.url} is being written by {_who(found)}: wait for it, stop it, or choose another place "
-                f"with --out{wait}"
+                f"{self._remote.url} is being written by {who_text(found)}: wait for it, stop it, or choose another "
+                f"place with --out{wait}"
             )
         why = "which is gone" if alive is False else f"which gave no sign of life for {age:.0f} s"
-        self.took_over = f"took over from {_who(found)}, {why}"
+        self.took_over = f"took over from {who_text(found)}, {why}"
 
     def _now(self) -> int:
         """Returns the store's own time: the clocks of hosts may differ."""
@@ -159,7 +148,3 @@ class RemoteLock:
 def lock_of(mirror: OnDisk) -> DirectoryLock | RemoteLock:
     """Returns the lock of a results directory, wherever it lies."""
     return RemoteLock(mirror.remote) if isinstance(mirror, Mirror) else DirectoryLock(mirror.root)
-
-
-def _who(holder: LockHolder | None) -> str:
-    return "an unknown process" if holder is None else f"process {holder.pid} on {holder.host} since {holder.since}"
