@@ -26,8 +26,8 @@ def change_board(changes: Changes, width: int) -> RenderableType:
 
 def change_columns(changes: Changes) -> list[Column[Change]]:
     """Returns the columns; the least important ones go where room is scarce."""
+    from coretune.report.typeset import digits_of
     from coretune.report.typeset_changes import how_tested
-    from coretune.report.typeset_contrasts import digits_of
 
     digits = digits_of(changes.metric)
     one_backbone = len({row.backbone for row in changes.rows}) == 1

@@ -28,7 +28,7 @@ def contrast_board(contrasts: Contrasts, width: int) -> RenderableType:
 
 def contrast_columns(contrasts: Contrasts) -> list[Column[Contrast]]:
     """Returns the columns; the least important ones go where room is scarce."""
-    from coretune.report.typeset_contrasts import digits_of
+    from coretune.report.typeset import digits_of
 
     digits = digits_of(contrasts.metric)
     rows = contrasts.rows

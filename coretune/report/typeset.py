@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol, TypeVar
 
 from coretune.report.leaderboard import Leaderboard, Row
 
@@ -29,19 +30,31 @@ LATEX = {
 NEGATIVE = re.compile(r"(?<![\w.])-(?=[0-9])")
 
 
+class Placed(Protocol):
+    """A row that belongs to a data set and a backbone."""
+
+    @property
+    def dataset(self) -> str:
+        """Label of the data set."""
+
+    @property
+    def backbone(self) -> str:
+        """Label of the backbone."""
+
+
+PlacedT = TypeVar("PlacedT", bound=Placed)
+
+
 def to_markdown(leaderboard: Leaderboard) -> str:
     """Returns the leaderboard as Markdown: what ± means is said, and how many seeds are behind it.
 
     Mean rows are left out where there is only one data set.
     """
     rows = [_cells(row, leaderboard) for row in _shown(leaderboard)]
-    lines = [f"## {leaderboard.study}", "", *markdown_table(_header(leaderboard), rows), ""]
-    lines.append(escaped(_legend(leaderboard)))
-    if not leaderboard.complete:
-        lines += ["", "**Not complete**: not every final run has its test score."]
-    if leaderboard.notes:
-        lines += ["", *(f"- {escaped(note)}" for note in leaderboard.notes)]
-    return "\n".join(lines) + "\n"
+    remark = "" if leaderboard.complete else "**Not complete**: not every final run has its test score."
+    return markdown_page(
+        leaderboard.study, _header(leaderboard), rows, _legend(leaderboard), leaderboard.notes, remark=remark
+    )
 
 
 def to_latex(leaderboard: Leaderboard) -> str:
@@ -49,18 +62,59 @@ def to_latex(leaderboard: Leaderboard) -> str:
 
     The caption says what ± means and how configurations were chosen; notes follow as comments.
     """
-    groups: dict[tuple[str, str], list[list[str]]] = {}
-    for row in _shown(leaderboard):
-        cells = [latex(NEGATIVE.sub("−", cell)) for cell in _cells(row, leaderboard)]
+
+    def cells(row: Row) -> list[str]:
+        found = latex_cells(_cells(row, leaderboard))
         if row.rank == 1:
-            cells[4] = rf"\textbf{{{cells[4]}}}"
-        groups.setdefault((row.dataset, row.backbone), []).append(cells)
+            found[4] = rf"\textbf{{{found[4]}}}"
+        return found
+
     header = _header(leaderboard)
     caption = f"{leaderboard.study}. {_legend(leaderboard)}"
     if not leaderboard.complete:
         caption += " Not complete: not every final run has its test score."
     columns = "lllr" + "r" * (len(header) - 5) + "l"
-    return latex_table(columns, header, list(groups.values()), caption, leaderboard.notes)
+    return latex_table(columns, header, grouped(_shown(leaderboard), cells), caption, leaderboard.notes)
+
+
+def markdown_page(
+    title: str,
+    header: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    legend: str,
+    notes: Sequence[str],
+    *,
+    remark: str = "",
+) -> str:
+    """Returns a table with its title, what its numbers mean, and notes.
+
+    Args:
+        title: As plain text, like all below but the remark.
+        header: Heads of the columns.
+        rows: Cells.
+        legend: What the numbers mean.
+        notes: What a reader should know, one item each.
+        remark: Markdown that stands between legend and notes.
+    """
+    lines = [f"## {title}", "", *markdown_table(header, rows), "", escaped(legend)]
+    if remark:
+        lines += ["", remark]
+    if notes:
+        lines += ["", *(f"- {escaped(note)}" for note in notes)]
+    return "\n".join(lines) + "\n"
+
+
+def grouped(rows: Iterable[PlacedT], cells: Callable[[PlacedT], list[str]]) -> list[list[list[str]]]:
+    """Returns the cells of rows, in a group for each data set and backbone, in the order of their first rows."""
+    groups: dict[tuple[str, str], list[list[str]]] = {}
+    for row in rows:
+        groups.setdefault((row.dataset, row.backbone), []).append(cells(row))
+    return list(groups.values())
+
+
+def latex_cells(cells: Iterable[str]) -> list[str]:
+    """Returns plain cells as LaTeX, with minus signs before negative numbers."""
+    return [latex(NEGATIVE.sub("−", cell)) for cell in cells]
 
 
 def latex_table(
@@ -99,6 +153,11 @@ def latex(text: str) -> str:
     return "".join(LATEX.get(sign, sign) for sign in " ".join(text.split()))
 
 
+def digits_of(metric: str) -> int:
+    """Returns how many decimals a metric is shown with."""
+    return 2 if UNITS.get(metric) == "%" else 4
+
+
 def p_text(p: float | None) -> str:
     """Returns a p-value for people: three digits, `<0.001` below that, empty for None."""
     if p is None:
@@ -132,7 +191,7 @@ def _legend(leaderboard: Leaderboard) -> str:
 
 
 def _cells(row: Row, leaderboard: Leaderboard) -> list[str]:
-    digits = 2 if UNITS.get(leaderboard.metric) == "%" else 4
+    digits = digits_of(leaderboard.metric)
     spread = "" if row.stderr is None else f" ± {row.stderr:.{digits}f}"
     reach = interval_text(row.diff_ci_low, row.diff_ci_high, digits)
     return [

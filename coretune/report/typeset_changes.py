@@ -4,36 +4,29 @@ from __future__ import annotations
 
 from coretune.report.compare import Change, Changes
 from coretune.report.typeset import (
-    NEGATIVE,
     UNITS,
-    escaped,
+    digits_of,
+    grouped,
     interval_text,
-    latex,
+    latex_cells,
     latex_table,
-    markdown_table,
+    markdown_page,
     p_text,
 )
-from coretune.report.typeset_contrasts import digits_of
 
 
 def changes_to_markdown(changes: Changes) -> str:
     """Returns two directories side by side as Markdown, with what the numbers mean."""
     rows = [_cells(row, changes) for row in changes.rows]
-    lines = [f"## {changes.first} and {changes.second}", "", *markdown_table(_header(changes), rows), ""]
-    lines += [escaped(" ".join(legend(changes)))]
-    if changes.notes:
-        lines += ["", *(f"- {escaped(note)}" for note in changes.notes)]
-    return "\n".join(lines) + "\n"
+    title = f"{changes.first} and {changes.second}"
+    return markdown_page(title, _header(changes), rows, " ".join(legend(changes)), changes.notes)
 
 
 def changes_to_latex(changes: Changes) -> str:
     """Returns two directories side by side as a LaTeX table for the package booktabs; notes follow as comments."""
-    groups: dict[tuple[str, str], list[list[str]]] = {}
-    for row in changes.rows:
-        cells = [latex(NEGATIVE.sub("−", cell)) for cell in _cells(row, changes)]
-        groups.setdefault((row.dataset, row.backbone), []).append(cells)
+    groups = grouped(changes.rows, lambda row: latex_cells(_cells(row, changes)))
     caption = f"{changes.first} and {changes.second}. {' '.join(legend(changes))}"
-    return latex_table("lllrrrrl", _header(changes), list(groups.values()), caption, changes.notes)
+    return latex_table("lllrrrrl", _header(changes), groups, caption, changes.notes)
 
 
 def legend(changes: Changes) -> list[str]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from coretune.report.contrasts import Contrast, Contrasts
 from coretune.report.typeset import (
-    NEGATIVE,
     UNITS,
-    escaped,
+    digits_of,
+    grouped,
     interval_text,
-    latex,
+    latex_cells,
     latex_table,
-    markdown_table,
+    markdown_page,
     p_text,
 )
 
@@ -18,21 +18,15 @@ from coretune.report.typeset import (
 def contrasts_to_markdown(contrasts: Contrasts) -> str:
     """Returns planned contrasts as Markdown, with when they were planned and what the numbers mean."""
     rows = [_cells(row, contrasts) for row in contrasts.rows]
-    lines = [f"## {contrasts.study}: planned contrasts", "", *markdown_table(_header(contrasts), rows), ""]
-    lines += [escaped(" ".join(legend(contrasts)))]
-    if contrasts.notes:
-        lines += ["", *(f"- {escaped(note)}" for note in contrasts.notes)]
-    return "\n".join(lines) + "\n"
+    title = f"{contrasts.study}: planned contrasts"
+    return markdown_page(title, _header(contrasts), rows, " ".join(legend(contrasts)), contrasts.notes)
 
 
 def contrasts_to_latex(contrasts: Contrasts) -> str:
     """Returns planned contrasts as a LaTeX table for the package booktabs; notes follow as comments."""
-    groups: dict[tuple[str, str], list[list[str]]] = {}
-    for row in contrasts.rows:
-        cells = [latex(NEGATIVE.sub("−", cell)) for cell in _cells(row, contrasts)]
-        groups.setdefault((row.dataset, row.backbone), []).append(cells)
+    groups = grouped(contrasts.rows, lambda row: latex_cells(_cells(row, contrasts)))
     caption = f"{contrasts.study}: planned contrasts. {' '.join(legend(contrasts))}"
-    return latex_table("lllrrrrrrl", _header(contrasts), list(groups.values()), caption, contrasts.notes)
+    return latex_table("lllrrrrrrl", _header(contrasts), groups, caption, contrasts.notes)
 
 
 def legend(contrasts: Contrasts) -> list[str]:
@@ -54,11 +48,6 @@ def legend(contrasts: Contrasts) -> list[str]:
         f"with 80 % power at level {contrasts.level:g} / {len(contrasts.rows)}."
     )
     return lines
-
-
-def digits_of(metric: str) -> int:
-    """Returns how many decimals a metric is shown with."""
-    return 2 if UNITS.get(metric) == "%" else 4
 
 
 def _header(contrasts: Contrasts) -> list[str]:
