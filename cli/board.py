@@ -115,10 +115,15 @@ def difference(row: Row, digits: int, baseline: str | None) -> Text:
     """Writes the difference to the baseline, coloured only where its interval leaves out zero."""
     if row.diff is None:
         return Text("baseline" if row.method == baseline else "–", style="dim")
+    return signed(row.diff, row.diff_ci_low, row.diff_ci_high, row.direction, digits)
+
+
+def signed(value: float, low: float | None, high: float | None, direction: str, digits: int) -> Text:
+    """Writes a difference with its sign: green for better and red for worse, where its interval leaves out zero."""
     style = ""
-    if row.diff_ci_low is not None and row.diff_ci_high is not None and row.diff_ci_low * row.diff_ci_high > 0:
-        style = "green" if (row.diff > 0) == (row.direction == "max") else "red"
-    return Text(f"{row.diff:+.{digits}f}".replace("-", "−"), style=style)
+    if low is not None and high is not None and low * high > 0:
+        style = "green" if (value > 0) == (direction == "max") else "red"
+    return Text(f"{value:+.{digits}f}".replace("-", "−"), style=style)
 
 
 def p_value(p: float | None) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from coretune_cli.board import footnote, interval, p_value
+from coretune_cli.board import footnote, interval, p_value, signed
 from coretune_cli.columns import DECORATION, Column, fitted
 
 if TYPE_CHECKING:
@@ -62,11 +62,8 @@ def _mean(value: float | None, digits: int) -> Text:
 
 
 def _difference(row: Change, direction: str, digits: int) -> Text:
-    """Writes the difference, coloured only where its interval leaves out zero."""
     found, reach = row.comparison.difference, row.comparison.interval
     if found is None:
         return Text("–", style="dim")
-    style = ""
-    if reach is not None and reach.low * reach.high > 0:
-        style = "green" if (found > 0) == (direction == "max") else "red"
-    return Text(f"{found:+.{digits}f}".replace("-", "−"), style=style)
+    low, high = (None, None) if reach is None else (reach.low, reach.high)
+    return signed(found, low, high, direction, digits)

@@ -83,7 +83,7 @@ def contrasts_command(
     from coretune.report import export, typeset_contrasts
 
     contrasts = load_contrasts(results)
-    chosen = Format.json if as_json else _form(form, output) or (Format.csv if output is not None else None)
+    chosen = _asked(form, output, as_json)
     write = {
         Format.csv: export.contrasts_to_csv,
         Format.md: typeset_contrasts.contrasts_to_markdown,
@@ -110,7 +110,7 @@ def compare_command(
     from coretune.report.compare import compare
 
     changes = compare(open_results(first), open_results(second))
-    chosen = Format.json if as_json else _form(form, output) or (Format.csv if output is not None else None)
+    chosen = _asked(form, output, as_json)
     write = {
         Format.csv: export.changes_to_csv,
         Format.md: typeset_changes.changes_to_markdown,
@@ -124,6 +124,11 @@ def compare_command(
     else:
         _put(write[chosen](changes), output)
     return 0
+
+
+def _asked(form: Format | None, output: Path | None, as_json: bool) -> Format | None:
+    """Returns the format of what goes to a file or another program; None is a table to read."""
+    return Format.json if as_json else _form(form, output) or (Format.csv if output is not None else None)
 
 
 def _form(form: Format | None, output: Path | None) -> Format | None:
