@@ -41,12 +41,40 @@ class WorkerOptions:
     report_every_s: float = 1.0
 
 
-class RunTrainable(tune.Trainable):
-    """Executes runs. Its config is `{"run_id", "job", "options"}`; without a job it waits for one, warm."""
+class ReusedTrainable(tune.Trainable):
+    """A Tune actor that gets one run after another; without one it waits for one, warm."""
+
+    _pause = SHORTEST_PAUSE_S
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Stops the present run, if it is unfinished, and starts another."""
+        self._stop()
+        self._pause = SHORTEST_PAUSE_S
+        self._start(new_config)
+        return True
+
+    def cleanup(self) -> None:
+        """Stops an unfinished run, whose state is stored."""
+        self._stop()
+
+    def _wait(self) -> dict[str, Any]:
+        """Waits a little, longer each time, and returns the result of an actor without a run."""
+        time.sleep(self._pause)
+        self._pause = min(2 * self._pause, LONGEST_PAUSE_S)
+        return {"run_id": None, "done": False}
+
+    def _start(self, config: dict[str, Any]) -> None:
+        raise NotImplementedError
+
+    def _stop(self) -> None:
+        raise NotImplementedError
+
+
+class RunTrainable(ReusedTrainable):
+    """Executes runs. Its config is `{"run_id", "job", "options"}`."""
 
     _options: WorkerOptions
     _execution: Execution | None
-    _pause: float
     _speed: Speed
     _open_data: OpenData
 
@@ -61,18 +89,10 @@ class RunTrainable(tune.Trainable):
         self._open_data = coretune.runs.build.OpenData()
         self._start(config)
 
-    def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Stops the present run, if it is unfinished, and starts another."""
-        self._stop()
-        self._start(new_config)
-        return True
-
     def step(self) -> dict[str, Any]:
         """Trains for about `report_every_s`, or to the run's end; without a run, waits a little."""
         if self._execution is None:
-            time.sleep(self._pause)
-            self._pause = min(2 * self._pause, LONGEST_PAUSE_S)
-            return {"run_id": None, "done": False}
+            return self._wait()
         deadline = time.perf_counter() + self._options.report_every_s
         result: dict[str, Any] = {"run_id": self._execution.run_id, "reports": [], "done": False}
         result["life"] = self._execution.life()
@@ -85,14 +105,9 @@ class RunTrainable(tune.Trainable):
         record = self._execution.record
         return result | {"done": True, "outcome": record.status if record is not None else "lost"}
 
-    def cleanup(self) -> None:
-        """Stores the state of an unfinished run."""
-        self._stop()
-
     def _start(self, config: dict[str, Any]) -> None:
         self._options = config["options"]
         self._speed = Speed()
-        self._pause = SHORTEST_PAUSE_S
         self._execution = None if config["job"] is None else start(config["job"], self._options, self._open_data)
 
     def _stop(self) -> None:
