@@ -13,8 +13,8 @@ import secrets
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -117,15 +117,14 @@ def check_nodes(ray: Any, results: Path | None, *, cpus: float = 0.0, gpus: floa
         StorageError: The results directory cannot be written from here.
     """
     nodes, token = fitting_nodes(ray.nodes(), cpus, gpus), secrets.token_hex(8)
-    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
     place = str(results.absolute()) if results is not None else None
     try:
         if results is not None:
             put_atomic(results / f".probe-{token}", token.encode(), durable=False)
-        answers = on_each(ray, nodes, look, place, token)
+        with by_value(ray, __name__):
+            answers = on_each(ray, nodes, look, place, token)
         unseen = _without_trace(answers, results) if results is not None else set()
     finally:
-        ray.cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
         _remove_traces(results, token)
     faults, warnings = compare(answers, ours(), place, unseen)
     if faults:
@@ -193,6 +192,16 @@ def node_name(node: Mapping[str, Any]) -> str:
     """Returns how people call a node of Ray's table: its host name and its address."""
     host, address = str(node.get("NodeManagerHostname") or "?"), str(node["NodeManagerAddress"])
     return host if host == address else f"{host} ({address})"
+
+
+@contextmanager
+def by_value(ray: Any, module: str) -> Iterator[None]:
+    """Lets functions of a module be sent by value: to nodes that may not be able to import it."""
+    ray.cloudpickle.register_pickle_by_value(sys.modules[module])
+    try:
+        yield
+    finally:
+        ray.cloudpickle.unregister_pickle_by_value(sys.modules[module])
 
 
 def on_each(

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
 
 from coretune.cluster.local import attached, places
-from coretune.cluster.probe import Node, node_name, on_each, reason
+from coretune.cluster.probe import Node, by_value, node_name, on_each, reason
 from coretune.spec.study import Resources
 
 PATIENCE_S = 30.0
@@ -102,11 +101,8 @@ def cluster_status(address: str, resources: Resources | None = None) -> ClusterS
         nodes = [node for node in ray.nodes() if node["Alive"]]
         free = state.available_resources_per_node()
         named = {node["NodeID"]: node_name(node) for node in nodes}
-        ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
-        try:
+        with by_value(ray, __name__):
             told = on_each(ray, [Node(id, name) for id, name in named.items()], memory, patience_s=PATIENCE_S)
-        finally:
-            ray.cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
         memories = {node.id: answer for node, answer in told.items()}
         present = actors(state.actors().values(), os.getpid())
         found = [
