@@ -12,6 +12,7 @@ from typing import Any
 import psutil
 import pytest
 import torch
+from support.command import processes_below
 from support.near import assert_near
 from support.odd_method import ODD
 from support.training import catalog, context, digits_job, digits_spec
@@ -72,14 +73,7 @@ class Group:
 
 def workers() -> list[psutil.Process]:
     """The processes of workers below this one."""
-    found = []
-    for process in psutil.Process().children(recursive=True):
-        try:
-            if "RayTrainWorker" in " ".join(process.cmdline()):
-                found.append(process)
-        except psutil.Error:
-            continue
-    return found
+    return processes_below("RayTrainWorker")
 
 
 def odd_job(train: dict[str, Any] | None = None, **what: Any) -> Job:

@@ -14,7 +14,7 @@ from typing import Any
 
 import psutil
 import pytest
-from support.command import TINY, coretune, records, start, wait_until, write_study
+from support.command import TINY, coretune, processes_below, records, start, wait_until, write_study
 
 RUNS = 2 * (3 + 2)
 STABLE = ("dataset", "method", "backbone", "n", "mean", "std", "diff", "p_paired_t", "params", "run_ids", "values")
@@ -110,14 +110,7 @@ def test_kills_at_random_moments_lose_nothing(undisturbed: Path, tmp_path: Path,
 
 def workers() -> list[psutil.Process]:
     """The Tune actors that train, below this process."""
-    return [p for p in psutil.Process().children(recursive=True) if "Trainable" in " ".join(command(p))]
-
-
-def command(process: psutil.Process) -> list[str]:
-    try:
-        return list(process.cmdline())
-    except psutil.Error:
-        return []
+    return processes_below("Trainable")
 
 
 @pytest.mark.slow
@@ -204,7 +197,7 @@ def test_pruned_runs_leave_no_state_and_say_when_they_ran(tmp_path: Path) -> Non
 
 
 def raylets() -> list[psutil.Process]:
-    return [p for p in psutil.Process().children(recursive=True) if any("raylet/raylet" in part for part in command(p))]
+    return processes_below("raylet/raylet")
 
 
 @pytest.mark.slow

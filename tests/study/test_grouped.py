@@ -10,7 +10,7 @@ from typing import Any
 
 import psutil
 import pytest
-from support.command import TINY, coretune, records, start, wait_until, write_study
+from support.command import TINY, coretune, processes_below, records, start, wait_until, write_study
 from support.odd_method import ODD
 
 pytestmark = pytest.mark.slow
@@ -29,14 +29,7 @@ def record_files(results: Path) -> list[dict[str, Any]]:
 
 def workers() -> list[psutil.Process]:
     """The workers of groups below this process."""
-    found = []
-    for process in psutil.Process().children(recursive=True):
-        try:
-            if "RayTrainWorker" in " ".join(process.cmdline()):
-                found.append(process)
-        except psutil.Error:
-            continue
-    return found
+    return processes_below("RayTrainWorker")
 
 
 def run(folder: Path, text: str = GROUPED, *sets: str) -> Any:

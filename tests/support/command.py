@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import psutil
+
 TINY = """
 name: tiny
 seed: 3
@@ -71,3 +73,15 @@ def wait_until(condition: Callable[[], bool], timeout: float = 120) -> None:
 def records(results: Path) -> set[str]:
     """Returns the ids of the recorded runs of a results directory."""
     return {path.parent.name for path in results.glob("runs/*/record.json")}
+
+
+def processes_below(word: str) -> list[psutil.Process]:
+    """Returns the processes below this one that have a word in their command."""
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        try:
+            if word in " ".join(process.cmdline()):
+                found.append(process)
+        except psutil.Error:  # it has ended meanwhile
+            continue
+    return found
