@@ -151,7 +151,8 @@ def actors(table: Iterable[Mapping[str, Any]], own_pid: int) -> dict[str, dict[s
     for actor in table:
         if actor["State"] != "ALIVE" or actor.get("Pid") == own_pid:
             continue
-        name = "slot" if actor["ActorClassName"] in WORKERS else actor["ActorClassName"]
+        kind = actor["ActorClassName"].rpartition(".")[2]  # Tune makes its class within a function
+        name = "slot" if kind in WORKERS else kind
         here = found.setdefault(actor["Address"]["NodeID"], {})
         here[name] = here.get(name, 0) + 1
     return found

@@ -46,7 +46,7 @@ def test_living_actors_are_counted_by_node_and_class() -> None:
 
     table = [
         actor("RunTrainable", "2"),
-        actor("ResourceTrainable", "2"),
+        actor("with_resources.<locals>.ResourceTrainable", "2"),
         actor("Desk", "2"),
         actor("RunTrainable", "3", "DEAD"),
         actor("Desk", "3", pid=7),
