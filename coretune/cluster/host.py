@@ -32,12 +32,10 @@ class GroupOptions:
     """What a group is.
 
     Attributes:
-        resources: `workers`, and what each of them gets.
-        timeout_s: After so many seconds without the others an operation between workers fails.
+        resources: `workers`, what each of them gets, and how long they wait for each other.
     """
 
     resources: Resources
-    timeout_s: float = 300.0
 
     @property
     def bundle(self) -> dict[str, float]:
@@ -99,8 +97,10 @@ class GroupHost:
         failures = FailureConfig(max_failures=REBUILDS, controller_failure_limit=REBUILDS)
         return ray.train.torch.TorchTrainer(
             serve,
-            train_loop_config={"desk": me, "resources": options.resources, "timeout_s": options.timeout_s},
-            torch_config=ConnectionConfig(backend=options.backend, timeout_s=int(options.timeout_s)),
+            train_loop_config={"desk": me, "resources": options.resources},
+            torch_config=ConnectionConfig(
+                backend=options.backend, timeout_s=options.resources.collective_timeout_s
+            ),
             scaling_config=ray.train.ScalingConfig(
                 num_workers=options.resources.workers,
                 use_gpu=bool(options.resources.gpus),

@@ -25,7 +25,7 @@ def serve(config: dict[str, Any]) -> None:
     """Executes runs until there are no more; the training function of a group's `TorchTrainer`.
 
     Args:
-        config: `desk`, the actor; `resources`; `timeout_s`.
+        config: `desk`, the actor; `resources`.
 
     Raises:
         GroupBroken: The workers have to be replaced.
@@ -41,7 +41,7 @@ def serve(config: dict[str, Any]) -> None:
         rank=rank,
         workers=workers,
         device=ray.train.torch.get_device(),
-        timeout_s=config["timeout_s"],
+        timeout_s=resources.collective_timeout_s,
     )
     work(member, resources)
 

@@ -288,6 +288,12 @@ class Resources(Frozen):
         description="Workers per run: processes, perhaps on several nodes, that train one model together, with the "
         "same batch and contrast batch.",
     )
+    collective_timeout_s: int = Field(
+        300,
+        ge=1,
+        description="Seconds that the workers of a run wait for one that does not answer, before they are replaced; "
+        "more than the longest pause of one of them, e.g. while it compiles.",
+    )
     threads: int | None = Field(None, ge=1, description="Torch threads per worker; null: as many as its CPUs.")
     micro_batch: int | None = Field(
         None,
