@@ -98,9 +98,7 @@ class GroupHost:
         return ray.train.torch.TorchTrainer(
             serve,
             train_loop_config={"desk": me, "resources": options.resources},
-            torch_config=ConnectionConfig(
-                backend=options.backend, timeout_s=options.resources.collective_timeout_s
-            ),
+            torch_config=ConnectionConfig(backend=options.backend, timeout_s=options.resources.collective_timeout_s),
             scaling_config=ray.train.ScalingConfig(
                 num_workers=options.resources.workers,
                 use_gpu=bool(options.resources.gpus),

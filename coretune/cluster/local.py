@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import coretune
+from coretune.cluster.apart import processes_apart
 from coretune.cluster.reach import reach
 from coretune.cluster.shipping import runtime_env
 from coretune.errors import RequestError, UnfitError
@@ -106,7 +107,7 @@ def attached(address: str) -> Iterator[Any]:
 def _initialised(ray: Any, arguments: Mapping[str, object], address: str | None) -> Iterator[Any]:
     """Starts Ray, or attaches to it where there is an address, for the time of the context."""
     try:
-        with _own_signals(), _importable_workers():
+        with _own_signals(), _importable_workers(), processes_apart():
             ray.init(**arguments, log_to_driver=False, logging_level=logging.WARNING)
     except Exception as error:
         if not isinstance(error, EXPECTED) and type(error) is not Exception:

@@ -253,6 +253,35 @@ def test_a_termination_stores_the_state_like_ctrl_c(tmp_path: Path, number: sign
     assert json.loads((results / "state.json").read_text())["phase"] == "interrupted"
 
 
+@pytest.mark.slow
+def test_a_termination_of_the_whole_process_group_leaves_ray_time_to_store_the_state(tmp_path: Path) -> None:
+    """As `timeout` and batch systems send it."""
+    process = start(long_study(tmp_path), tmp_path)
+    results = tmp_path / "results" / "tiny"
+    wait_until(lambda: bool(list(results.glob("runs/*/metrics-*.jsonl"))))
+    below = psutil.Process(process.pid).children(recursive=True)
+    os.killpg(process.pid, signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert list(results.glob("runs/*/state/state.pt"))
+    assert (results / "leaderboard.csv").is_file() and not (results / "driver.lock").exists()
+    assert json.loads((results / "state.json").read_text())["phase"] == "interrupted"
+    assert not [each for each in below if each.is_running() and each.status() != psutil.STATUS_ZOMBIE]
+
+
+@pytest.mark.slow
+def test_a_kill_of_the_whole_process_group_leaves_no_process(tmp_path: Path) -> None:
+    """But two agents of Ray, which compute nothing and look for their cluster for a minute before they end, too."""
+    process = start(long_study(tmp_path), tmp_path)
+    results = tmp_path / "results" / "tiny"
+    wait_until(lambda: bool(list(results.glob("runs/*/metrics-*.jsonl"))))
+    below = [each for each in psutil.Process(process.pid).children(recursive=True) if "Agent" not in each.name()]
+    assert {"raylet", "gcs_server"} < {each.name() for each in below}
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate(timeout=60)
+    assert psutil.wait_procs(below, timeout=30)[1] == []
+
+
 def test_the_driver_needs_no_torch(tmp_path: Path) -> None:
     """To import it takes seconds, just when the first runs want the processor."""
     code = (
