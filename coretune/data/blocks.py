@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from coretune.data.resize import square
 from coretune.errors import StorageError, UnfitError
@@ -38,56 +38,92 @@ class Done(NamedTuple):
     unread: tuple[Unread, ...]
 
 
+class Target(Protocol):
+    """A file in which each of n images has its place, and what stands there. It may be sent to other processes."""
+
+    @property
+    def path(self) -> str:
+        """The file, which is there."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the n images."""
+
+    def offset(self, index: int) -> int:
+        """Returns at which byte an image begins; that of index n is the file's size."""
+
+    def content(self, index: int) -> bytes:
+        """Returns the bytes of an image.
+
+        Raises:
+            UnfitError: It cannot be read, whatever machine tries: that is a fault of the file's content.
+            OSError: The machine cannot read it, now.
+        """
+
+
 @dataclass(frozen=True)
-class Target:
-    """A file of n square images of 3 bytes a pixel, one after the other, and how images become square.
+class Squares:
+    """Square images of 3 bytes a pixel, one after the other.
 
     Attributes:
-        path: The file, which is there.
-        images: n.
+        path: The file.
+        source: The images.
         side: In pixels.
         crop: Whether the centre square is cut.
     """
 
     path: str
-    images: int
+    source: Source
     side: int
     crop: bool
 
     @property
-    def bytes_per_image(self) -> int:
-        """Bytes of one image."""
-        return self.side * self.side * 3
+    def names(self) -> tuple[str, ...]:
+        """Names of the images."""
+        return self.source.names
 
-    @property
-    def blocks(self) -> int:
-        """Number of blocks; the last one may be shorter."""
-        return -(-self.images // BLOCK)
+    def offset(self, index: int) -> int:
+        """Returns at which byte an image begins."""
+        return index * self.side * self.side * 3
 
-    def members(self, block: int) -> range:
-        """Returns the indices of a block's images."""
-        return range(block * BLOCK, min((block + 1) * BLOCK, self.images))
-
-    @contextmanager
-    def opened(self) -> Iterator[int]:
-        """Opens the file for writing, while the block of code runs.
+    def content(self, index: int) -> bytes:
+        """Returns the bytes of an image.
 
         Raises:
-            OSError: It cannot be opened.
+            UnfitError: It cannot be read.
         """
-        descriptor = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
-        try:
-            yield descriptor
-        finally:
-            os.close(descriptor)
+        return square(self.source.image(index), self.side, crop=self.crop).tobytes()
 
 
-def write_block(source: Source, target: Target, descriptor: int, block: int) -> Done:
+def number_of_blocks(target: Target) -> int:
+    """Returns the number of a file's blocks; the last one may be shorter."""
+    return -(-len(target.names) // BLOCK)
+
+
+def members(target: Target, block: int) -> range:
+    """Returns the indices of a block's images."""
+    return range(block * BLOCK, min((block + 1) * BLOCK, len(target.names)))
+
+
+@contextmanager
+def opened(target: Target) -> Iterator[int]:
+    """Opens a file for writing, while the block of code runs.
+
+    Raises:
+        OSError: It cannot be opened.
+    """
+    descriptor = os.open(target.path, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def write_block(target: Target, descriptor: int, block: int) -> Done:
     """Writes the images of a block to their places.
 
     Args:
-        source: The images.
-        target: Where they go.
+        target: The images and where they go.
         descriptor: The file, opened.
         block: Which.
 
@@ -99,34 +135,34 @@ def write_block(source: Source, target: Target, descriptor: int, block: int) -> 
         OSError: The file cannot be written.
     """
     unread = []
-    for index in target.members(block):
+    for index in members(target, block):
         try:
-            image = square(source.image(index), target.side, crop=target.crop)
+            content = target.content(index)
         except StorageError:
             raise
         except UnfitError as error:
             unread.append(Unread(index, str(error)))
         except OSError as error:
-            raise StorageError(f"{source.names[index]}: cannot be read: {error.strerror or error}") from error
+            raise StorageError(f"{target.names[index]}: cannot be read: {error.strerror or error}") from error
         else:
-            _write_at(descriptor, image.tobytes(), index * target.bytes_per_image)
+            _write_at(descriptor, content, target.offset(index))
     return Done(block, tuple(unread))
 
 
-def in_threads(source: Source, target: Target, blocks: Iterable[int], threads: int) -> Iterator[Done]:
+def in_threads(target: Target, blocks: Iterable[int], threads: int) -> Iterator[Done]:
     """Writes blocks with a few threads of this process, or without any, and yields each in their order.
 
     Raises:
         StorageError: As in `write_block`.
         OSError: As in `write_block`.
     """
-    with target.opened() as descriptor:
+    with opened(target) as descriptor:
         if threads == 1:
-            yield from (write_block(source, target, descriptor, block) for block in blocks)
+            yield from (write_block(target, descriptor, block) for block in blocks)
             return
         pool = ThreadPoolExecutor(max_workers=threads)
         try:
-            yield from pool.map(lambda block: write_block(source, target, descriptor, block), blocks)
+            yield from pool.map(lambda block: write_block(target, descriptor, block), blocks)
         finally:
             pool.shutdown(cancel_futures=True)
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from coretune.data.fingerprint import fingerprint
-from coretune.data.pack import OnPacking, Packed, pack
+from coretune.data.pack import Packed, pack
+from coretune.data.packing import OnPacking
 from coretune.data.source import open_source
 from coretune.data.splits import Split, split
 from coretune.data.unreadable import counted, refusal

@@ -19,9 +19,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from coretune.data.blocks import BLOCK, Done, Target, Unread
+from coretune.data.blocks import BLOCK, Done, Target, Unread, members, number_of_blocks, opened
 
 FORMAT = "coretune partial pack 1"
+
+IMAGES = "images.u8"
+"""The file of images, in a pack as in what becomes one."""
+
 FLUSH_S = 2.0
 """Seconds of work that a kill may cost. Flushing each block by itself would wait for the disk thousands of times."""
 
@@ -35,12 +39,11 @@ class Partial:
     Args:
         folder: Where it is, or will be.
         header: What tells this pack from all others.
-        images: Number of images.
-        side: Their side in pixels.
-        crop: Whether the centre square is cut.
+        target: Makes the file of images, of its path.
 
     Attributes:
         target: The file of images.
+        images: Number of images.
         done: Blocks that are on the disk or on the way to it.
         unread: Images that cannot be read, of these blocks.
 
@@ -48,13 +51,14 @@ class Partial:
         OSError: It cannot be written.
     """
 
-    def __init__(self, folder: Path, header: Mapping[str, Any], *, images: int, side: int, crop: bool) -> None:
+    def __init__(self, folder: Path, header: Mapping[str, Any], target: Callable[[str], Target]) -> None:
         self.folder = folder
-        self.target = Target(str(folder / "images.u8"), images, side, crop)
+        self.target = target(str(folder / IMAGES))
+        self.images = len(self.target.names)
         self.done: set[int] = set()
         self.unread: dict[int, str] = {}
         self._marks = folder / "blocks.jsonl"
-        head = json.loads(json.dumps({"partial": FORMAT, "block": BLOCK, "images": images, **header}))
+        head = json.loads(json.dumps({"partial": FORMAT, "block": BLOCK, "images": self.images, **header}))
         if self._is_ours(head):
             for done in self._read_marks():
                 self._note(done)
@@ -65,12 +69,18 @@ class Partial:
     @property
     def left(self) -> list[int]:
         """Blocks that are not done, in order."""
-        return [block for block in range(self.target.blocks) if block not in self.done]
+        return [block for block in range(number_of_blocks(self.target)) if block not in self.done]
+
+    @property
+    def bytes_left(self) -> int:
+        """Bytes of the blocks that are not done."""
+        spans = (members(self.target, block) for block in self.left)
+        return sum(self.target.offset(span.stop) - self.target.offset(span.start) for span in spans)
 
     @property
     def images_done(self) -> int:
         """Number of images of the blocks that are done."""
-        return sum(len(self.target.members(block)) for block in self.done)
+        return sum(len(members(self.target, block)) for block in self.done)
 
     @contextmanager
     def growing(self) -> Iterator[Callable[[Done], None]]:
@@ -98,7 +108,7 @@ class Partial:
             os.fdatasync(marks.fileno())
             fresh.clear()
 
-        with self.target.opened() as images, self._marks.open("ab") as marks:
+        with opened(self.target) as images, self._marks.open("ab") as marks:
             try:
                 yield add
             finally:
@@ -124,9 +134,7 @@ class Partial:
             size = os.stat(self.target.path).st_size
         except (OSError, ValueError):
             return False
-        return bool(
-            found == head and size == self.target.images * self.target.bytes_per_image and self._marks.is_file()
-        )
+        return bool(found == head and size == self.target.offset(self.images) and self._marks.is_file())
 
     def _read_marks(self) -> Iterator[Done]:
         for line in self._marks.read_bytes().splitlines(keepends=True):
@@ -136,13 +144,13 @@ class Partial:
                 done = Done(int(mark["block"]), unread)
             except (ValueError, TypeError, KeyError):
                 continue
-            if line.endswith(b"\n") and 0 <= done.block < self.target.blocks:
+            if line.endswith(b"\n") and 0 <= done.block < number_of_blocks(self.target):
                 yield done
 
     def _make(self, head: Mapping[str, Any]) -> None:
         self.folder.mkdir()
         with open(self.target.path, "xb") as file:
-            file.truncate(self.target.images * self.target.bytes_per_image)
+            file.truncate(self.target.offset(self.images))
         self._marks.touch()
         (self.folder / "partial.json").write_text(json.dumps(head), encoding="utf-8")  # last: without it nothing counts
 

@@ -20,14 +20,11 @@ import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection, Pipe, wait
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from coretune.data.blocks import Done, Target, in_threads, write_block
+from coretune.data.blocks import Done, Target, in_threads, members, opened, write_block
 from coretune.data.shares import Shares
 from coretune.errors import UnfitError
-
-if TYPE_CHECKING:
-    from coretune.data.source import Source
 
 AHEAD = 8
 """Blocks that a child has in hand at most, so that it goes on while this process waits for the disk."""
@@ -48,17 +45,14 @@ ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THRE
 """A child multiplies no matrices: threads for that would only take memory."""
 
 
-def in_processes(
-    source: Source, target: Target, blocks: Sequence[int], processes: int, *, held: Sequence[int] = ()
-) -> Iterator[Done]:
+def in_processes(target: Target, blocks: Sequence[int], processes: int, *, held: Sequence[int] = ()) -> Iterator[Done]:
     """Writes blocks with several processes and yields each as it is done. This process works until the first is up.
 
     Where none comes up (a source that cannot be sent, such as one of a class in the user's script), threads do the
     rest. A block that fails in a child is done again here, so that its error is raised as if there were no children.
 
     Args:
-        source: The images.
-        target: Where they go.
+        target: The images and where they go.
         blocks: Which.
         processes: How many, at least 1.
         held: Descriptors that stay open until the last child is gone, e.g. of a lock.
@@ -71,21 +65,21 @@ def in_processes(
     shares = Shares(blocks, processes)
     with tempfile.TemporaryFile() as content:
         try:
-            pickle.dump((source, target), content)
+            pickle.dump(target, content)
         except Exception:  # what a source holds may refuse to be sent in whatever way it likes
             children = []
         else:
             content.flush()
             children = _born(processes, content.fileno(), held)
         try:
-            with target.opened() as descriptor:
-                yield from _led(children, shares, source, target, descriptor)
+            with opened(target) as descriptor:
+                yield from _led(children, shares, target, descriptor)
         finally:
             for child in children:
                 child.connection.close()
             for child in children:
                 child.wait()
-    yield from in_threads(source, target, shares.rest(), processes)
+    yield from in_threads(target, shares.rest(), processes)
 
 
 def serve(connection: int, content: int) -> None:
@@ -93,22 +87,22 @@ def serve(connection: int, content: int) -> None:
 
     Args:
         connection: Descriptor of the socket to the parent.
-        content: Descriptor of the file with the source and the target.
+        content: Descriptor of the file with the target.
     """
     parent: Connection[Any, Any] = Connection(connection)
     wanted: queue.SimpleQueue[int] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(parent, wanted), daemon=True).start()
     try:
         with mmap.mmap(content, 0, access=mmap.ACCESS_READ) as view:
-            source, target = pickle.loads(view)
+            target = pickle.loads(view)
     except Exception:  # its class cannot be imported here: the parent does without this child
         return
-    with target.opened() as descriptor:
+    with opened(target) as descriptor:
         parent.send(READY)
         while True:
             block = wanted.get()
             try:
-                answer: Done | int = write_block(source, target, descriptor, block)
+                answer: Done | int = write_block(target, descriptor, block)
             except Exception:  # the parent tries it again, and raises what it meets
                 answer = block
             parent.send(answer)
@@ -193,24 +187,24 @@ def _born(processes: int, content: int, held: Sequence[int]) -> list[_Child]:
     return children
 
 
-def _led(children: list[_Child], shares: Shares, source: Source, target: Target, descriptor: int) -> Iterator[Done]:
+def _led(children: list[_Child], shares: Shares, target: Target, descriptor: int) -> Iterator[Done]:
     """Hands blocks to children and yields what comes back, until all is done, or until no child has come up."""
     crashes: Counter[int] = Counter()
     alive: dict[Any, _Child] = {child.connection: child for child in children}
     while alive and (len(shares) or any(child.pending for child in alive.values())):
         found = wait(list(alive), timeout=None if any(child.up for child in alive.values()) else 0)
         if not found and (block := shares.take(0)) is not None:
-            yield write_block(source, target, descriptor, block)
+            yield write_block(target, descriptor, block)
         for connection in found:
             child = alive[connection]
             answer = child.answer()
             if answer is None:
                 del alive[connection]
                 crashes.update(child.pending[:1])
-                _check_crash(child, crashes, source, target, left=len(alive))
+                _check_crash(child, crashes, target, left=len(alive))
                 child.hand_back(shares)
             elif isinstance(answer, int):
-                yield write_block(source, target, descriptor, answer)
+                yield write_block(target, descriptor, answer)
             elif isinstance(answer, Done):
                 yield answer
         # Towards the end, less: nobody is to wait long for the one that is last.
@@ -219,7 +213,7 @@ def _led(children: list[_Child], shares: Shares, source: Source, target: Target,
             child.feed(shares, ahead)
 
 
-def _check_crash(child: _Child, crashes: Counter[int], source: Source, target: Target, *, left: int) -> None:
+def _check_crash(child: _Child, crashes: Counter[int], target: Target, *, left: int) -> None:
     """Refuses to go on after a child's end if its block has ended one before, or if it was the last.
 
     Raises:
@@ -228,9 +222,9 @@ def _check_crash(child: _Child, crashes: Counter[int], source: Source, target: T
     if not child.pending or (crashes[child.pending[0]] < TRIES and left):
         return
     status = child.wait()
-    members = target.members(child.pending[0])
+    span = members(target, child.pending[0])
     how = f"by {signal.Signals(-status).name}" if status < 0 else f"with status {status}"
     raise UnfitError(
-        f"a process that was decoding {source.names[members[0]]} to {source.names[members[-1]]} ended {how}; is memory "
+        f"a process that was decoding {target.names[span[0]]} to {target.names[span[-1]]} ended {how}; is memory "
         "short, or an image one that crashes its decoder? What is packed so far is kept: run it again"
     )

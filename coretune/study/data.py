@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from coretune.data.dataset import open_dataset
-from coretune.data.pack import Packing
+from coretune.data.packing import Packing
 from coretune.data.unreadable import Unreadable
 from coretune.errors import RequestError, UnfitError
 from coretune.spec.cells import final_seed

@@ -14,7 +14,7 @@ from coretune.cluster.local import check_address, cluster, import_ray
 from coretune.cluster.processor import slow_precision
 from coretune.cluster.reach import reach
 from coretune.cluster.stdout import quiet_stdout
-from coretune.data.pack import Packing
+from coretune.data.packing import Packing
 from coretune.data.roots import cache_root
 from coretune.data.unreadable import listed
 from coretune.errors import CoretuneError, StorageError

@@ -11,7 +11,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
-from coretune.data.pack import Packing
+from coretune.data.packing import Packing
 from coretune.results.selection import better
 from coretune.results.times import now_iso
 from coretune.spec.cells import Cell

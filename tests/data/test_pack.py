@@ -16,10 +16,10 @@ import pytest
 from PIL import Image
 from support.flat_images import PRINT, Fields, check_fields, decoded
 
-from coretune.data import blocks, partial
-from coretune.data import pack as module
+from coretune.data import blocks, packing, partial
 from coretune.data.fingerprint import fingerprint
-from coretune.data.pack import Packing, pack, worthwhile
+from coretune.data.pack import pack
+from coretune.data.packing import Packing, worthwhile
 from coretune.data.resize import square
 from coretune.data.sources.folder import Folder
 from coretune.errors import StorageError
@@ -315,7 +315,7 @@ def test_a_full_disk_is_said_and_cleaned_up(cache: Path, monkeypatch: pytest.Mon
 def test_a_disk_that_is_too_small_is_said_before_anything_is_decoded(
     cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(100, 99, 1))
+    monkeypatch.setattr(packing.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(100, 99, 1))
     with pytest.raises(StorageError, match="No space left on device"):
         pack(Fields(log=tmp_path / "log"), PRINT, 8, cache)
     assert decoded(tmp_path / "log") == []
@@ -352,7 +352,7 @@ def test_processes_are_started_where_they_save_time() -> None:
 def test_a_large_set_gets_processes_and_a_small_one_none(
     cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "usable_cpus", lambda: 2)
+    monkeypatch.setattr(packing, "usable_cpus", lambda: 2)
     slow, fast = tmp_path / "slow", tmp_path / "fast"
     source = Fields(n=640, log=slow, here=os.getpid(), others=2, alone=64, pause=0.005)
     check_fields(pack(source, PRINT, 8, cache), n=640)

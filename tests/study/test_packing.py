@@ -11,7 +11,7 @@ from PIL import Image
 from support.command import write_study
 from support.driving import make_book, resolved
 
-from coretune.data.pack import Packing
+from coretune.data.packing import Packing
 from coretune.data.roots import cache_root
 from coretune.errors import UnfitError
 from coretune.results.store import ResultsStore
