@@ -11,10 +11,13 @@ import typer
 from coretune.errors import RequestError, UnfitError
 
 if TYPE_CHECKING:
+    from coretune.data.masks import MaskSource
     from coretune.data.source import Source
     from coretune.spec.components import Catalog, DatasetComponent, Ref
 
 HUB = "hub:"
+VOC = "voc"
+"""Images and masks of your own: how many classes there are, their values tell."""
 
 DataArgument = Annotated[
     str,
@@ -39,13 +42,13 @@ class Chosen:
     Attributes:
         about: Its declaration.
         ref: What was named, with its parameters.
-        source: Its images.
+        source: Its images, perhaps with masks.
         path: Where they were found, or None where they have no place of their own.
     """
 
     about: DatasetComponent
     ref: Ref
-    source: Source
+    source: Source | MaskSource
     path: Path | None
 
 
@@ -62,19 +65,20 @@ def choose(word: str, path: Path | None, *, download: bool, unlabelled: bool = F
         RequestError: There is no such name or path, or nothing to download it with.
         UnfitError: The files are absent or not as expected.
     """
-    from coretune.data.source import located, open_source
+    from coretune.data.source import located, open_masks, open_source
     from coretune.spec.catalog import load_catalog
 
     catalog = load_catalog()
     ref, said = _named(catalog, word, path, unlabelled=unlabelled)
     about = catalog.dataset(ref.name)
+    opened = open_masks if about.labels == "pixel" else open_source
     try:
-        source = open_source(catalog, ref, said)
+        source = opened(catalog, ref, said)
     except UnfitError:
         if not download:
             raise
         said = str(_fetched(about, said))
-        source = open_source(catalog, ref, said)
+        source = opened(catalog, ref, said)
     return Chosen(about, ref, source, located(about, said))
 
 
@@ -84,26 +88,39 @@ def _named(catalog: Catalog, word: str, path: Path | None, *, unlabelled: bool) 
     if word.startswith(HUB):
         return catalog.ref("dataset", "hub", {"name": word.removeprefix(HUB)}), said
     if word in catalog.names("dataset"):
-        return catalog.ref("dataset", word), said
+        return catalog.ref("dataset", word, _voc_parameters(path) if word == VOC and path is not None else {}), said
     if path is not None or not Path(word).expanduser().exists():
         missing = "" if path is not None else "; there is no such path either"
         try:
             catalog.dataset(word)
         except RequestError as error:
             raise RequestError(f"{error}{missing}") from error
-    return catalog.ref("dataset", _kind_of(Path(word).expanduser(), unlabelled=unlabelled)), word
+    place = Path(word).expanduser()
+    kind = _kind_of(place, unlabelled=unlabelled)
+    return catalog.ref("dataset", kind, _voc_parameters(place) if kind == VOC else {}), word
 
 
 def _kind_of(path: Path, *, unlabelled: bool) -> str:
     from coretune.data.sources.images import lies_in_no_classes
     from coretune.data.sources.layouts import holds_parquet
     from coretune.data.sources.manifest import is_manifest
+    from coretune.data.sources.voc import is_voc
 
     if is_manifest(path):
         return "manifest"
+    if not unlabelled and is_voc(path):
+        return VOC
     if holds_parquet(path):
         return "parquet"
     return "images" if unlabelled and lies_in_no_classes(path) else "folder"
+
+
+def _voc_parameters(path: Path) -> dict[str, int]:
+    """Returns the number of classes that the masks tell, where no file names them."""
+    from coretune.data.sources.voc import classes_by_values
+
+    number = classes_by_values(path)
+    return {} if number is None else {"classes": number}
 
 
 def _fetched(about: DatasetComponent, said: str | None) -> Path:

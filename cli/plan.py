@@ -94,7 +94,9 @@ def plan_view(value: Mapping[str, Any], width: int) -> RenderableType:
     parts += [Text(""), Text(_totals(totals, len(cells)), style="bold")]
     if "cost" in value:
         parts += [Text(""), *_cost_lines(value["cost"])]
-    parts += [Text(f"note: {text}", style="dim") for text in value["notes"]]
+    checked = tuple(item["text"] for item in value.get("check", ()))
+    notes = [text for text in value["notes"] if not (checked and text.endswith(checked))]  # said above
+    parts += [Text(f"note: {text}", style="dim") for text in notes]
     return Group(*parts)
 
 

@@ -133,10 +133,13 @@ def component_part(component: Component, definitions: Schema) -> list[str]:
     lines += [f"Source: {component.source}."] if component.source else []
     lines += [f"Recipe of its own: {said(component.train)}."] if component.train else []
     if isinstance(component, DatasetComponent):
-        lines += [f"Side {component.image_size} pixels. Augmentation: {said(component.augment)}."]
+        masks = component.labels == "pixel"
+        side = f"Side {component.image_size} pixels. Augmentation: {said(component.augment)}."
+        lines += ["A class per pixel: for `coretune data` only."] if masks else [side]
         lines += [f"Split: {component.splits}."] if component.splits else []
         lines += [f"Licence: {component.licence}."] if component.licence else []
-    properties = definitions[f"{component.kind}.{component.name}.parameters"]["properties"]
+    # Without parameters there: a component that a study cannot name.
+    properties = definitions.get(f"{component.kind}.{component.name}.parameters", {"properties": {}})["properties"]
     if not properties:
         return [" ".join(lines), ""]
     rows = []

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
 
+from coretune.data.look import Copies, Sizes, by_part, content_of, copies, looked_at, sizes_of
 from coretune.data.resize import square
-from coretune.data.source import TEST, TRAIN, UNDECIDED, VALIDATION, Source, domains_of
-from coretune.errors import UnfitError
+from coretune.data.source import TEST, Source, domains_of, remarks_of
 from coretune.spec.components import DatasetComponent
 from coretune.spec.wording import some
 
-PART_NAMES = {TRAIN: "train", VALIDATION: "val", TEST: "test", UNDECIDED: "undecided"}
 COMPARED = 60_000
 """Images up to which near-duplicates are looked for: each test image is compared with every other one."""
 
@@ -28,17 +22,6 @@ SIDE = 32
 
 NEAR = 0.99
 """Correlation of pixels from which two images are near-duplicates."""
-
-AHEAD = 256
-"""Images that the decoding threads may be ahead of the one that is looked at."""
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """Smallest, median and largest of the images' widths and heights, in pixels."""
-
-    width: tuple[int, int, int]
-    height: tuple[int, int, int]
 
 
 @dataclass(frozen=True)
@@ -94,34 +77,37 @@ def check(source: Source, about: DatasetComponent, on_image: Callable[[], None] 
         about: What is expected.
         on_image: Called after each image.
     """
-    looks = _looked_at(source, on_image)
+    looks = looked_at(len(source.names), _look_of(source), on_image)
     unreadable = tuple(look for look in looks if isinstance(look, str))
     seen = {index: look for index, look in enumerate(looks) if not isinstance(look, str)}
-    across, repeated, contradicting = _copies(source, seen)
+    same = copies({index: look.content for index, look in seen.items()}, source.parts, source.names)
+    contradicting = sum(len({int(source.labels[index]) for index in group}) - 1 for group in same.groups)
     near = _near(source, seen)
-    parts = _by_part(source.parts)
+    parts = by_part(source.parts)
     domains = domains_of(source)
     counts = np.bincount(domains.of, minlength=len(domains.names)).tolist() if domains is not None else []
     by_domain = dict(zip(domains.names, counts, strict=True)) if domains is not None else {}
-    problems = [*_miscounted(about, len(source.names), parts, by_domain)]
-    if unreadable:
-        problems.append(f"{len(unreadable):,} of {len(source.names):,} images cannot be read")
-    if across:
-        problems.append(f"{len(across):,} images stand in several parts, e.g. {' = '.join(across[0])}")
+    problems = [
+        *miscounted(about, len(source.names), parts, by_domain),
+        *unread_or_across(len(unreadable), len(source.names), same),
+    ]
     return Report(
         name=about.name,
         images=len(source.names),
         parts=parts,
         domains=by_domain,
-        classes={name: _by_part(source.parts[source.labels == label]) for label, name in enumerate(source.classes)},
-        sizes=_sizes([look.shape for look in seen.values()]),
+        classes={name: by_part(source.parts[source.labels == label]) for label, name in enumerate(source.classes)},
+        sizes=sizes_of([look.shape for look in seen.values()]),
         unreadable=unreadable,
-        across=across,
-        repeated=repeated,
+        across=same.across,
+        repeated=same.repeated,
         contradicting=contradicting,
         near=near,
         problems=tuple(problems),
-        remarks=tuple(_remarks(about, parts, repeated, contradicting, near, unreadable=bool(unreadable))),
+        remarks=(
+            *remarks_of(source),
+            *_remarks(about, parts, same.repeated, contradicting, near, unreadable=bool(unreadable)),
+        ),
     )
 
 
@@ -134,45 +120,15 @@ class _Look:
     small: NDArray[np.uint8] | None
 
 
-def _looked_at(source: Source, on_image: Callable[[], None]) -> list[_Look | str]:
+def _look_of(source: Source) -> Callable[[int], _Look]:
     keep = len(source.names) <= COMPARED and bool((source.parts == TEST).any() and (source.parts != TEST).any())
 
-    def look(index: int) -> _Look | str:
-        try:
-            image = source.image(index)
-        except UnfitError as error:
-            return str(error)
-        content = hashlib.blake2b(image.tobytes(), digest_size=16, salt=b"%dx%d" % image.shape[:2])
+    def look(index: int) -> _Look:
+        image = source.image(index)
         small = square(image, SIDE, crop=False) if keep else None
-        return _Look(content.digest(), (image.shape[0], image.shape[1]), small)
+        return _Look(content_of(image), (image.shape[0], image.shape[1]), small)
 
-    found = []
-    pool = ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1))
-    try:
-        indices = iter(range(len(source.names)))
-        while batch := list(islice(indices, AHEAD)):
-            for item in pool.map(look, batch):
-                found.append(item)
-                on_image()
-    finally:
-        pool.shutdown(cancel_futures=True)
-    return found
-
-
-def _copies(source: Source, seen: Mapping[int, _Look]) -> tuple[tuple[tuple[str, ...], ...], int, int]:
-    """Returns the groups of the same image in different official parts, and how many are repeated or contradicting."""
-    groups: defaultdict[bytes, list[int]] = defaultdict(list)
-    for index, look in seen.items():
-        groups[look.content].append(index)
-    several = [group for group in groups.values() if len(group) > 1]
-    across = [
-        tuple(source.names[index] for index in group)
-        for group in several
-        if len({int(source.parts[index]) for index in group} - {UNDECIDED}) > 1
-    ]
-    repeated = sum(len(group) - len({int(source.parts[index]) for index in group}) for group in several)
-    contradicting = sum(len({int(source.labels[index]) for index in group}) - 1 for group in several)
-    return tuple(across), repeated, contradicting
+    return look
 
 
 def _near(source: Source, seen: Mapping[int, _Look]) -> tuple[Near, ...] | None:
@@ -199,19 +155,15 @@ def _near(source: Source, seen: Mapping[int, _Look]) -> tuple[Near, ...] | None:
     return tuple(sorted(near, key=lambda pair: -pair.similarity))
 
 
-def _by_part(parts: NDArray[np.int8]) -> dict[str, int]:
-    counts = Counter(parts.tolist())
-    return {name: counts[part] for part, name in PART_NAMES.items() if counts[part]}
+def unread_or_across(unreadable: int, images: int, same: Copies) -> Iterator[str]:
+    """Yields that images cannot be read, and that some stand in several parts."""
+    if unreadable:
+        yield f"{unreadable:,} of {images:,} images cannot be read"
+    if same.across:
+        yield f"{len(same.across):,} images stand in several parts, e.g. {' = '.join(same.across[0])}"
 
 
-def _sizes(shapes: Sequence[tuple[int, int]]) -> Sizes | None:
-    if not shapes:
-        return None
-    three = [(int(side.min()), round(float(np.median(side))), int(side.max())) for side in np.array(shapes).T]
-    return Sizes(width=three[1], height=three[0])
-
-
-def _miscounted(
+def miscounted(
     about: DatasetComponent, images: int, parts: Mapping[str, int], domains: Mapping[str, int]
 ) -> Iterator[str]:
     """Yields what differs from the declared counts. A layout without official parts is compared as a whole."""

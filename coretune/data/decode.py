@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,11 @@ TURNS = {
 }
 """By EXIF orientation; 1 is upright."""
 
+SIDEWAYS = (5, 6, 7, 8)
+"""Orientations that swap height and width."""
+
+Pixels = NDArray[np.uint8]
+
 
 def decode(path: Path, name: str) -> NDArray[np.uint8]:
     """Reads an image file as (H, W, 3) RGB.
@@ -50,7 +56,7 @@ def decode(path: Path, name: str) -> NDArray[np.uint8]:
         UnfitError: It cannot be read: truncated, corrupt, no image, too large to be true.
         StorageError: The machine cannot read it, now: it is gone, not permitted, or too large for the memory.
     """
-    return _decoded(path, name)
+    return read_image(path, name, _decoded)
 
 
 def decode_bytes(content: bytes, name: str) -> NDArray[np.uint8]:
@@ -64,7 +70,7 @@ def decode_bytes(content: bytes, name: str) -> NDArray[np.uint8]:
         UnfitError: It cannot be read, as in `decode`.
         StorageError: The machine cannot read it, now, as in `decode`.
     """
-    return _decoded(content, name)
+    return read_image(content, name, _decoded)
 
 
 def resemblance(head: bytes, wanted: str) -> str:
@@ -92,13 +98,36 @@ def head_of(path: Path) -> bytes | None:
         return None
 
 
-def _decoded(source: Path | bytes, name: str) -> NDArray[np.uint8]:
+def image_size(source: Path | bytes) -> tuple[int, int]:
+    """Returns height and width of an upright image by its header; zeros where it cannot be read."""
+    try:
+        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as file:
+            width, height = file.size
+            return (width, height) if _orientation(file) in SIDEWAYS else (height, width)
+    except Exception:  # a decoder may raise anything on a broken file, and reading the pixels will say what
+        return 0, 0
+
+
+def read_image(source: Path | bytes, name: str, take: Callable[[Image.Image], Pixels]) -> Pixels:
+    """Opens an image file, and returns what is taken of it.
+
+    Args:
+        source: The file, or its content.
+        name: What a message calls it.
+        take: Makes an array of the loaded image.
+
+    Raises:
+        UnfitError: It cannot be read: truncated, corrupt, no image, too large to be true.
+        StorageError: The machine cannot read it, now: it is gone, not permitted, or too large for the memory.
+    """
     try:
         with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as file:
             file.load()
-            return _rgb(_upright(file))
+            return take(file)
     except MemoryError as error:
         raise StorageError(f"{name}: there is not enough memory to decode it") from error
+    except UnfitError:
+        raise
     except Exception as error:  # a decoder may raise anything on a broken file
         if isinstance(error, OSError) and error.strerror:
             raise StorageError(f"{name}: {error.strerror}") from error
@@ -106,6 +135,10 @@ def _decoded(source: Path | bytes, name: str) -> NDArray[np.uint8]:
         # Where nothing can be read, the first attempt already says why.
         looks_like = "" if head is None else resemblance(head, "an image")
         raise UnfitError(f"{name}: {looks_like or _reason(error)}") from error
+
+
+def _decoded(image: Image.Image) -> NDArray[np.uint8]:
+    return _rgb(_upright(image))
 
 
 def _upright(image: Image.Image) -> Image.Image:

@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
+from typing import Protocol
 
 from coretune.data.roots import cache_root
-from coretune.data.source import Source
 from coretune.errors import StorageError, UnfitError
 from coretune.results.files import put_atomic
 from coretune.spec.frozen import digest
@@ -36,7 +36,14 @@ Stamp = tuple[int, int, str]
 """Size in bytes, time of the last change in nanoseconds, SHA-256 of the content."""
 
 
-def fingerprint(source: Source, cache: Path | None = None) -> str:
+class Filed(Protocol):
+    """Data that lie in files."""
+
+    def files(self) -> list[tuple[str, Path]]:
+        """Returns the files, with their relative names."""
+
+
+def fingerprint(source: Filed, cache: Path | None = None) -> str:
     """Returns the SHA-256 (64 hexadecimal digits) over the sorted (relative name, content hash) of a source's files.
 
     Content hashes are remembered by (path, size, time of change), so that the second call reads no content; those

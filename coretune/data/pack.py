@@ -49,6 +49,11 @@ class Packed:
     sides: Sides | None = None
     unreadable: tuple[Unreadable, ...] = ()
 
+    @property
+    def folder(self) -> Path:
+        """Where it lies."""
+        return Path(str(getattr(self.images, "filename"))).parent  # noqa: B009 - a memory map knows its file
+
 
 def pack(
     source: Source,
@@ -77,6 +82,9 @@ def pack(
         StorageError: The pack cannot be written, or an image cannot be read for a fault of the machine.
     """
     header, folder = _place(source, fingerprint, image_size, cache)
+    found = _read(folder, header)
+    if found is not None:
+        return found
     plan = Plan(
         folder,
         header,

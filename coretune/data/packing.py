@@ -77,7 +77,7 @@ class Plan:
 def made(
     plan: Plan, read: Callable[[], Pack | None], on_packing: OnPacking, processes: int | None, *, size: int
 ) -> Pack:
-    """Returns a pack, made on first use.
+    """Makes a pack that is not there, or returns the one that another process makes meanwhile.
 
     Args:
         plan: What it is made of.
@@ -90,10 +90,7 @@ def made(
         UnfitError: Processes that decode were killed.
         StorageError: It cannot be written, or an image cannot be read for a fault of the machine.
     """
-    found = read()
-    if found is not None:
-        return found
-    folder = plan.folder
+    found, folder = None, plan.folder
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with exclusive(folder.with_suffix(".lock"), _patience(plan, on_packing)) as lock:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from coretune.data.roots import DATA_VARIABLE, data_root
-from coretune.errors import MissingError, UnfitError
-from coretune.spec.components import Catalog, DatasetComponent, Ref
+from coretune.errors import MissingError, RequestError, UnfitError
+from coretune.spec.components import PER_PIXEL, Catalog, DatasetComponent, Ref
+
+if TYPE_CHECKING:
+    from coretune.data.masks import MaskSource
 
 UNDECIDED = -1
 TRAIN = 0
@@ -82,6 +85,15 @@ def domains_of(source: Source) -> Domains | None:
     return domains if isinstance(domains, Domains) else None
 
 
+def remarks_of(source: Source) -> tuple[str, ...]:
+    """Returns what a source has to say of its files, one line each.
+
+    A source that does has an attribute `remarks`, a tuple of strings; others need not have it.
+    """
+    remarks = getattr(source, "remarks", ())
+    return remarks if isinstance(remarks, tuple) else ()
+
+
 def open_source(catalog: Catalog, ref: Ref, path: str | None) -> Source:
     """Opens the source behind a reference.
 
@@ -91,22 +103,46 @@ def open_source(catalog: Catalog, ref: Ref, path: str | None) -> Source:
         path: Where the files are; None looks below `$CORETUNE_DATA`, as `located` does.
 
     Raises:
-        RequestError: The catalog has no such data set, or its code cannot be loaded.
+        RequestError: The catalog has no such data set, its code cannot be loaded, or it has a class per pixel.
         MissingError: The data are not there; the message says where it looked.
         UnfitError: What is there is not as expected; the message says what was found.
     """
+    component = catalog.dataset(ref.name)
+    if component.labels == "pixel":
+        raise RequestError(f"data set {component.name}: {PER_PIXEL}")
+    source: Source = _opened(catalog, ref, path)
+    return source
+
+
+def open_masks(catalog: Catalog, ref: Ref, path: str | None) -> MaskSource:
+    """Opens the images with masks behind a reference to a data set that has a class per pixel.
+
+    Args:
+        catalog: As in `open_source`.
+        ref: As in `open_source`.
+        path: As in `open_source`.
+
+    Raises:
+        RequestError: As in `open_source`.
+        MissingError: As in `open_source`.
+        UnfitError: As in `open_source`.
+    """
+    source: MaskSource = _opened(catalog, ref, path)
+    return source
+
+
+def _opened(catalog: Catalog, ref: Ref, path: str | None) -> Any:
     component = catalog.dataset(ref.name)
     folder = located(component, path)
     if folder is None and component.needs_path:
         raise no_place(component.name)
     load, parameters = component.load(), catalog.parameters("dataset", ref)
     try:
-        source: Source = load(folder, parameters)
+        return load(folder, parameters)
     except UnfitError as error:
         if folder is not None and holds_nothing(folder):
             raise MissingError(str(error)) from error
         raise
-    return source
 
 
 def no_place(name: str) -> MissingError:

@@ -7,7 +7,7 @@ wherever a run is executed.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from coretune.errors import UnfitError
 
@@ -32,12 +32,20 @@ class Unreadable(NamedTuple):
     reason: str
 
 
-def counted(unreadable: Sequence[Unreadable], images: int) -> str:
+class Reasoned(Protocol):
+    """An image that cannot be read, and why."""
+
+    @property
+    def reason(self) -> str:
+        """Its name and why."""
+
+
+def counted(unreadable: Sequence[Reasoned], images: int) -> str:
     """Returns how many of so many images cannot be read, in words."""
     return f"{len(unreadable):,} of {images:,} images cannot be read"
 
 
-def listed(unreadable: Sequence[Unreadable]) -> list[str]:
+def listed(unreadable: Sequence[Reasoned]) -> list[str]:
     """Returns the first of them, each with the reason, and how many more there are."""
     more = len(unreadable) - LISTED
     lines = [item.reason for item in unreadable[:LISTED]]

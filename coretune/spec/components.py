@@ -26,6 +26,11 @@ from coretune.spec.wording import nearest, shown
 Kind = Literal["method", "dataset", "backbone", "pretraining", "evaluation"]
 KINDS: tuple[Kind, ...] = ("method", "dataset", "backbone", "pretraining", "evaluation")
 UNVERSIONED = 0
+PER_PIXEL = (
+    "it has a class per pixel, not one per image: there is no method for that here; `coretune data check` and `pack` "
+    "can read it"
+)
+"""Why a data set for semantic segmentation is refused where images are classified."""
 
 
 class NoParameters(Frozen):
@@ -85,8 +90,10 @@ class DatasetComponent(Component):
     """A data set: the declaration says its size, splits and licence before a byte of it is read.
 
     Attributes:
+        labels: What is of a class: the image, or each of its pixels (semantic segmentation).
         classes: Number of classes, or None where the files tell.
-        image_size: Side in pixels of the square that images are packed at by default.
+        image_size: Side in pixels of the square that images are packed at by default; those with a class per pixel are
+            packed at their own size.
         augment: Default training augmentation; keys of `AugmentSpec`.
         splits: Where the official split and the validation part come from, in words.
         licence: Under which terms the images may be used.
@@ -101,6 +108,7 @@ class DatasetComponent(Component):
         download: The class of `torchvision.datasets` that can download it, if there is one.
     """
 
+    labels: Literal["image", "pixel"] = "image"
     classes: int | None = None
     image_size: int = 224
     augment: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
@@ -108,7 +116,7 @@ class DatasetComponent(Component):
     licence: str = ""
     citation: str = ""
     needs_path: bool = False
-    metrics: tuple[Literal["top1", "mean_per_class"], ...] = ("top1",)
+    metrics: tuple[Literal["top1", "mean_per_class", "miou"], ...] = ("top1",)
     counts: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     domains: bool = False
     obtain: str = ""

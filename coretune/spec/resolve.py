@@ -12,7 +12,7 @@ from coretune.spec.augment import AugmentSpec
 from coretune.spec.augment_presets import augment_keys, check_augment, preset_sizes
 from coretune.spec.cells import BackboneChoice, Cell, DatasetChoice, MethodChoice, PretrainChoice
 from coretune.spec.checks import Checks
-from coretune.spec.components import Catalog, Component, DatasetComponent
+from coretune.spec.components import PER_PIXEL, Catalog, Component, DatasetComponent
 from coretune.spec.paths import absolute_path
 from coretune.spec.problems import Problems
 from coretune.spec.run import EvalSpec, TrainSpec
@@ -111,6 +111,8 @@ class _Resolver(Checks):
         options = self.checked(at, DataOptions, {**preset_sizes(given), **said, **own})
         if not isinstance(component, DatasetComponent):
             return None
+        if component.labels == "pixel":
+            self.problems.add(at, f"data set {component.name}: {PER_PIXEL}")
         if component.needs_path and raw.get("path") is None:
             self.problems.add(at, f"data set {component.name} needs a path: the folder of its images")
         ref = self.ref(at, component, {key: raw[key] for key in raw if key in component.parameters.model_fields})

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from coretune.spec.augment import AugmentSpec
 from coretune.spec.augment_presets import PRESET, PRESETS
-from coretune.spec.components import Catalog, Component, Kind
+from coretune.spec.components import Catalog, Component, DatasetComponent, Kind
 from coretune.spec.resolve import RECIPE_KEYS
 from coretune.spec.run import TrainSpec
 from coretune.spec.study import APART, LABEL, MAX_LABEL, OF_THE_FILE, DataOptions, EvaluationOptions, Study
@@ -65,7 +65,8 @@ def study_schema(catalog: Catalog) -> Schema:
     _point(definitions["PretrainOptions"]["properties"]["train"], "recipe")
     _name_backbones(catalog, definitions)
     for section, kind in _SECTIONS:
-        entries = {name: _entry(catalog.get(kind, name), definitions) for name in catalog.names(kind)}
+        components = [catalog.get(kind, name) for name in catalog.names(kind)]
+        entries = {each.name: _entry(each, definitions) for each in components if not _per_pixel(each)}
         _labelled(properties[section], kind, entries, definitions)
     for form, least in zip(properties["evaluations"]["anyOf"], ("minProperties", "minItems"), strict=True):
         del form[least]  # a study needs none
@@ -82,6 +83,10 @@ def study_schema(catalog: Catalog) -> Schema:
     for section in ("evaluations", "data", "train", "search", "finals", "objective", "resources", "plugins", "smoke"):
         properties[section] = _nullable(properties[section])
     return {"$schema": DIALECT, **schema}
+
+
+def _per_pixel(component: Component) -> bool:
+    return isinstance(component, DatasetComponent) and component.labels == "pixel"
 
 
 def _entry(component: Component, definitions: Schema) -> Schema:

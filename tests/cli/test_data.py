@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torchvision
 from support import image_sets as sets
+from support import mask_sets
 
 from coretune_cli.main import main
 
@@ -129,3 +130,51 @@ def test_a_set_that_is_not_there_is_fetched_on_request(
     said = cli("data", "check", "dtd", "--download")
     assert said.code == 2 and "--download needs a place: set CORETUNE_DATA, or say --path DIR" in said.err
     assert main(["data", "check", "cars", "--path", "none", "--download"]) == 2
+
+
+def test_images_with_masks(cli: Any, tmp_path: Path) -> None:
+    mask_sets.voc(tmp_path / "mine", {"train": ["a", "b"], "val": ["c"]}, classes=3)
+    said = cli("data", "check", "mine")
+    assert said.code == 0, said.err
+    assert "voc in mine: 3 images, 3 classes" in said.out and "train 2, val 1" in said.out
+    assert "of the pixels are void" in said.out and "share of pixels" in said.out and "nothing is wrong" in said.out
+    value = json.loads(cli("data", "check", "mine", "--json").out)
+    assert list(value["classes"]) == ["0", "1", "2"] and value["classes"]["0"]["images"] == {"train": 2, "val": 1}
+    assert 0.1 < value["void"] < 0.2
+    assert json.loads(cli("data", "check", "voc", "--path", "mine", "--json").out) == value
+    said = cli("data", "pack", "mine")
+    assert said.code == 0 and "voc: 3 images with masks, at their own size" in said.err
+    folder = Path(said.out.strip())
+    assert (folder / "images.u8").stat().st_size == (6 + 7 + 8) * 9 * 4
+    value = json.loads(cli("data", "pack", "mine", "--json").out)
+    assert (value["path"], value["new"], value["image_size"]) == (str(folder), False, None)
+    said = cli("data", "pack", "mine", "--size", "32")
+    assert said.code == 2 and "--size 32: images with masks are packed at their own size; leave it out" in said.err
+    (tmp_path / "mine" / "SegmentationClass" / "a.png").write_bytes(b"")
+    said = cli("data", "pack", "mine")
+    assert said.code == 1 and "mask of a: an empty file" in said.err
+    said = cli("data", "check", "mine")
+    assert said.code == 1 and "! 1 of 3 images cannot be read" in said.out and "mask of a: an empty file" in said.out
+
+
+def test_voc_by_its_name(cli: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stand_in(root: str, download: bool) -> None:
+        mask_sets.voc2012(Path(root))
+
+    monkeypatch.setattr(torchvision.datasets, "VOCSegmentation", stand_in)
+    said = cli("data", "check", "voc2012", "--download")
+    assert said.code == 1, said.err
+    assert "! train: 3 images, expected 1,464" in said.out and "aeroplane" in said.out
+    rows = {item["name"]: item for item in json.loads(cli("data", "list", "--json").out)["datasets"]}
+    assert (rows["voc2012"]["labels"], rows["voc2012"]["metrics"]) == ("pixel", ["miou"])
+    assert rows["voc2012"]["image_size"] is None and rows["voc2012_aug"]["counts"]["train"] == 10_582
+
+
+def test_images_are_not_classified_by_masks(cli: Any, tmp_path: Path) -> None:
+    mask_sets.voc2012(tmp_path)
+    (tmp_path / "one.yaml").write_text("name: one\ndatasets: [voc2012]\nbackbones: [resnet18]\nmethods: [ce]\n")
+    said = cli("study", "plan", "one.yaml")
+    assert said.code == 2 and "one.yaml:2" in said.err
+    assert "data set voc2012: it has a class per pixel, not one per image" in said.err
+    said = cli("pretrain", "voc2012", "--path", str(tmp_path), "--epochs", "1")
+    assert said.code == 2 and "a class per pixel" in said.err

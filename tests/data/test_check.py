@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,8 @@ from support import image_sets as sets
 
 from coretune.data.check import Report, check
 from coretune.data.source import open_source
+from coretune.data.sources.folder import Folder
+from coretune.spec.catalog.datasets import FolderParameters
 from coretune.spec.components import Catalog, DatasetComponent
 
 
@@ -111,3 +114,21 @@ def test_the_real_pacs(real_data: Path, catalog: Catalog) -> None:
     assert found.problems == ()
     assert found.domains == dict(catalog.dataset("pacs").counts)
     assert found.classes["horse"] == {"undecided": 1540}
+
+
+def test_a_class_folder_without_an_image_is_told(photos: Path, catalog: Catalog) -> None:
+    (photos / "owl" / "later").mkdir(parents=True)
+    (photos / "owl" / "notes.txt").write_text("to come")
+    found = check(Folder(photos, FolderParameters()), catalog.dataset("folder"))
+    assert found.remarks[0] == "owl: no image in there, and so no class" and found.problems == ()
+    for part in ("train", "test"):
+        (photos / part).mkdir()
+        for name in ("cat", "dog", "owl"):
+            (photos / part / name).mkdir()
+            if name != "owl":
+                (photos / name / f"{'0' if part == 'train' else '1'}.png").rename(photos / part / name / "0.png")
+    for name in ("cat", "dog", "owl"):
+        shutil.rmtree(photos / name)
+    found = check(Folder(photos, FolderParameters()), catalog.dataset("folder"))
+    assert found.remarks[1] == "train/owl: no image in there, and so no class"
+    assert found.remarks[0] == "test/owl: no image in there, and so no class"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,8 @@ def test_it_names_what_the_catalog_has() -> None:
     catalog = load_catalog()
     for kind in ("method", "dataset", "backbone", "pretraining", "evaluation"):
         for name in catalog.names(kind):
-            assert f"{kind}.{name}" in text
+            per_pixel = kind == "dataset" and catalog.dataset(name).labels == "pixel"  # no study can use it
+            assert bool(re.search(rf"{kind}\.{name}\b", text)) is not per_pixel
 
 
 def test_every_reference_is_there() -> None:

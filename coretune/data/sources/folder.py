@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,6 +41,9 @@ class Folder(InFiles):
         path: The folder.
         params: How images become squares.
 
+    Attributes:
+        remarks: What is worth knowing, one line each: which folders are left out.
+
     Raises:
         UnfitError: There is no folder, no image, a single class, images beside the folders, or parts that differ in
             their classes.
@@ -52,7 +56,10 @@ class Folder(InFiles):
             raise UnfitError(f"{path} is no folder; {LAYOUT}")
         self.crop = params.crop
         self._root = path
-        classes = [found for part in _parts(path) for found in part.classes]
+        root = scan(path)
+        parts = _parts(path, root)
+        classes = [found for part in parts for found in part.classes]
+        self.remarks = tuple(_empty(root, parts))
         self.classes = tuple(sorted({found.name for found in classes}))
         label = {name: index for index, name in enumerate(self.classes)}
         images = sorted((name, label[found.name], found.part) for found in classes for name in found.images)
@@ -78,9 +85,8 @@ class _Part:
     classes: tuple[_Class, ...]
 
 
-def _parts(path: Path) -> list[_Part]:
+def _parts(path: Path, root: Tree) -> list[_Part]:
     """Finds out which layout a folder has, and reads it."""
-    root = scan(path)
     if not root.count():
         raise UnfitError(f"{path}: no image below it ({_found(root)}); {LAYOUT}")
     _no_loose_images(path, root, "")
@@ -92,6 +98,15 @@ def _parts(path: Path) -> list[_Part]:
         parts = [_Part("", tuple(_Class(name, UNDECIDED, tree.below(name)) for name, tree in root.folders.items()))]
     _check_classes(path, root, parts)
     return parts
+
+
+def _empty(root: Tree, parts: list[_Part]) -> Iterator[str]:
+    """Yields which folders look like classes and hold no image."""
+    for part in parts:
+        tree = root.folders[part.folder] if part.folder else root
+        names = [f"{part.folder}/{name}" if part.folder else name for name in tree.empty]
+        if names:
+            yield f"{some(names)}: no image in there, and so no class"
 
 
 def _read_parts(path: Path, root: Tree, named: set[str]) -> list[_Part]:

@@ -23,8 +23,83 @@ LABELS = ("label", "labels", "fine_label")
 MAGIC = b"PAR1"
 
 
-class Shard:
-    """One parquet file. Building one reads its footer only.
+class ImageColumn:
+    """A column of image files in one parquet file. Building one reads the file's footer only.
+
+    Args:
+        file: The file.
+        column: Name of the column; None takes the first of the usual ones that is there.
+        usual: Usual names of that column.
+        what: What it holds, for messages.
+        parameter: With which parameter it is named, if there is one.
+
+    Attributes:
+        name: The file's name in messages and in names of images.
+        path: Where it is.
+        part: Official part of its images.
+        image: Name of the column: binary, or a struct with binary `bytes`.
+        groups: Number of rows of each row group.
+
+    Raises:
+        UnfitError: It is no parquet file, truncated, or the column is not as expected.
+    """
+
+    def __init__(
+        self,
+        file: Listed,
+        column: str | None,
+        usual: tuple[str, ...] = IMAGES,
+        what: str = "images",
+        parameter: str = "image_column",
+    ) -> None:
+        self.name, self.path, self.part = file.name, file.path, file.part
+        with _reading(self.path), pq.ParquetFile(self.path) as opened:
+            self._metadata = opened.metadata
+            self._schema = opened.schema_arrow
+        self.image = self._column(what, parameter, column, usual)
+        self._image_leaf = self._checked_image(self._schema.field(self.image).type)
+        self.groups = [self._metadata.row_group(group).num_rows for group in range(self._metadata.num_row_groups)]
+
+    def images(self, group: int) -> Any:
+        """Returns the contents of the image files of one row group: a pyarrow array of binary, perhaps with nulls.
+
+        Raises:
+            UnfitError: The file is corrupt.
+        """
+        with self._open() as opened:
+            column = opened.read_row_group(group, columns=[self._image_leaf], use_threads=False).column(0)
+            return column if self._image_leaf == self.image else pc.struct_field(column, "bytes")
+
+    @contextlib.contextmanager
+    def _open(self) -> Iterator[Any]:
+        # The footer is known: to parse it again for each row group takes long where there are many.
+        with _reading(self.path), pq.ParquetFile(self.path, metadata=self._metadata) as opened:
+            yield opened
+
+    def _column(self, what: str, parameter: str, asked: str | None, usual: tuple[str, ...]) -> str:
+        wanted = usual if asked is None else (asked,)
+        names = self._schema.names
+        for name in wanted:
+            if name in names:
+                return name
+        raise UnfitError(
+            f"{self.path}: no column {' or '.join(wanted)} of {what}; its columns are {', '.join(names)}"
+            + (f"; name the right one with {parameter}" if parameter else "")
+        )
+
+    def _checked_image(self, kind: Any) -> str:
+        if _is_binary(kind):
+            return self.image
+        if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0 and _is_binary(kind.field("bytes").type):
+            return f"{self.image}.bytes"
+        raise UnfitError(
+            f"{self.path}: column {self.image} is {kind}; expected the contents of image files: struct<bytes: binary, "
+            "path: string>, or binary"
+        )
+
+
+class Shard(ImageColumn):
+    """One parquet file of images and labels. Building one reads its footer only.
 
     Args:
         file: The file.
@@ -33,30 +108,19 @@ class Shard:
         usual: Usual names of that column.
 
     Attributes:
-        name: The file's name in messages and in names of images.
-        path: Where it is.
-        part: Official part of its images.
-        image: Name of the column of images: binary, or a struct with binary `bytes`.
         label: Name of the column of labels.
         label_kind: "whole numbers" or "strings".
         classes: Names of the classes in its Hugging Face metadata, or None.
-        groups: Number of rows of each row group.
 
     Raises:
         UnfitError: It is no parquet file, truncated, or its columns are not as expected.
     """
 
     def __init__(self, file: Listed, image: str | None, label: str | None, usual: tuple[str, ...] = LABELS) -> None:
-        self.name, self.path, self.part = file.name, file.path, file.part
-        with _reading(self.path), pq.ParquetFile(self.path) as opened:
-            self._metadata = opened.metadata
-            schema = opened.schema_arrow
-        self.image = self._column(schema, "images", "image_column", image, IMAGES)
-        self.label = self._column(schema, "labels", "label_column", label, usual)
-        self._image_leaf = self._checked_image(schema.field(self.image).type)
-        self.label_kind = self._checked_label(schema.field(self.label).type)
-        self.classes = self._class_names(schema.metadata or {})
-        self.groups = [self._metadata.row_group(group).num_rows for group in range(self._metadata.num_row_groups)]
+        super().__init__(file, image)
+        self.label = self._column("labels", "label_column", label, usual)
+        self.label_kind = self._checked_label(self._schema.field(self.label).type)
+        self.classes = self._class_names(self._schema.metadata or {})
 
     def labels(self) -> NDArray[Any]:
         """Returns the labels, (rows,) int64, or strings as objects. No byte of an image is read.
@@ -74,45 +138,9 @@ class Shard:
             values = column.cast(pa.int64()).to_numpy()
         return np.array(values, dtype=np.int64)
 
-    def images(self, group: int) -> Any:
-        """Returns the contents of the image files of one row group: a pyarrow array of binary, perhaps with nulls.
-
-        Raises:
-            UnfitError: The file is corrupt.
-        """
-        with self._open() as opened:
-            column = opened.read_row_group(group, columns=[self._image_leaf], use_threads=False).column(0)
-            return column if self._image_leaf == self.image else pc.struct_field(column, "bytes")
-
     def unfit_row(self, row: int, problem: str) -> UnfitError:
         """Returns the error of one row, counted from 0."""
         return UnfitError(f"{self.path}: row {row}: {problem}")
-
-    @contextlib.contextmanager
-    def _open(self) -> Iterator[Any]:
-        # The footer is known: to parse it again for each row group takes long where there are many.
-        with _reading(self.path), pq.ParquetFile(self.path, metadata=self._metadata) as opened:
-            yield opened
-
-    def _column(self, schema: Any, what: str, parameter: str, asked: str | None, usual: tuple[str, ...]) -> str:
-        wanted = usual if asked is None else (asked,)
-        for name in wanted:
-            if name in schema.names:
-                return name
-        raise UnfitError(
-            f"{self.path}: no column {' or '.join(wanted)} of {what}; its columns are {', '.join(schema.names)}; name "
-            f"the right one with {parameter}"
-        )
-
-    def _checked_image(self, kind: Any) -> str:
-        if _is_binary(kind):
-            return self.image
-        if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0 and _is_binary(kind.field("bytes").type):
-            return f"{self.image}.bytes"
-        raise UnfitError(
-            f"{self.path}: column {self.image} is {kind}; expected the contents of image files: struct<bytes: binary, "
-            "path: string>, or binary"
-        )
 
     def _checked_label(self, kind: Any) -> str:
         value = kind.value_type if pa.types.is_dictionary(kind) else kind

@@ -21,11 +21,13 @@ class Tree:
         images: Names of the images that lie in it, sorted.
         folders: The folders in it that hold an image somewhere below them, by name, sorted.
         others: How many visible files below it are no images.
+        empty: Names of the folders in it that hold no image, sorted.
     """
 
     images: tuple[str, ...]
     folders: Mapping[str, Tree]
     others: int
+    empty: tuple[str, ...] = ()
 
     def below(self, prefix: str) -> tuple[str, ...]:
         """Returns the paths of all images in it and below it, each beginning with `prefix/`."""
@@ -54,6 +56,7 @@ def _scan(path: str, above: tuple[tuple[int, int], ...]) -> Tree:
     images: list[str] = []
     folders: dict[str, Tree] = {}
     others = 0
+    empty: list[str] = []
     try:
         here = os.stat(path)
         identity = (here.st_dev, here.st_ino)
@@ -67,13 +70,15 @@ def _scan(path: str, above: tuple[tuple[int, int], ...]) -> Tree:
                 others += tree.others
                 if tree.images or tree.folders:
                     folders[entry.name] = tree
+                else:
+                    empty.append(entry.name)
             elif os.path.splitext(entry.name)[1].lower() in EXTENSIONS:
                 images.append(entry.name)
             else:
                 others += 1
     except OSError as error:
         raise UnfitError(f"{path}: cannot be read: {error.strerror or error}") from error
-    return Tree(tuple(images), folders, others)
+    return Tree(tuple(images), folders, others, tuple(empty))
 
 
 def _name(entry: os.DirEntry[str]) -> str:

@@ -113,9 +113,11 @@ class Match:
 
     def refusal(self) -> str:
         """Returns why it does not fit, and what would."""
-        hint = f"\nThe shapes suggest {self.suggested}." if self.suggested else ""
+        other = self.suggested != self.arch
+        hint = f"\nThe shapes suggest {self.suggested}." if self.suggested and other else ""
         needed = f"{NEEDED:.0%} are needed".replace("%", " %")
-        return f"is of another architecture than {self.arch}: {self.summary()}; {needed}{hint}"
+        what = f"is of another architecture than {self.arch}" if other else f"holds {self.arch} in part"
+        return f"{what}: {self.summary()}; {needed}{hint}"
 
     def _shares(self) -> str:
         counted = f"{len(_counted(self.matched))} of {self.wanted} tensors match ({_percent(self.tensors)})"

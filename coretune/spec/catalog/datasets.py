@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from coretune.spec.catalog.image_sets import SETS
+from coretune.spec.catalog.mask_sets import SETS as MASK_SETS
 from coretune.spec.components import Component, DatasetComponent
 from coretune.spec.frozen import Frozen
 
@@ -38,6 +39,7 @@ class HubParameters(ParquetParameters):
 
 COMPONENTS: list[Component] = [
     *SETS,
+    *MASK_SETS,
     DatasetComponent(
         kind="dataset",
         name="digits",

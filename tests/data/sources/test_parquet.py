@@ -20,7 +20,8 @@ from PIL import Image
 from coretune.data.fingerprint import fingerprint
 from coretune.data.pack import pack
 from coretune.data.source import TEST, TRAIN, UNDECIDED, VALIDATION
-from coretune.data.sources.parquet import WINDOW, Parquet
+from coretune.data.sources.parquet import Parquet
+from coretune.data.sources.row_groups import WINDOW
 from coretune.data.sources.shard import Shard
 from coretune.errors import UnfitError
 from coretune.spec.catalog.datasets import ParquetParameters

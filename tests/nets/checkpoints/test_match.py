@@ -125,6 +125,13 @@ def test_the_right_architecture_is_suggested(name: str, other: str) -> None:
     assert result.refusal().endswith(f"\nThe shapes suggest {name}.") and len(result.refusal().splitlines()) == 2
 
 
+def test_a_file_that_holds_a_part_is_not_called_another_architecture() -> None:
+    state = {key: tensor for key, tensor in meta(models.resnet50).items() if "bn" not in key}
+    result, _ = match(found(state), meta(models.resnet50), "resnet50")
+    assert not result.fits and result.suggested == "resnet50"
+    assert result.refusal().startswith("holds resnet50 in part: ") and "suggest" not in result.refusal()
+
+
 def test_shapes_are_named_and_nothing_changes(tmp_path: Path) -> None:
     net = narrow(1, bottleneck=True)
     before = features(net)
