@@ -119,16 +119,15 @@ class Desk:
     """The desk of one group.
 
     Args:
-        workers: How many.
         patience_s: How long those that have failed wait for the others.
 
     Attributes:
         dead: Why the group is no more, or None.
     """
 
-    def __init__(self, workers: int, *, patience_s: float = MEETING_PATIENCE_S) -> None:
+    def __init__(self, *, patience_s: float = MEETING_PATIENCE_S) -> None:
         self.dead: str | None = None
-        self._workers = workers
+        self._workers = 0
         self._patience_s = patience_s
         self._changed = asyncio.Condition()
         self._crew: str | None = None
@@ -140,16 +139,18 @@ class Desk:
         self._meeting = _Meeting()
         self._closing = False
 
-    async def join(self, crew: str, rank: int) -> None:
+    async def join(self, crew: str, rank: int, workers: int) -> None:
         """Takes a worker of a crew in. A new crew replaces the one before, whose run is lost.
 
         Args:
             crew: The same for all workers that were started together, and new each time.
             rank: The worker's number.
+            workers: How many they are.
         """
         async with self._changed:
             if crew != self._crew:
                 self._crew, self._joined, self._meeting = crew, set(), _Meeting()
+                self._workers = workers
                 self._handed, self._taken = {}, {}
                 self._crews += 1
                 self._lose("a worker of its group was lost")
@@ -284,7 +285,7 @@ class Desk:
     async def up(self) -> None:
         """Returns once all workers are there, or the group is dead."""
         async with self._changed:
-            await self._changed.wait_for(lambda: len(self._joined) == self._workers or self.dead is not None)
+            await self._changed.wait_for(lambda: 0 < self._workers == len(self._joined) or self.dead is not None)
 
     async def close(self) -> None:
         """Sends the workers home."""

@@ -26,6 +26,9 @@ ENVIRONMENT = {
 REBUILDS = 3
 """How often a group is rebuilt before it is given up, and another one started in its place."""
 
+NEVER_S = 1e9
+"""A group of fewer workers grows when it is rebuilt: to do so in the middle of a run would cost what is not stored."""
+
 
 @dataclass(frozen=True)
 class GroupOptions:
@@ -47,12 +50,18 @@ class GroupOptions:
         """How the workers talk: NCCL, which wants a GPU for each of them, or else gloo."""
         return "nccl" if self.resources.gpus >= 1 else "gloo"
 
+    @property
+    def workers(self) -> int | tuple[int, int]:
+        """How many there are; the least and the most where Train may start with fewer."""
+        least, most = self.resources.least_workers, self.resources.workers
+        return most if least == most else (least, most)
+
 
 class GroupHost:
     """The actor that owns a group: its desk, and the Ray Train run whose workers come to it.
 
-    Train replaces all workers when one of them is lost. After `REBUILDS` of them, or if they do not start, the group is
-    dead.
+    Train replaces all workers when one of them is lost, by fewer of them if there is no place for all and the options
+    allow it. After `REBUILDS` of them, or if they do not start, the group is dead.
 
     Args:
         options: What it is.
@@ -62,7 +71,7 @@ class GroupHost:
     def __init__(self, options: GroupOptions, name: str) -> None:
         self._options = options
         self._name = name
-        self._desk = Desk(options.resources.workers)
+        self._desk = Desk()
         self._thread: threading.Thread | None = None
         self._ended = threading.Event()
         os.environ.update({key: os.environ.get(key, value) for key, value in ENVIRONMENT.items()})
@@ -88,7 +97,7 @@ class GroupHost:
     def _trainer(self, me: Any, folder: str) -> Any:
         import ray.train
         import ray.train.torch
-        from ray.train.v2.api.config import FailureConfig  # ray.train has the type of the older one
+        from ray.train.v2.api.config import FailureConfig, ScalingConfig  # ray.train has the types of older ones
 
         from coretune.cluster.connection import ConnectionConfig
         from coretune.cluster.member import serve
@@ -99,10 +108,11 @@ class GroupHost:
             serve,
             train_loop_config={"desk": me, "resources": options.resources},
             torch_config=ConnectionConfig(backend=options.backend, timeout_s=options.resources.collective_timeout_s),
-            scaling_config=ray.train.ScalingConfig(
-                num_workers=options.resources.workers,
+            scaling_config=ScalingConfig(
+                num_workers=options.workers,
                 use_gpu=bool(options.resources.gpus),
                 resources_per_worker=options.bundle,
+                elastic_resize_monitor_interval_s=NEVER_S,
             ),
             run_config=ray.train.RunConfig(name=self._name, storage_path=folder, failure_config=failures),
         )
@@ -133,9 +143,9 @@ class GroupHost:
         await self._desk.close()
         return await asyncio.to_thread(self._ended.wait, wait_s)
 
-    async def join(self, crew: str, rank: int) -> None:
+    async def join(self, crew: str, rank: int, workers: int) -> None:
         """Takes a worker in."""
-        await self._desk.join(crew, rank)
+        await self._desk.join(crew, rank, workers)
 
     async def next(self, crew: str, rank: int, taken: int) -> Task | None:
         """Returns a worker's next run."""

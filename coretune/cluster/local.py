@@ -221,7 +221,7 @@ def _local_arguments(resources: Resources) -> dict[str, object]:
     """
     usable = usable_cpus()
     needs = resources.workers * resources.cpus
-    if needs > usable and resources.workers > 1:
+    if resources.least_workers * resources.cpus > usable and resources.workers > 1:
         fitting = math.floor(usable / resources.cpus + 1e-9)
         right = f"resources.workers: {fitting}, or " if fitting else ""
         raise UnfitError(
@@ -264,7 +264,7 @@ def _measure(ray: Any, resources: Resources, local: bool) -> Cluster:
     total = ray.cluster_resources()
     cpus, gpus = total.get("CPU", 0.0), total.get("GPU", 0.0)
     workers = places([total] if local else [node["Resources"] for node in ray.nodes() if node["Alive"]], resources)
-    fits = workers // resources.workers
+    fits = resources.groups(workers)
     if fits < 1:
         raise UnfitError(_too_small(cpus, gpus, resources, workers, "" if local else " on one node"))
     return Cluster(min(fits, resources.slots or fits), min(cpus, usable_cpus()) if local else cpus, gpus, local)
@@ -290,6 +290,6 @@ def _too_small(cpus: float, gpus: float, resources: Resources, workers: int, whe
         )
     right = f"resources.workers: {workers}" if workers else "less resources.cpus or resources.gpus"
     return (
-        f"one run needs {resources.workers} workers of {resources.cpus:g} CPUs and {resources.gpus:g} GPUs each, "
+        f"one run needs {resources.least_workers} workers of {resources.cpus:g} CPUs and {resources.gpus:g} GPUs each, "
         f"the cluster, with {cpus:g} and {gpus:g}, holds {workers}; write {right}"
     )

@@ -48,7 +48,7 @@ def serve(config: dict[str, Any]) -> None:
 
 def work(member: Membership, resources: Resources) -> None:
     """Executes the runs that the desk gives, one after another."""
-    member.desk("join", member.crew, member.rank)
+    member.desk("join", member.crew, member.rank, member.workers)
     peers, open_data, taken = GroupPeers(member), OpenData(), 0
     while (task := member.desk("next", member.crew, member.rank, taken)) is not None:
         taken += 1

@@ -186,7 +186,7 @@ def share_of(
     whole = places([has for _, has in ids], resources)
     now = places([free.get(id, {}) for id, _ in ids], resources)
     most = resources.slots if resources.slots is not None else whole
-    return Share(resources.workers, min(whole // resources.workers, most), min(now // resources.workers, most))
+    return Share(resources.workers, min(resources.groups(whole), most), min(resources.groups(now), most))
 
 
 def _order(node: NodeStatus) -> tuple[bool, str]:

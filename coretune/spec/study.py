@@ -15,6 +15,7 @@ from pydantic import (
     ValidationInfo,
     WithJsonSchema,
     field_validator,
+    model_validator,
 )
 
 from coretune.spec.augment import ViewSpec
@@ -288,6 +289,12 @@ class Resources(Frozen):
         description="Workers per run: processes, perhaps on several nodes, that train one model together, with the "
         "same batch and contrast batch.",
     )
+    min_workers: int | None = Field(
+        None,
+        ge=1,
+        description="Workers that a run goes on with at the least, from its last state, while there is no place for "
+        "all of them: a node was lost. null: as many as `workers`.",
+    )
     collective_timeout_s: int = Field(
         300,
         ge=1,
@@ -306,6 +313,21 @@ class Resources(Frozen):
         False, description="Compile the backbone (torch.compile): pays in long runs, takes up to a minute per process."
     )
     deterministic: bool = Field(True, description="Ask torch for deterministic algorithms.")
+
+    @model_validator(mode="after")
+    def _check(self) -> Resources:
+        if self.least_workers > self.workers:
+            raise ValueError(f"min_workers: {self.min_workers} is more than workers: {self.workers}")
+        return self
+
+    @property
+    def least_workers(self) -> int:
+        """Workers that a run goes on with at the least."""
+        return self.workers if self.min_workers is None else self.min_workers
+
+    def groups(self, places: int) -> int:
+        """Returns how many runs have their workers at a time, where there are places for so many workers."""
+        return max(places // self.workers, int(places >= self.least_workers))
 
     @property
     def worker_threads(self) -> int:

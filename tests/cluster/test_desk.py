@@ -31,7 +31,7 @@ def drive(scenario: Coroutine[Any, Any, None]) -> None:
 
 async def crew_of(desk: Desk, crew: str = "a", workers: int = 2) -> None:
     for rank in range(workers):
-        await desk.join(crew, rank)
+        await desk.join(crew, rank, workers)
 
 
 async def soon(coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
@@ -44,7 +44,7 @@ async def soon(coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
 
 def test_all_workers_get_the_same_runs_in_one_order() -> None:
     async def scenario() -> None:
-        desk = Desk(2)
+        desk = Desk()
         await crew_of(desk)
         waiting = await soon(desk.next("a", 1, 0))
         assert not waiting.done()
@@ -66,7 +66,7 @@ def test_all_workers_get_the_same_runs_in_one_order() -> None:
 
 def test_a_run_waits_for_workers_that_are_not_there_yet() -> None:
     async def scenario() -> None:
-        desk = Desk(1)
+        desk = Desk()
         await desk.start(task("one"))
         up = await soon(desk.up())
         assert not up.done()
@@ -79,7 +79,7 @@ def test_a_run_waits_for_workers_that_are_not_there_yet() -> None:
 
 def test_another_run_stops_the_present_one() -> None:
     async def scenario() -> None:
-        desk = Desk(1)
+        desk = Desk()
         await crew_of(desk, workers=1)
         await desk.start(task("one"))
         await desk.next("a", 0, 0)
@@ -98,7 +98,7 @@ def test_another_run_stops_the_present_one() -> None:
 
 def test_news_come_once_and_at_the_latest_with_the_end() -> None:
     async def scenario() -> None:
-        desk = Desk(1)
+        desk = Desk()
         await crew_of(desk, workers=1)
         await desk.start(task("one"))
         await desk.next("a", 0, 0)
@@ -117,7 +117,7 @@ def test_news_come_once_and_at_the_latest_with_the_end() -> None:
 
 def test_in_step_a_worker_waits_until_its_evaluation_was_heard() -> None:
     async def scenario() -> None:
-        desk = Desk(1)
+        desk = Desk()
         await crew_of(desk, workers=1)
         await desk.start(task("one", in_step=True))
         await desk.next("a", 0, 0)
@@ -139,7 +139,7 @@ def test_in_step_a_worker_waits_until_its_evaluation_was_heard() -> None:
 
 def test_a_run_that_has_not_begun_is_taken_back() -> None:
     async def scenario() -> None:
-        desk = Desk(1)
+        desk = Desk()
         await desk.start(task("one"))
         assert await desk.stop("one") == "stopped"
         assert await desk.stop("another") is None
@@ -153,7 +153,7 @@ def test_a_run_that_has_not_begun_is_taken_back() -> None:
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
 def test_the_failure_that_is_no_consequence_of_another_counts(order: tuple[int, int]) -> None:
     async def scenario() -> None:
-        desk = Desk(2)
+        desk = Desk()
         await crew_of(desk)
         told = {0: (OTHER, True), 1: (BUG, False)}
         for _ in range(2):  # a meeting leaves nothing behind for the next one
@@ -168,7 +168,7 @@ def test_the_failure_that_is_no_consequence_of_another_counts(order: tuple[int, 
 @pytest.mark.parametrize("parts", [("run", "evaluation"), ("run", "run")])
 def test_workers_that_lost_their_way_or_their_connection_are_replaced(parts: tuple[str, str]) -> None:
     async def scenario() -> None:
-        desk = Desk(2)
+        desk = Desk()
         await crew_of(desk)
         follows = parts[0] == parts[1]
         meetings = [
@@ -181,7 +181,7 @@ def test_workers_that_lost_their_way_or_their_connection_are_replaced(parts: tup
 
 def test_a_worker_that_hangs_is_not_waited_for_for_ever() -> None:
     async def scenario() -> None:
-        desk = Desk(2, patience_s=0.05)
+        desk = Desk(patience_s=0.05)
         await crew_of(desk)
         assert await desk.meet("a", 0, BUG, "run", consequence=False) == Verdict(None)
         assert await desk.meet("a", 1, BUG, "run", consequence=False) == Verdict(None), "too late"
@@ -191,7 +191,7 @@ def test_a_worker_that_hangs_is_not_waited_for_for_ever() -> None:
 
 def test_a_new_crew_loses_the_run_of_the_one_before() -> None:
     async def scenario() -> None:
-        desk = Desk(2)
+        desk = Desk()
         await crew_of(desk)
         await desk.start(task("one"))
         await desk.next("a", 0, 0)
@@ -209,9 +209,30 @@ def test_a_new_crew_loses_the_run_of_the_one_before() -> None:
     drive(scenario())
 
 
+def test_a_new_crew_may_be_a_smaller_one() -> None:
+    async def scenario() -> None:
+        desk = Desk()
+        await crew_of(desk)
+        await desk.start(task("one"))
+        first = [await desk.next("a", rank, 0) for rank in range(2)]
+        assert all(given is not None and given.run_id == "one" for given in first)
+        up = await soon(desk.up())
+        assert up.done()
+        await crew_of(desk, "b", workers=1)
+        assert (await desk.news("one", 0)).lost == "a worker of its group was lost"
+        await desk.up()
+        await desk.start(task("two"))
+        given = await desk.next("b", 0, 0)
+        assert given is not None and given.run_id == "two"
+        verdict = await desk.meet("b", 0, BUG, "train", consequence=False)
+        assert verdict.cause == BUG, "it waits for no other"
+
+    drive(scenario())
+
+
 def test_a_dead_group_says_why() -> None:
     async def scenario() -> None:
-        desk = Desk(2)
+        desk = Desk()
         await desk.start(task("one"))
         waiting = await soon(desk.news("one", 100))
         await desk.die("no room for the workers")
