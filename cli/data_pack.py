@@ -60,10 +60,8 @@ def pack(
     what = "with masks, at their own size" if done.side is None else f"of {done.side} pixels"
     note(f"{chosen.about.name}: {plural(len(packed.names), 'image')} {what}, {size(number)}; {state}")
     if packed.unreadable:
-        note(
-            f"{counted(packed.unreadable, len(packed.names))}: a study refuses them, or skips them (data.corrupt)",
-            "red",
-        )
+        what = "" if done.side is None else ": a study refuses them, or skips them (data.corrupt)"
+        note(f"{counted(packed.unreadable, len(packed.names))}{what}", "red")
         for line in listed(packed.unreadable):
             note(f"  {line}")
     show_text(str(folder))

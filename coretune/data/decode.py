@@ -6,6 +6,7 @@ import io
 import struct
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,7 +40,7 @@ TURNS = {
 SIDEWAYS = (5, 6, 7, 8)
 """Orientations that swap height and width."""
 
-Pixels = NDArray[np.uint8]
+Taken = TypeVar("Taken")
 
 
 def decode(path: Path, name: str) -> NDArray[np.uint8]:
@@ -99,22 +100,32 @@ def head_of(path: Path) -> bytes | None:
 
 
 def image_size(source: Path | bytes) -> tuple[int, int]:
-    """Returns height and width of an upright image by its header; zeros where it cannot be read."""
+    """Returns height and width of an upright image by its header; zeros where it has none that can be read.
+
+    Raises:
+        StorageError: The machine cannot read it, now.
+    """
     try:
-        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as file:
-            width, height = file.size
-            return (width, height) if _orientation(file) in SIDEWAYS else (height, width)
-    except Exception:  # a decoder may raise anything on a broken file, and reading the pixels will say what
-        return 0, 0
+        return read_image(source, "", _size, pixels=False)
+    except StorageError:
+        raise
+    except UnfitError:
+        return 0, 0  # reading the pixels will say what is wrong
 
 
-def read_image(source: Path | bytes, name: str, take: Callable[[Image.Image], Pixels]) -> Pixels:
+def _size(image: Image.Image) -> tuple[int, int]:
+    width, height = image.size
+    return (width, height) if _orientation(image) in SIDEWAYS else (height, width)
+
+
+def read_image(source: Path | bytes, name: str, take: Callable[[Image.Image], Taken], *, pixels: bool = True) -> Taken:
     """Opens an image file, and returns what is taken of it.
 
     Args:
         source: The file, or its content.
         name: What a message calls it.
-        take: Makes an array of the loaded image.
+        take: What is done with it while it is open.
+        pixels: Whether they are loaded before.
 
     Raises:
         UnfitError: It cannot be read: truncated, corrupt, no image, too large to be true.
@@ -122,7 +133,8 @@ def read_image(source: Path | bytes, name: str, take: Callable[[Image.Image], Pi
     """
     try:
         with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as file:
-            file.load()
+            if pixels:
+                file.load()
             return take(file)
     except MemoryError as error:
         raise StorageError(f"{name}: there is not enough memory to decode it") from error

@@ -92,6 +92,7 @@ def check_masks(source: MaskSource, about: DatasetComponent, on_image: Callable[
     problems = [
         *miscounted(about, len(source.names), parts, {}),
         *unread_or_across(len(unreadable), len(source.names), same),
+        *_single_class(classes),
     ]
     return MaskReport(
         name=about.name,
@@ -116,6 +117,13 @@ def _classes(source: MaskSource, pixels: NDArray[np.int64], parts: NDArray[np.in
         name: ClassPixels(by_part(parts[of_classes[:, c] > 0]), float(of_classes[:, c].sum() / total))
         for c, name in enumerate(source.classes)
     }
+
+
+def _single_class(classes: Mapping[str, ClassPixels]) -> Iterator[str]:
+    """Yields that all pixels are of one class, as where masks are black and white: 0 and 255, which is void."""
+    found = [name for name, each in classes.items() if each.images]
+    if len(found) == 1:
+        yield f"all pixels are of class {found[0]} or void ({VOID}): nothing to tell apart"
 
 
 def _remarks(classes: Mapping[str, ClassPixels], parts: Mapping[str, int], repeated: int) -> Iterator[str]:

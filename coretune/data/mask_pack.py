@@ -101,7 +101,8 @@ class PairFile:
         image, mask = read_pair(self.source, index)
         expected = tuple(map(int, self.sizes[index]))
         if image.shape[:2] != expected:
-            raise UnfitError(f"{self.names[index]}: its header says {expected[1]}×{expected[0]} pixels, wrongly")
+            said = f"says {expected[1]}×{expected[0]} pixels, wrongly" if any(expected) else "cannot be read"
+            raise UnfitError(f"{self.names[index]}: its header {said}")
         return image.tobytes() + mask.tobytes()
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from coretune.data.decode import read_image
+from coretune.data.decode import HEAD, head_of, read_image
 from coretune.errors import UnfitError
 from coretune.spec.wording import some
 
@@ -21,6 +21,12 @@ MASKING = "mask/1"
 
 INDEXED = ("P", "L", "1")
 """Modes of images whose pixels are one number of at most 8 bits."""
+
+LOSSY = ("JPEG", "MPO", "JPEG2000", "WEBP", "AVIF")
+"""Formats whose pixels are not what was written."""
+
+SHALLOW = {2: 3, 4: 15}
+"""Largest value of a grey PNG file by its bits a pixel, where these are fewer than 8."""
 
 Pair = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
@@ -118,13 +124,26 @@ def decode_mask(source: Path | bytes, name: str) -> NDArray[np.uint8]:
         (H, W) values.
 
     Raises:
-        UnfitError: It cannot be read, or has several numbers a pixel: colours are not classes.
+        UnfitError: It cannot be read, has several numbers a pixel (colours are not classes), or is compressed with
+            loss.
         StorageError: The machine cannot read it, now.
     """
-    return read_image(source, name, lambda image: _values(image, name))
+    largest = SHALLOW.get(_grey_depth(source[:HEAD] if isinstance(source, bytes) else head_of(source) or b""))
+    values = read_image(source, name, lambda image: _values(image, name))
+    return values if largest is None else values // np.uint8(VOID // largest)  # Pillow stretches them to 8 bits
+
+
+def _grey_depth(head: bytes) -> int:
+    """Returns the bits a pixel of a grey PNG file, by its first bytes; 0 of any other."""
+    grey = head.startswith(b"\x89PNG\r\n\x1a\n") and head[12:16] == b"IHDR" and len(head) > 25 and head[25] == 0
+    return head[24] if grey else 0
 
 
 def _values(image: Image.Image, name: str) -> NDArray[np.uint8]:
+    if image.format in LOSSY:
+        raise UnfitError(
+            f"{name}: a mask compressed with loss ({image.format}): its values are not the classes; use PNG"
+        )
     if image.mode not in INDEXED:
         raise UnfitError(
             f"{name}: a mask of mode {image.mode}; expected one number a pixel, of 8 bits: an indexed (palette) or a "

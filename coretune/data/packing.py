@@ -99,9 +99,10 @@ def made(
                 _write(plan, on_packing, processes, lock)
                 found = read()
     except OSError as error:
+        free = "free space there, or " if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
         raise StorageError(
             f"{folder}: cannot write the packed images ({size / 1e6:.0f} MB): {error.strerror or error}; "
-            f"free space there, or set {CACHE_VARIABLE} to another folder"
+            f"{free}set {CACHE_VARIABLE} to another folder"
         ) from error
     if found is None:
         raise StorageError(f"{folder}: the pack was written, but cannot be read back; is the disk sound?")

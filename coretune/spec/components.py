@@ -101,6 +101,7 @@ class DatasetComponent(Component):
         needs_path: Whether the study must say where the files are.
         metrics: What results on it are usually reported in.
         counts: Expected number of images by part (`train`, `val`, `test`), or by domain where `domains` says so.
+        official: Whether its authors say which images are for testing; else a mirror's only part is no part.
         domains: Whether `counts` are by domain: the official parts are domains then.
         obtain: Where to get the files, in words.
         layouts: The layouts that are understood, each in words.
@@ -118,6 +119,7 @@ class DatasetComponent(Component):
     needs_path: bool = False
     metrics: tuple[Literal["top1", "mean_per_class", "miou"], ...] = ("top1",)
     counts: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    official: bool = True
     domains: bool = False
     obtain: str = ""
     layouts: tuple[str, ...] = ()

@@ -62,6 +62,12 @@ def test_counts_are_compared_with_the_declared_ones(root: Path) -> None:
     assert found.problems == ("test: 1 images, expected 2",)
 
 
+def test_black_and_white_masks_are_one_class_and_void(root: Path) -> None:
+    for name in "abcd":
+        sets.save_mask(root / "SegmentationClass" / f"{name}.png", np.array([[0, 255] * 5] * 6, dtype=np.uint8))
+    assert report(root).problems == ("all pixels are of class sky or void (255): nothing to tell apart",)
+
+
 def test_nothing_can_be_read(root: Path) -> None:
     for name in "abcd":
         (root / "JPEGImages" / f"{name}.jpg").write_bytes(b"")

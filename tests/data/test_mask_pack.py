@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -88,6 +90,21 @@ def test_a_header_that_lies(source: VocImages, cache: Path, monkeypatch: pytest.
     packed = pack_masks(source, fingerprint(source), cache, processes=0)
     assert [item.reason for item in packed.unreadable] == ["i005: its header says 3×3 pixels, wrongly"]
     check(packed, source, but=(5,))
+
+
+def test_a_fault_of_the_machine_while_sizes_are_read_is_none_of_the_images(
+    source: VocImages, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = fingerprint(source)
+
+    def fail(*arguments: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Image, "open", fail)
+        with pytest.raises(StorageError, match="Input/output error"):
+            pack_masks(source, found, cache)
+    check(pack_masks(source, found, cache), source)
 
 
 def _truncate(folder: Path) -> None:

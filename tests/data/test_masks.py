@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +42,32 @@ def test_colours_and_wide_numbers_are_no_classes(tmp_path: Path, mode: str) -> N
     Image.new(mode, (4, 3)).save(tmp_path / "a.tif")
     with pytest.raises(UnfitError, match=rf"^mask of a: a mask of mode {mode}; expected one number a pixel"):
         decode_mask(tmp_path / "a.tif", "mask of a")
+
+
+@pytest.mark.parametrize("form", ["JPEG", "JPEG2000"])
+def test_values_that_were_compressed_with_loss_are_no_classes(tmp_path: Path, form: str) -> None:
+    Image.new("L", (16, 16), 3).save(tmp_path / "a", form)
+    with pytest.raises(UnfitError, match=rf"^a: a mask compressed with loss \({form}\).*use PNG$"):
+        decode_mask(tmp_path / "a", "a")
+
+
+@pytest.mark.parametrize("depth", [2, 4])
+def test_grey_files_of_few_bits_keep_their_values(tmp_path: Path, depth: int) -> None:
+    """Pillow writes none: two rows of a grey PNG file by hand, each filtered by nothing."""
+    values = np.arange(8, dtype=np.uint8).reshape(2, 4) % 2**depth
+    bits = "".join(f"{value:0{depth}b}" for value in values.ravel())
+    rows = int(bits, 2).to_bytes(len(bits) // 8, "big")
+    half = len(rows) // 2
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    head = struct.pack(">IIBBBBB", 4, 2, depth, 0, 0, 0, 0)
+    body = zlib.compress(b"\0" + rows[:half] + b"\0" + rows[half:])
+    content = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
+    assert np.array_equal(decode_mask(content, "a"), values)
+    (tmp_path / "a.png").write_bytes(content)
+    assert np.array_equal(decode_mask(tmp_path / "a.png", "a"), values)
 
 
 def test_what_is_no_image_and_what_is_gone(tmp_path: Path) -> None:

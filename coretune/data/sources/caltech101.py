@@ -38,7 +38,8 @@ def caltech101(path: Path | None, params: Caltech101Parameters) -> Source:
     def original(root: Path) -> Source:
         return _categories(root / FOLDER, background=params.background)
 
-    source = open_set("caltech101", path, [Original(FOLDER, original)], classes=101 + params.background)
+    hint = "" if params.background else f"; with {BACKGROUND} as a class: `background: true`"
+    source = open_set("caltech101", path, [Original(FOLDER, original)], classes=101 + params.background, hint=hint)
     return Divided(source) if all_undecided(source) else source
 
 

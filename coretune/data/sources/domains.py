@@ -108,7 +108,10 @@ def _root(path: Path, spelled: Mapping[str, Sequence[str]]) -> Path | None:
 
 
 def _folder(root: Path, names: Sequence[str]) -> Path | None:
-    return next((root / name for name in names if (root / name).is_dir()), None)
+    """Returns the folder of one of the names, however it is spelled: `Real World`, `real_world`."""
+    exact = next((root / name for name in names if (root / name).is_dir()), None)
+    plain = {_plain(name) for name in names}
+    return exact or next((folder for folder in folders_in(root) if _plain(folder.name) in plain), None)
 
 
 def _from_parquet(about: DatasetComponent, path: Path, spelled: Mapping[str, Sequence[str]]) -> Source:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from coretune.data.decode import DECODING
 from coretune.data.source import TEST, TRAIN, UNDECIDED, VALIDATION
 from coretune.data.sources.in_files import InFiles
-from coretune.data.sources.tree import Tree, scan
+from coretune.data.sources.tree import Tree, refuse_masks, scan
 from coretune.errors import UnfitError
 from coretune.spec.catalog.datasets import FolderParameters
 from coretune.spec.wording import some
@@ -53,10 +53,11 @@ class Folder(InFiles):
 
     def __init__(self, path: Path | None, params: FolderParameters) -> None:
         if path is None or not path.is_dir():
-            raise UnfitError(f"{path} is no folder; {LAYOUT}")
+            raise UnfitError(f"{path} is no folder; {LAYOUT}{_other_kind(path)}")
         self.crop = params.crop
         self._root = path
         root = scan(path)
+        refuse_masks(path, root)
         parts = _parts(path, root)
         classes = [found for part in parts for found in part.classes]
         self.remarks = tuple(_empty(root, parts))
@@ -88,7 +89,7 @@ class _Part:
 def _parts(path: Path, root: Tree) -> list[_Part]:
     """Finds out which layout a folder has, and reads it."""
     if not root.count():
-        raise UnfitError(f"{path}: no image below it ({_found(root)}); {LAYOUT}")
+        raise UnfitError(f"{path}: no image below it ({_found(root)}); {LAYOUT}{_other_kind(path)}")
     _no_loose_images(path, root, "")
     named = {name for name in root.folders if name.lower() in PARTS}
     # A class may be called "train": it is a part only if its images lie in folders of their own.
@@ -150,6 +151,17 @@ def _no_loose_images(path: Path, tree: Tree, prefix: str) -> None:
             f"{path}: {len(tree.images)} images ({some([prefix + name for name in tree.images])}) lie in no class "
             f"folder{beside}; {LAYOUT}"
         )
+
+
+def _other_kind(path: Path | None) -> str:
+    """Returns how to name data that are no folder of images, but a table or parquet files; nothing of others."""
+    if path is None:
+        return ""
+    if path.is_file() and path.suffix.lower() in (".csv", ".parquet"):
+        return "; a table that lists images is read with `dataset: manifest`"
+    if path.is_dir() and any(True for depth in ("", "*/", "*/*/") for _ in path.glob(f"{depth}*.parquet")):
+        return "; parquet files are read with `dataset: parquet`"
+    return ""
 
 
 def _found(root: Tree) -> str:

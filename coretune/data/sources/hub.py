@@ -27,6 +27,9 @@ class Hub:
         path: Where `datasets` keeps its files; None leaves that to it.
         params: Its name and its columns.
 
+    Attributes:
+        remarks: Which splits are left out, one line each.
+
     Raises:
         RequestError: No name is given.
         MissingError: `datasets` is not installed, or the hub does not have it or does not answer.
@@ -45,10 +48,11 @@ class Hub:
         self._image = _column(params.name, first.column_names, "image_column", params.image_column, IMAGES)
         label = _column(params.name, first.column_names, "label_column", params.label_column, LABELS)
         self.decoding = f"hub/1:{self._image!r}:{label!r}+{DECODING}"
+        splits, self.remarks = _usable(params.name, splits, label)
         values = [split[label] for split in splits.values()]
         self.classes, self.labels = _classes(params.name, first.features[label], [v for part in values for v in part])
         counts = [len(part) for part in values]
-        parts = [_part(params.name, split) for split in splits]
+        parts = [WORDS[split.lower()] for split in splits]
         if not {TRAIN, UNDECIDED} & set(parts):
             raise UnfitError(f"{params.name}: no split to train on, only {some(list(splits))}")
         self.parts: NDArray[np.int8] = np.repeat(np.array(parts, dtype=np.int8), counts)
@@ -126,7 +130,7 @@ def _column(name: str, columns: list[str], parameter: str, asked: str | None, us
 def _classes(name: str, feature: Any, values: list[Any]) -> tuple[tuple[str, ...], NDArray[np.int64]]:
     """Returns the names of the classes (declared, else the values that occur, sorted) and the labels."""
     if any(value is None or value == -1 for value in values):
-        raise UnfitError(f"{name}: a label is hidden or null; name splits that have labels")
+        raise UnfitError(f"{name}: some labels of a split are hidden or null, others are not")
     names = getattr(feature, "names", None)
     if names:
         return tuple(map(str, names)), np.array(values, dtype=np.int64)
@@ -135,7 +139,19 @@ def _classes(name: str, feature: Any, values: list[Any]) -> tuple[tuple[str, ...
     return tuple(map(str, found)), np.array([number[value] for value in values], dtype=np.int64)
 
 
-def _part(name: str, split: str) -> int:
-    if split.lower() not in WORDS:
-        raise UnfitError(f"{name}: its split {split!r} is none of train, validation, test")
-    return WORDS[split.lower()]
+def _usable(name: str, splits: dict[str, Any], label: str) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Returns the splits that are a part and have labels, and why the others are left out.
+
+    Raises:
+        UnfitError: None is.
+    """
+    remarks = {}
+    for split, rows in splits.items():
+        if split.lower() not in WORDS:
+            remarks[split] = f"its split {split!r} is left out: it is none of train, validation, test"
+        elif all(value is None or value == -1 for value in rows[label]):
+            remarks[split] = f"its split {split!r} is left out: its labels are hidden"
+    usable = {split: rows for split, rows in splits.items() if split not in remarks}
+    if not usable:
+        raise UnfitError(f"{name}: no split to train on: {'; '.join(remarks.values())}")
+    return usable, tuple(remarks.values())

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from coretune.data.decode import DECODING
 from coretune.data.source import UNDECIDED
 from coretune.data.sources.in_files import InFiles
-from coretune.data.sources.tree import scan
+from coretune.data.sources.tree import refuse_masks, scan
 from coretune.errors import UnfitError
 from coretune.spec.catalog.datasets import FolderParameters
 
@@ -38,6 +38,7 @@ class Images(InFiles):
         self.crop = params.crop
         self._root = path
         tree = scan(path)
+        refuse_masks(path, tree)
         self.names = tuple(sorted((*tree.images, *(name for key, t in tree.folders.items() for name in t.below(key)))))
         if not self.names:
             others = f"{tree.others} files of other kinds" if tree.others else "nothing else either"

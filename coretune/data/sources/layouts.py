@@ -45,6 +45,7 @@ def open_set(
     *,
     label_columns: Sequence[str] = (),
     classes: int | None = None,
+    hint: str = "",
 ) -> Source:
     """Opens a known image set.
 
@@ -56,6 +57,7 @@ def open_set(
         originals: The layouts of its archives.
         label_columns: Columns of labels in parquet that go before the usual ones.
         classes: Number of classes; None takes the declared one.
+        hint: What may help where the number of classes is another one.
 
     Raises:
         UnfitError: It is not there or of another set; the message says where to get it, which layouts are accepted and
@@ -68,10 +70,10 @@ def open_set(
         root = find_below(path, original.marker)
         if root is not None:
             source = original.read(root)
-            _check_classes(source, about, path, classes or about.classes)
+            _check_classes(source, about, path, classes or about.classes, hint)
             return source
     mirror = _mirror(about, path, label_columns)
-    _check_classes(mirror, about, path, classes or about.classes)
+    _check_classes(mirror, about, path, classes or about.classes, hint)
     _official_parts(mirror, about, path)
     return mirror
 
@@ -108,15 +110,15 @@ def found_in(path: Path) -> str:
     return f"found {some(names) or 'nothing'}{unpack}"
 
 
-def find_below(path: Path, marker: str) -> Path | None:
-    """Returns the folder, the path itself or at most DEPTH below it, that has a file or folder of some name in it.
+def find_below(path: Path, *markers: str) -> Path | None:
+    """Returns the folder, the path itself or at most DEPTH below it, that has files or folders of some names in it.
 
     Raises:
         UnfitError: Several have it, at the same depth.
     """
     level = [path]
     for _ in range(DEPTH + 1):
-        found = [folder for folder in level if (folder / marker).exists()]
+        found = [folder for folder in level if all((folder / marker).exists() for marker in markers)]
         if len(found) > 1:
             names = some([folder.relative_to(path).as_posix() for folder in found])
             raise UnfitError(f"{path}: several copies, in {names}; give the path of one of them")
@@ -182,6 +184,9 @@ def _official_parts(source: Folder | Parquet, about: DatasetComponent, path: Pat
     """
     if "test" not in about.counts or "val" in about.counts or (source.parts == TEST).any():
         return
+    if not about.official:
+        source.parts = np.full_like(source.parts, UNDECIDED)
+        return
     if (source.parts == VALIDATION).any():
         source.parts = np.where(source.parts == VALIDATION, TEST, source.parts).astype(np.int8)
         source.decoding = f"{about.name}/1:{source.decoding}"
@@ -189,10 +194,10 @@ def _official_parts(source: Folder | Parquet, about: DatasetComponent, path: Pat
         raise absent(about, f"{path}: no test part")
 
 
-def _check_classes(source: Source, about: DatasetComponent, path: Path, expected: int | None) -> None:
+def _check_classes(source: Source, about: DatasetComponent, path: Path, expected: int | None, hint: str) -> None:
     if len(source.classes) != expected:
         raise absent(
-            about, f"{path}: {len(source.classes)} classes ({some(source.classes)}); {about.name} has {expected}"
+            about, f"{path}: {len(source.classes)} classes ({some(source.classes)}); {about.name} has {expected}{hint}"
         )
 
 

@@ -26,6 +26,21 @@ def text_lines(file: Path) -> list[tuple[int, str]]:
     return lines
 
 
+def class_names(file: Path) -> tuple[str, ...]:
+    """Returns the names of classes, one a line, from label 0 on.
+
+    Raises:
+        UnfitError: It cannot be read, a line is empty, or a name stands twice.
+    """
+    try:
+        lines = tuple(line.strip() for line in file.read_text(encoding="utf-8-sig").rstrip().splitlines())
+    except (OSError, UnicodeDecodeError) as error:
+        raise UnfitError(f"{file}: cannot be read: {error}; expected the names of the classes, one a line") from error
+    if len(set(lines)) < len(lines) or not all(lines):
+        raise UnfitError(f"{file}: expected one distinct name a class, got {', '.join(lines)}")
+    return lines
+
+
 def matlab(file: Path, *variables: str) -> dict[str, Any]:
     """Returns variables of a MATLAB file, without dimensions of length one; structures as records.
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from coretune.data.decode import DECODING, decode_bytes
 from coretune.data.source import Domains
+from coretune.data.sources.lists import class_names
 from coretune.data.sources.parquet_files import CLASSES, LAYOUT, find
 from coretune.data.sources.row_groups import RowGroups
 from coretune.data.sources.shard import LABELS, Shard
@@ -57,7 +58,7 @@ class Parquet:
         found = [shard.labels() for shard in self._shards]
         if not sum(map(len, found)):
             raise UnfitError(f"{path}: {len(found)} parquet files without a row; expected one image a row")
-        named = first.classes if self._classes_file is None else _read_classes(self._classes_file)
+        named = first.classes if self._classes_file is None else class_names(self._classes_file)
         if named is None or first.label_kind == "strings":
             self.classes, self.labels = _by_value(self._shards, found)
         else:
@@ -135,10 +136,3 @@ def _refuse(shard: Shard, labels: NDArray[Any], wrong: NDArray[np.bool_], expect
         row = int(np.flatnonzero(wrong)[0])
         hidden = " (the hub marks hidden labels so: leave this file out)" if labels[row] == -1 else ""
         raise shard.unfit_row(row, f"label {labels[row]!s:.80}{hidden}; expected {expected}")
-
-
-def _read_classes(file: Path) -> tuple[str, ...]:
-    try:
-        return tuple(line.strip() for line in file.read_text(encoding="utf-8-sig").rstrip().splitlines())
-    except (OSError, UnicodeDecodeError) as error:
-        raise UnfitError(f"{file}: cannot be read: {error}; expected the names of the classes, one a line") from error

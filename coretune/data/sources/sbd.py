@@ -18,9 +18,10 @@ from coretune.data.sources.lists import matlab, text_lines
 from coretune.errors import UnfitError
 
 PNG_FOLDER = "SegmentationClassAug"
-PNG_LISTS = ("trainaug.txt", "train_aug.txt")
+PNG_LISTS = ("trainaug.txt", "train_aug.txt", "aug.txt")
 OWN_LISTS = ("train.txt", "val.txt")
 MARKER = "cls"
+DEVKIT = "VOCdevkit"
 
 
 class Boundaries(NamedTuple):
@@ -56,8 +57,13 @@ def find_boundaries(path: Path, voc: Path) -> Boundaries | None:
     folder = next((place / PNG_FOLDER for place in (voc, voc.parent, path) if (place / PNG_FOLDER).is_dir()), None)
     listed = next((file for file in lists if file.is_file()), None)
     if folder is not None and listed is not None:
-        return Boundaries(folder, ".png", (listed,), tuple(line for _, line in text_lines(listed)))
-    root = find_below(path, MARKER) or find_below(voc.parent.parent, MARKER)
+        # Some lists name image and mask in a line, by their paths.
+        names = (Path(line.split()[0]).name.removesuffix(".jpg") for _, line in text_lines(listed))
+        return Boundaries(folder, ".png", (listed,), tuple(names))
+    markers = (MARKER, *OWN_LISTS)
+    root = find_below(path, *markers)
+    if root is None and voc.parent.name == DEVKIT and path in (voc, voc.parent):
+        root = find_below(voc.parent.parent, *markers)  # the path is of VOC alone, and SBD lies beside it
     if root is None:
         return None
     files = tuple(root / name for name in OWN_LISTS)

@@ -10,6 +10,9 @@ from pathlib import Path
 from coretune.data.decode import EXTENSIONS
 from coretune.errors import UnfitError
 
+VOC_IMAGES, VOC_MASKS = "JPEGImages", "SegmentationClass"
+"""Folders of images and of their masks, in the layout of PASCAL VOC."""
+
 IGNORED = frozenset({"__MACOSX", "__pycache__"})
 
 
@@ -37,6 +40,13 @@ class Tree:
         """Returns the number of images in it and below it."""
         return len(self.images) + sum(folder.count() for folder in self.folders.values())
 
+    def masks(self, path: Path) -> Path | None:
+        """Returns the folder, the path that this one has or one below it, where masks lie beside images, as in VOC."""
+        if {VOC_IMAGES, VOC_MASKS} <= self.folders.keys():
+            return path
+        found = (folder.masks(path / name) for name, folder in self.folders.items())
+        return next((place for place in found if place is not None), None)
+
     def _names(self) -> Iterator[str]:
         yield from self.images
         for name, folder in self.folders.items():
@@ -50,6 +60,20 @@ def scan(path: Path) -> Tree:
         UnfitError: A folder cannot be read.
     """
     return _scan(str(path), ())
+
+
+def refuse_masks(path: Path, tree: Tree) -> None:
+    """Refuses a folder in which masks lie beside images: they are no images, and these folders no classes.
+
+    Raises:
+        UnfitError: There are some.
+    """
+    place = tree.masks(path)
+    if place is not None:
+        raise UnfitError(
+            f"{place}: {VOC_IMAGES}/ and {VOC_MASKS}/ are images and their masks, no classes; the images alone are "
+            f"{place / VOC_IMAGES}"
+        )
 
 
 def _scan(path: str, above: tuple[tuple[int, int], ...]) -> Tree:

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import os
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -20,18 +21,19 @@ from coretune.data.decode import DECODING, EXTENSIONS, decode, image_size
 from coretune.data.masks import MASKING, VOID, decode_mask
 from coretune.data.source import TEST, TRAIN, VALIDATION
 from coretune.data.sources.layouts import find_below, found_in
-from coretune.data.sources.lists import text_lines
+from coretune.data.sources.lists import class_names, text_lines
 from coretune.data.sources.parquet_files import CLASSES
 from coretune.data.sources.sbd import sbd_mask
+from coretune.data.sources.tree import VOC_IMAGES, VOC_MASKS
 from coretune.errors import UnfitError
 from coretune.spec.catalog.mask_sets import VocParameters
 from coretune.spec.wording import some
 
-IMAGES, MASKS, LISTS = "JPEGImages", "SegmentationClass", Path("ImageSets") / "Segmentation"
+LISTS = Path("ImageSets") / "Segmentation"
 PARTS = {"train": TRAIN, "val": VALIDATION, "test": TEST}
 LAYOUT = (
-    f"expected {IMAGES}/<name>.jpg, {MASKS}/<name>.png and {LISTS.as_posix()}/<train|val|test>.txt, in it or at most "
-    "two folders below it"
+    f"expected {VOC_IMAGES}/<name>.jpg, {VOC_MASKS}/<name>.png and {LISTS.as_posix()}/<train|val|test>.txt, in it or "
+    "at most two folders below it"
 )
 
 
@@ -121,9 +123,8 @@ def voc(path: Path | None, params: VocParameters) -> VocImages:
 
 
 def is_voc(path: Path) -> bool:
-    """Returns whether a folder is laid out as VOC is."""
-    root = _root(path)
-    return root is not None and (root / MASKS).is_dir()
+    """Returns whether a folder is laid out as VOC is, if perhaps not whole."""
+    return _root(path) is not None
 
 
 def classes_by_values(path: Path) -> int | None:
@@ -140,13 +141,28 @@ def classes_by_values(path: Path) -> int | None:
 
 
 def _root(path: Path) -> Path | None:
-    return find_below(path, (LISTS / "train.txt").as_posix())
+    for marker in (VOC_MASKS, LISTS.as_posix()):
+        root = find_below(path, VOC_IMAGES, marker)
+        if root is not None:
+            return root
+    return None
 
 
 def _lists(root: Path) -> dict[Path, dict[str, int]]:
-    """Returns the part of each name, by list."""
+    """Returns the part of each name, by list.
+
+    Raises:
+        UnfitError: There is nothing to train on, or a list cannot be read.
+    """
     files = {root / LISTS / f"{name}.txt": part for name, part in PARTS.items()}
+    if not (train := root / LISTS / "train.txt").is_file():
+        raise UnfitError(f"{train}: there is no such list: found {_found(train.parent)}; {LAYOUT}")
     return {file: {name: part for _, name in text_lines(file)} for file, part in files.items() if file.is_file()}
+
+
+def _found(folder: Path) -> str:
+    names = sorted(file.name for file in folder.iterdir()) if folder.is_dir() else []
+    return some(names) or "nothing"
 
 
 def _classes_file(path: Path, root: Path) -> Path | None:
@@ -171,30 +187,36 @@ def listed(root: Path, lists: Mapping[Path, Mapping[str, int]], masks: Mapping[s
     for names in lists.values():
         twice += [name for name in names if name in parts]
         parts.update(names)
-    images = _by_stem(root / IMAGES)
-    own = _by_stem(root / MASKS)
-    found = {name: masks.get(name, own.get(name)) for name in parts}
+    images, own = _by_stem(root / VOC_IMAGES), _by_stem(root / VOC_MASKS)
+    several = [name for name in parts if len(images.get(name, ())) > 1 or len(own.get(name, ())) > 1]
+    found = {name: masks.get(name, next(iter(own.get(name, ())), None)) for name in parts}
     wrong = [
         *_absent("stand in several lists", twice, len(parts)),
-        *_absent(f"have no image in {IMAGES}/", [name for name in parts if name not in images], len(parts)),
-        *_absent(f"have no mask in {MASKS}/", [name for name, file in found.items() if file is None], len(parts)),
+        *_absent("have several images or masks", several, len(parts)),
+        *_absent(f"have no image in {VOC_IMAGES}/", [name for name in parts if name not in images], len(parts)),
+        *_absent(f"have no mask in {VOC_MASKS}/", [name for name, file in found.items() if file is None], len(parts)),
     ]
     if wrong:
         raise UnfitError(f"{root}: {'; '.join(wrong)}")
-    return [Item(name, parts[name], images[name], mask) for name, mask in sorted(found.items()) if mask is not None]
+    return [Item(name, parts[name], images[name][0], mask) for name, mask in sorted(found.items()) if mask is not None]
 
 
 def _absent(what: str, names: Sequence[str], total: int) -> list[str]:
     return [f"{len(names):,} of {total:,} names {what} ({some(sorted(names), 3)})"] if names else []
 
 
-def _by_stem(folder: Path) -> dict[str, Path]:
+def _by_stem(folder: Path) -> dict[str, list[Path]]:
+    """Returns the images in a folder by their names without suffix."""
     try:
         with os.scandir(folder) as entries:
             split = [(*os.path.splitext(entry.name), entry.path) for entry in entries]
     except OSError as error:
         raise UnfitError(f"{folder}: cannot be read: {error.strerror or error}; {LAYOUT}") from error
-    return {stem: Path(path) for stem, suffix, path in sorted(split) if suffix.lower() in EXTENSIONS}
+    found: defaultdict[str, list[Path]] = defaultdict(list)
+    for stem, suffix, path in sorted(split):
+        if suffix.lower() in EXTENSIONS:
+            found[stem].append(Path(path))
+    return found
 
 
 def _classes(root: Path, named: Path | None, number: int | None, items: Sequence[Item]) -> tuple[str, ...]:
@@ -206,17 +228,27 @@ def _classes(root: Path, named: Path | None, number: int | None, items: Sequence
     """
     if named is None and number is None:
         values = values_of(items)
-        hint = f"`classes: {max(2, values[-1] + 1)}`" if values else "`classes: N`"
+        if not values:
+            raise UnfitError(f"{root}: no mask has a class: {_first_fault(items)}")
+        hint = f"`classes: {max(2, values[-1] + 1)}`"
         raise UnfitError(
             f"{root}: the masks have the values {some([str(value) for value in values], 12)}; say how many classes "
             f"there are, {hint}, or name them in {CLASSES}, one a line, from value 0 on"
         )
-    names = [line for _, line in text_lines(named)] if named is not None else list(map(str, range(number or 0)))
+    names = class_names(named) if named is not None else tuple(map(str, range(number or 0)))
     if number is not None and len(names) != number:
         raise UnfitError(f"{named}: {len(names)} classes, but `classes: {number}`; leave that out, or mend the file")
-    if len(set(names)) < len(names) or not 2 <= len(names) <= VOID:
-        raise UnfitError(f"{named}: expected 2 to {VOID} distinct names, one a line; got {some(names)}")
-    return tuple(names)
+    if not 2 <= len(names) <= VOID:
+        raise UnfitError(f"{named}: expected 2 to {VOID} names, one a line; got {some(names)}")
+    return names
+
+
+def _first_fault(items: Sequence[Item]) -> str:
+    try:
+        decode_mask(items[0].mask, f"mask of {items[0].name}")
+    except UnfitError as error:
+        return str(error)
+    return "all pixels are void"
 
 
 def values_of(items: Sequence[Item]) -> list[int]:

@@ -7,7 +7,28 @@ names a class or a function for each. A few of these names are common and say no
 
 from __future__ import annotations
 
+import pickletools
+from collections.abc import Iterator
 from typing import Any, NoReturn
+
+HARMLESS = ("collections.", "torch.")
+"""What the names in a checkpoint begin with that torch itself knows to be of tensors and their containers."""
+
+
+def named_in(content: bytes) -> Iterator[str]:
+    """Yields the classes and functions that a pickle of any protocol names, without executing it.
+
+    Raises:
+        ValueError: It is no pickle, or it is truncated.
+    """
+    said: list[str] = []
+    for code, argument, _ in pickletools.genops(content):
+        if code.name == "GLOBAL":
+            yield str(argument).replace(" ", ".")
+        elif code.name == "STACK_GLOBAL" and len(said) > 1:
+            yield ".".join(said[-2:])
+        elif isinstance(argument, str):
+            said.append(argument)
 
 
 class Inert:
@@ -46,3 +67,11 @@ NAMES = (
     "yacs.config.CfgNode",
 )
 """The names for which an `Inert` object is made: arguments of a script, numpy's scalars and arrays, paths."""
+
+
+def strange_name(content: bytes) -> str | None:
+    """Returns the first class or function that a pickle names and that is nothing of tensors; None if there is none."""
+    try:
+        return next((name for name in named_in(content) if name not in NAMES and not name.startswith(HARMLESS)), None)
+    except ValueError:
+        return None

@@ -65,6 +65,7 @@ class Match:
         elements: Share of the backbone's elements that match, 0 to 1.
         used: The smaller of the shares of the file's tensors and elements that match, 0 to 1.
         suggested: The architecture that the file's shapes suggest.
+        not_finite: Keys whose tensors hold a NaN or an infinity in the file: nothing can be trained from them.
     """
 
     layout: str
@@ -80,6 +81,7 @@ class Match:
     elements: float
     used: float
     suggested: str | None
+    not_finite: tuple[str, ...] = ()
 
     @property
     def fits(self) -> bool:
@@ -104,6 +106,7 @@ class Match:
             f"{what}: {some(keys, LISTED)}"
             for what, keys in (
                 ("of another shape", [str(each) for each in self.mismatched]),
+                ("not finite (NaN or infinity)", list(self.not_finite)),
                 ("missing", list(self.missing)),
                 ("not in the backbone", list(self.unexpected)),
                 ("interpolated to another grid", [str(each) for each in self.resized]),
@@ -165,6 +168,7 @@ def match(found: Found, wanted: Mapping[str, Tensor], arch: str) -> tuple[Match,
             _share(_elements(ready, ready), _elements(tensors, tensors)),
         ),
         suggested=architecture(found.tensors),
+        not_finite=tuple(key for key, tensor in ready.items() if not _is_finite(tensor)),
     )
     return result, ready
 
@@ -175,14 +179,21 @@ def put(found: Found, encoder: nn.Module, arch: str) -> Match:
     What is missing keeps its values.
 
     Raises:
-        RequestError: Less than 95 % match; the message says what does not, and which architecture the file has.
+        RequestError: Less than 95 % match; the message says what does not, and which architecture the file has. Or
+            a tensor holds a number that is not finite.
     """
     state = encoder.state_dict()
     result, ready = match(found, state, arch)
     if not result.fits:
         raise RequestError(result.refusal())
+    if result.not_finite:
+        raise RequestError(f"is broken: {result.summary()}")
     encoder.load_state_dict({**state, **ready}, strict=True)
     return result
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    return tensor.is_meta or bool(tensor.isfinite().all())
 
 
 def _counted(keys: Iterable[str]) -> list[str]:

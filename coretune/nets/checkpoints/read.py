@@ -23,7 +23,7 @@ from coretune.nets.checkpoints.files import (
     read_safetensors,
     resemblance,
 )
-from coretune.nets.checkpoints.inert import NAMES, Inert
+from coretune.nets.checkpoints.inert import NAMES, Inert, strange_name
 from coretune.nets.checkpoints.tar import RefusedGlobal, read_tar
 
 Form = Literal["safetensors", "PyTorch zip", "PyTorch pickle", "PyTorch tar"]
@@ -109,6 +109,8 @@ def _load(path: Path) -> Any:
         named = _NAMED.search(str(error))
         if named is not None:
             raise RefusedGlobal(named[1]) from error
+        if not read_head(path).startswith(ZIP) and (name := strange_name(path.read_bytes())) is not None:
+            raise RefusedGlobal(name) from error
         raise StorageError(f"{path}: cannot be read as tensors and plain containers: {_reason(error)}") from error
     except Exception as error:  # a damaged pickle may raise anything
         raise StorageError(f"{path}: is damaged, truncated, or no file of PyTorch: {_reason(error)}") from error
@@ -119,7 +121,7 @@ def _reason(error: Exception) -> str:
     inner = re.search(r"WeightsUnpickler error:\s+(.+)", str(error))
     said = (inner[1] if inner is not None else str(error).partition("\n")[0]).strip()
     if said.startswith("Unsupported operand"):
-        return "it is pickled by another protocol than torch's own, 2; load it with torch and `torch.save` it again"
+        return "it is pickled by another protocol than torch's own, 2"
     return said.partition(". ")[0] or type(error).__name__
 
 

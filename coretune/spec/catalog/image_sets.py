@@ -124,6 +124,7 @@ SETS: list[DatasetComponent] = [
         "Workshops 2004",
         metrics=("top1", "mean_per_class"),
         counts={"train": 3_030, "test": 5_647},
+        official=False,
         obtain="https://data.caltech.edu/records/mzrjq-6wc02 has caltech-101.zip; unpack it, and the archive "
         "101_ObjectCategories.tar.gz in it",
         layouts=("the archive unpacked: 101_ObjectCategories/<category>/image_0001.jpg", MIRROR, PARQUET),

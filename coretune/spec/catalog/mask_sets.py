@@ -68,6 +68,7 @@ SETS: list[DatasetComponent] = [
             "the same with SegmentationClassAug/<name>.png and ImageSets/Segmentation/trainaug.txt in place of SBD's "
             "archive",
         ),
+        folders=("VOCdevkit",),
     ),
     DatasetComponent(
         kind="dataset",

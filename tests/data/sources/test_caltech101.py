@@ -26,6 +26,8 @@ def test_the_background_is_a_class_on_request(tmp_path: Path) -> None:
     without, having = (caltech101(path, Caltech101Parameters(background=said)) for said in (False, True))
     assert "BACKGROUND_Google" not in without.classes
     assert (len(without.classes), len(having.classes)) == (101, 102)
+    with pytest.raises(UnfitError, match=r"has 101; with BACKGROUND_Google as a class: `background: true`"):
+        caltech101(sets.parquet(tmp_path / "hub", 102, ("train",)), Caltech101Parameters())
     direct = caltech101(path / "caltech101" / "101_ObjectCategories", Caltech101Parameters())
     assert direct.names == without.names
     assert direct.parts.tolist() == without.parts.tolist()
@@ -44,3 +46,12 @@ def test_an_archive_that_is_not_whole(tmp_path: Path) -> None:
         file.unlink()
     with pytest.raises(UnfitError, match=r"100 categories \(airplanes, .*expected 101"):
         caltech101(tmp_path, Caltech101Parameters())
+
+
+def test_parquet_of_one_part_is_divided_too(tmp_path: Path) -> None:
+    """Nobody says which images are for testing: a mirror's only part is no part."""
+    path = sets.parquet(tmp_path / "one", 101, ("train",))
+    sets.parquet(tmp_path / "two", 101, ("train", "test"))
+    one, two = (caltech101(place, Caltech101Parameters()) for place in (path, tmp_path / "two"))
+    assert set(one.parts.tolist()) == {TRAIN} and len(one.names) == 101
+    assert set(two.parts.tolist()) == {TRAIN, TEST}

@@ -85,3 +85,10 @@ def test_aircraft_in_parquet_is_labelled_by_variant(catalog: Catalog, tmp_path: 
         pq.write_table(pa.table({**columns, "variant": list(range(100))}), tmp_path / "p" / f"{part}.parquet")
     source = opened(catalog, "aircraft", tmp_path / "p")
     assert (len(source.classes), sorted(set(source.parts.tolist()))) == (100, [0, 1, 2])
+
+
+def test_a_folder_of_a_domain_may_be_spelled_otherwise(catalog: Catalog, tmp_path: Path) -> None:
+    root = sets.pacs(tmp_path)
+    folder = next(root.rglob("art_painting"))
+    folder.rename(folder.with_name("Art Painting"))
+    assert of(opened(catalog, "pacs", root)).names[0] == "art_painting"

@@ -108,3 +108,13 @@ def test_an_unreadable_image_is_named(tmp_path: Path) -> None:
     (tmp_path / "a" / "1.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     with pytest.raises(UnfitError, match=r"^a/1\.png: "):
         opened(tmp_path).image(0)
+
+
+def test_a_table_and_parquet_are_called_by_their_kind(tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text("path,label\n")
+    with pytest.raises(UnfitError, match="a table that lists images is read with `dataset: manifest`"):
+        Folder(tmp_path / "list.csv", FolderParameters())
+    (tmp_path / "hub").mkdir()
+    (tmp_path / "hub" / "train.parquet").touch()
+    with pytest.raises(UnfitError, match="parquet files are read with `dataset: parquet`"):
+        Folder(tmp_path / "hub", FolderParameters())

@@ -100,6 +100,21 @@ def test_labels_without_names_are_what_occurs(hub: dict[str, Any], tmp_path: Pat
     assert source.labels.tolist() == [1, 0]
 
 
+def test_splits_without_labels_or_of_other_names_are_left_out_and_told(hub: dict[str, Any], tmp_path: Path) -> None:
+    hub["found"] = {
+        "unsupervised": split(tmp_path, "unsupervised", [-1, -1]),
+        "train": split(tmp_path, "train", [0, 1, 1]),
+        "test": split(tmp_path, "test", [-1, -1]),
+    }
+    source = opened()
+    assert source.labels.tolist() == [0, 1, 1] and source.parts.tolist() == [TRAIN] * 3
+    assert source.names[0] == "train/000000" and len(source.files()) == 1
+    assert source.remarks == (
+        "its split 'unsupervised' is left out: it is none of train, validation, test",
+        "its split 'test' is left out: its labels are hidden",
+    )
+
+
 def test_without_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(UnfitError, match=r'`datasets` is not installed: pip install "coretune\[hub\]"$'):
@@ -117,13 +132,13 @@ def test_what_cannot_be_used(hub: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="needs the name of a data set"):
         opened(name="")
     hub["found"] = {"train": split(tmp_path, "train", [0, -1])}
-    with pytest.raises(UnfitError, match="a label is hidden or null"):
+    with pytest.raises(UnfitError, match="some labels of a split are hidden or null, others are not"):
         opened()
     hub["found"] = {"test": split(tmp_path, "test", [0, 1])}
     with pytest.raises(UnfitError, match="no split to train on, only test"):
         opened()
     hub["found"] = {"extra": split(tmp_path, "extra", [0, 1])}
-    with pytest.raises(UnfitError, match="split 'extra' is none of"):
+    with pytest.raises(UnfitError, match="no split to train on: its split 'extra' is left out: it is none of"):
         opened()
     hub["found"] = {"train": split(tmp_path, "train", [0, 1], column="photo")}
     with pytest.raises(UnfitError, match="no column image or img, only photo, label; name it with image_column"):

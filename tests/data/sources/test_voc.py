@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +9,11 @@ import pytest
 from support import mask_sets as sets
 
 from coretune.data.source import TEST, TRAIN, VALIDATION
+from coretune.data.sources.folder import Folder
+from coretune.data.sources.images import Images
 from coretune.data.sources.voc import VocImages, classes_by_values, is_voc, voc
 from coretune.errors import UnfitError
+from coretune.spec.catalog.datasets import FolderParameters
 from coretune.spec.catalog.mask_sets import VocParameters
 
 
@@ -64,8 +68,11 @@ def test_names_that_contradict_the_number_or_are_no_names(root: Path) -> None:
         opened(root, 3)
     for content in ("sky\nsky\n", "sky\n"):
         (root / "classes.txt").write_text(content)
-        with pytest.raises(UnfitError, match=r"classes\.txt: expected 2 to 255 distinct names, one a line; got sky"):
+        with pytest.raises(UnfitError, match=r"classes\.txt: expected .* got sky"):
             opened(root)
+    (root / "classes.txt").write_text("sky\n\nroad\ncar\n")
+    with pytest.raises(UnfitError, match=r"classes\.txt: expected one distinct name a class, got sky, , road, car"):
+        opened(root)
 
 
 def test_all_that_is_missing_is_said_at_once(root: Path) -> None:
@@ -96,9 +103,45 @@ def test_what_is_not_laid_out_so(tmp_path: Path) -> None:
     sets.voc(tmp_path / "mine", {"train": ["a"]})
     assert is_voc(tmp_path / "mine")
     (tmp_path / "mine" / "SegmentationClass").rename(tmp_path / "mine" / "Annotations")
-    assert not is_voc(tmp_path / "mine")
+    assert is_voc(tmp_path / "mine")
     with pytest.raises(UnfitError, match=r"SegmentationClass: cannot be read: No such file"):
         opened(tmp_path / "mine", 21)
+
+
+def test_a_list_that_is_missing_is_named(root: Path) -> None:
+    lists = root / "ImageSets" / "Segmentation"
+    (lists / "train.txt").rename(lists / "trainval.txt")
+    assert is_voc(root)
+    with pytest.raises(UnfitError, match=r"train\.txt: there is no such list: found test.txt, trainval.txt, val.txt;"):
+        opened(root, 3)
+    shutil.rmtree(root / "ImageSets")
+    with pytest.raises(UnfitError, match=r"train\.txt: there is no such list: found nothing; expected"):
+        opened(root, 3)
+
+
+def test_images_and_masks_are_no_classes(root: Path, tmp_path: Path) -> None:
+    for source in (Folder, Images):
+        with pytest.raises(UnfitError, match=r"and their masks, no classes; the images alone are .*JPEGImages"):
+            source(tmp_path / "mine", FolderParameters())
+    assert len(Images(root / "JPEGImages", FolderParameters()).names) == 4
+
+
+def test_two_images_of_one_name(root: Path) -> None:
+    sets.save_picture(root / "JPEGImages" / "a.png", sets.picture(9))
+    sets.save_mask(root / "SegmentationClass" / "c.tif", sets.mask(9))
+    with pytest.raises(UnfitError, match=r"2 of 4 names have several images or masks \(a, c\)"):
+        opened(root, 3)
+
+
+def test_masks_that_tell_of_no_class(root: Path) -> None:
+    for name in "abcd":
+        sets.save_mask(root / "SegmentationClass" / f"{name}.png", np.full((6, 9), 255, dtype=np.uint8))
+    with pytest.raises(UnfitError, match="no mask has a class: all pixels are void"):
+        opened(root)
+    for name in "abcd":
+        sets.save_picture(root / "SegmentationClass" / f"{name}.png", sets.picture(1))
+    with pytest.raises(UnfitError, match="no mask has a class: mask of a: a mask of mode RGB"):
+        opened(root)
 
 
 def test_the_real_street_scenes(real_data: Path) -> None:

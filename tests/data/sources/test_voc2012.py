@@ -61,6 +61,28 @@ def test_train_aug_from_png_files(tmp_path: Path, beside: bool, name: str) -> No
         voc2012_aug(tmp_path, NONE)
 
 
+def test_a_list_may_name_image_and_mask_by_their_paths(tmp_path: Path) -> None:
+    root = sets.voc2012(tmp_path)
+    sets.save_mask(root / "SegmentationClassAug" / "2010_1.png", np.full((6, 9), 4, dtype=np.uint8))
+    lines = ["/JPEGImages/2010_1.jpg /SegmentationClassAug/2010_1.png"]
+    write_lines(root / "ImageSets" / "Segmentation" / "aug.txt", lines)
+    assert np.unique(voc2012_aug(tmp_path, NONE).mask(5)).tolist() == [4]
+
+
+def test_sbd_is_found_beside_voc_and_nowhere_else(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        sets.boundaries(tmp_path / "others" / name)
+    root = sets.voc2012(tmp_path / "others" / "mine")
+    (root.parent / "cls").mkdir()  # a folder of that name alone is not SBD
+    with pytest.raises(UnfitError, match="the masks of SBD are not"):
+        voc2012_aug(root, NONE)
+    sets.boundaries(tmp_path / "others" / "mine")
+    assert len(voc2012_aug(root, NONE).names) == len(voc2012_aug(root.parent, NONE).names) == 6
+    flat = sets.voc(tmp_path / "others" / "flat", {"train": ["a"], "val": ["b"]})
+    with pytest.raises(UnfitError, match="the masks of SBD are not"):
+        voc2012_aug(flat, NONE)
+
+
 def test_masks_of_sbd_that_are_none(tmp_path: Path) -> None:
     sets.voc2012(tmp_path)
     root = sets.boundaries(tmp_path)

@@ -132,6 +132,17 @@ def test_a_file_that_holds_a_part_is_not_called_another_architecture() -> None:
     assert result.refusal().startswith("holds resnet50 in part: ") and "suggest" not in result.refusal()
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_numbers_that_are_not_finite_are_refused(value: float) -> None:
+    state = {key: tensor.clone() for key, tensor in narrow().state_dict().items()}
+    state["layer1.0.conv1.weight"][0, 0] = value
+    net = narrow(1)
+    before = features(net)
+    with pytest.raises(RequestError, match=r"^is broken: .*not finite \(NaN or infinity\): layer1\.0\.conv1\.weight"):
+        put(found(state), net, "x")
+    assert torch.equal(features(net), before)
+
+
 def test_shapes_are_named_and_nothing_changes(tmp_path: Path) -> None:
     net = narrow(1, bottleneck=True)
     before = features(net)
