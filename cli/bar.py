@@ -7,15 +7,25 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TransferSpeedColumn,
+)
 
-from coretune_cli.formats import duration, rate
+from coretune_cli.formats import duration, rate, size
 from coretune_cli.output import console
 
 EVERY_S = 10.0
 
 At = Callable[[int, float], None]
 """Told how many images are done, and how many a second; 0 where that is not known yet."""
+
+AtBytes = Callable[[int, int | None], None]
+"""Told how many bytes of a file are there, and how many there will be, if that is known; 0 begins the next file."""
 
 Clock = Callable[[], float]
 """Seconds, growing."""
@@ -39,6 +49,44 @@ def image_bar(title: str, total: int, *, out: Console | None = None, clock: Cloc
     with Progress(*columns, console=out, transient=True) as bar:
         task = bar.add_task(title, total=total, pace="")
         yield lambda done, speed: bar.update(task, completed=done, pace=pace(total - done, speed))
+
+
+@contextmanager
+def byte_bar(title: str, *, out: Console | None = None, clock: Clock = time.monotonic) -> Iterator[AtBytes]:
+    """Shows how much of one file after another has come in, and yields what is told so.
+
+    Args:
+        title: What is fetched.
+        out: Where it is shown; None takes stderr.
+        clock: Tells when the next line is due.
+    """
+    out = out or console(stderr=True)
+    if not out.is_terminal:
+        yield _byte_lines(title, out, clock)
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=out, transient=True) as bar:
+        task = bar.add_task(title, total=None)
+
+        def at(done: int, total: int | None) -> None:
+            if done == 0:
+                bar.reset(task, total=total)
+            bar.update(task, completed=done)
+
+        yield at
+
+
+def _byte_lines(title: str, out: Console, clock: Clock) -> AtBytes:
+    due = clock() + EVERY_S
+
+    def at(done: int, total: int | None) -> None:
+        nonlocal due
+        if clock() >= due:
+            of = "" if total is None else f" of {size(total)}"
+            out.print(f"{title}: {size(done)}{of}", highlight=False)
+            due = clock() + EVERY_S
+
+    return at
 
 
 def counted(at: At, clock: Clock = time.monotonic) -> Callable[[], None]:

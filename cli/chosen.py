@@ -126,6 +126,7 @@ def _voc_parameters(path: Path) -> dict[str, int]:
 def _fetched(about: DatasetComponent, said: str | None) -> Path:
     from coretune.data.download import download
     from coretune.data.roots import DATA_VARIABLE, data_root
+    from coretune_cli.bar import byte_bar
     from coretune_cli.output import note
 
     root = data_root()
@@ -134,5 +135,6 @@ def _fetched(about: DatasetComponent, said: str | None) -> Path:
     folder = Path(said).expanduser() if said is not None else Path(root or ".") / about.name
     if about.download:
         note(f"downloading {about.name} to {folder}")
-    download(about, folder)
+    with byte_bar(about.name) as at:
+        download(about, folder, at)
     return folder

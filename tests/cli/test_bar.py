@@ -5,7 +5,7 @@ from itertools import count
 
 from rich.console import Console
 
-from coretune_cli.bar import counted, image_bar, pace
+from coretune_cli.bar import byte_bar, counted, image_bar, pace
 
 
 def test_a_line_every_ten_seconds_where_there_is_no_terminal() -> None:
@@ -45,3 +45,28 @@ def test_work_that_does_not_count_is_counted() -> None:
         advance()
     assert told == [(1, 2.0), (2, 2.0), (3, 2.0)]
     assert pace(5, 0.0) == ""
+
+
+def test_bytes_of_one_file_after_another() -> None:
+    out, now = io.StringIO(), [0.0]
+    with byte_bar("dtd", out=Console(file=out, width=200), clock=lambda: now[0]) as at:
+        for second, done, total in (
+            (0, 0, 2**30),
+            (9, 2**20, 2**30),
+            (10, 2**21, 2**30),
+            (11, 0, None),
+            (21, 512, None),
+        ):
+            now[0] = float(second)
+            at(done, total)
+    assert out.getvalue().splitlines() == ["dtd: 2.0 MiB of 1.0 GiB", "dtd: 512 B"]
+
+
+def test_a_bar_of_bytes_on_a_terminal() -> None:
+    out = io.StringIO()
+    screen = Console(file=out, force_terminal=True, width=120, color_system=None, legacy_windows=False)
+    with byte_bar("dtd", out=screen) as at:
+        at(0, 600_000_000)
+        at(300_000_000, 600_000_000)
+    said = out.getvalue()
+    assert "dtd" in said and "300.0/600.0 MB" in said and said.endswith("\x1b[2K")
