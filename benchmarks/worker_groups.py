@@ -112,12 +112,11 @@ def cold_seconds(root: Path, seed: int) -> tuple[float, float]:
 
 def measure(ray: Any, root: Path) -> dict[str, list[float]]:
     """Returns all seconds by what they are of."""
-    from coretune.cluster.host import GroupOptions
     from coretune.cluster.pool import GroupPool
     from coretune.spec.study import Resources
 
     found: dict[str, list[float]] = {key: [] for key in ("group_start", "warm", "warm_run", "cold", "cold_run")}
-    with GroupPool(ray, GroupOptions(Resources(workers=WORKERS, cpus=0.5)), 1) as pool:
+    with GroupPool(ray, Resources(workers=WORKERS, cpus=0.5), WORKERS) as pool:
         begun = time.perf_counter()
         host = ray.get_actor(pool.take())
         if (dead := ray.get(host.up.remote())) is not None:

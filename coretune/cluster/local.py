@@ -53,7 +53,8 @@ class Cluster:
     """What a study may use.
 
     Attributes:
-        slots: Runs at a time.
+        slots: Runs of the most workers at a time.
+        places: Workers at a time.
         cpus: CPUs in all; of a local cluster those of this machine, which slots may have to share.
         gpus: GPUs in all.
         local: Whether it was started by this command.
@@ -64,6 +65,7 @@ class Cluster:
     cpus: float
     gpus: float
     local: bool
+    places: int = field(default=1, compare=False)
     shipped: int = field(default=0, compare=False)
 
 
@@ -267,7 +269,8 @@ def _measure(ray: Any, resources: Resources, local: bool) -> Cluster:
     fits = resources.groups(workers)
     if fits < 1:
         raise UnfitError(_too_small(cpus, gpus, resources, workers, "" if local else " on one node"))
-    return Cluster(min(fits, resources.slots or fits), min(cpus, usable_cpus()) if local else cpus, gpus, local)
+    slots, processors = min(fits, resources.slots or fits), min(cpus, usable_cpus()) if local else cpus
+    return Cluster(slots, processors, gpus, local, workers)
 
 
 def places(nodes: Iterable[Mapping[str, float]], resources: Resources) -> int:

@@ -12,6 +12,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from coretune.cluster.host import GroupHost, GroupOptions
 from coretune.errors import UnfitError
+from coretune.spec.study import Resources
 
 DEATHS = 3
 """So many groups may die one after another, without a run that ends in between."""
@@ -32,23 +33,27 @@ def small_place(ray: Any) -> dict[str, float]:
 @dataclass
 class _Group:
     host: Any
+    workers: int
     busy: bool = False
     closing: Any = None
 
 
 class GroupPool:
-    """A study's groups, by name.
+    """A study's groups, by name: of as many workers each as the runs that they are for.
+
+    They never ask for more places than there are, so that none waits for one that another holds: a group is started
+    where there is room, or where free groups of another size make room. Groups that execute runs are left alone.
 
     Args:
         ray: The module, initialised.
-        options: What each group is.
-        size: How many there may be at a time.
+        resources: What each group is; `workers` of them at the most.
+        places: How many workers the cluster holds.
     """
 
-    def __init__(self, ray: Any, options: GroupOptions, size: int) -> None:
+    def __init__(self, ray: Any, resources: Resources, places: int) -> None:
         self._ray = ray
-        self._options = options
-        self._size = size
+        self._resources = resources
+        self._places = places
         self._groups: dict[str, _Group] = {}
         self._leaving: list[_Group] = []
         self._deaths = 0
@@ -64,23 +69,47 @@ class GroupPool:
         return len(self._groups)
 
     def warm(self, groups: int) -> None:
-        """Starts groups, so that there are so many of them, as far as there may be."""
-        while len(self._groups) < min(groups, self._size):
-            self._start()
+        """Starts groups of the most workers, so that there are so many groups, as far as there is room."""
+        while len(self._groups) < groups and self._needs(self._resources.workers) <= self._room:
+            self._start(self._resources.workers)
 
-    def take(self) -> str:
-        """Returns the name of a free group, which is busy from now on; it may still be starting.
+    def has_place(self, workers: int) -> bool:
+        """Returns whether a run of so many workers can start with no group closed for it."""
+        return self._free(workers) is not None or self._needs(workers) <= self._room
+
+    def could_place(self, workers: int) -> bool:
+        """Returns whether a run of so many workers can start, if free groups of another size are closed for it."""
+        free = sum(self._needs(group.workers) for group in self._groups.values() if not group.busy)
+        return self._free(workers) is not None or self._needs(workers) <= self._room + free
+
+    def take(self, workers: int) -> str:
+        """Returns the name of a free group of so many workers, which is busy from now on; it may still be starting.
 
         Raises:
-            RuntimeError: All groups are busy.
+            RuntimeError: There is none, and no room for one.
         """
-        name = next((name for name, group in self._groups.items() if not group.busy), None)
+        name = self._free(workers)
         if name is None:
-            if len(self._groups) >= self._size:
-                raise RuntimeError(f"all {self._size} groups are busy")
-            name = self._start()
+            if not self.could_place(workers):
+                raise RuntimeError(f"no place for {workers} workers: all groups are busy")
+            for other in [name for name, group in self._groups.items() if not group.busy]:
+                if self._needs(workers) <= self._room:
+                    break
+                self._leave(self._groups.pop(other))
+            name = self._start(workers)
         self._groups[name].busy = True
         return name
+
+    def _free(self, workers: int) -> str | None:
+        fitting = (name for name, group in self._groups.items() if not group.busy and group.workers == workers)
+        return next(fitting, None)
+
+    def _needs(self, workers: int) -> int:
+        return min(workers, self._places)  # an elastic group takes what there is
+
+    @property
+    def _room(self) -> int:
+        return self._places - sum(self._needs(group.workers) for group in self._groups.values())
 
     def give_back(self, name: str, *, dead: str | None = None) -> None:
         """Takes a group back.
@@ -124,14 +153,15 @@ class GroupPool:
             self._kill(group)
         self._leaving.clear()
 
-    def _start(self) -> str:
+    def _start(self, workers: int) -> str:
+        resources = self._resources.replace(workers=workers, min_workers=min(self._resources.least_workers, workers))
         name = f"coretune-group-{secrets.token_hex(4)}"
         node = self._ray.get_runtime_context().get_node_id()
         strategy = NodeAffinitySchedulingStrategy(node, soft=True)
         actor = self._ray.remote(num_cpus=0)(GroupHost)
-        host = actor.options(name=name, scheduling_strategy=strategy).remote(self._options, name)
+        host = actor.options(name=name, scheduling_strategy=strategy).remote(GroupOptions(resources), name)
         host.open.remote()
-        self._groups[name] = _Group(host)
+        self._groups[name] = _Group(host, workers)
         return name
 
     def _leave(self, group: _Group) -> None:

@@ -19,6 +19,7 @@ class Job:
         evaluations: Evaluations to make of the trained model; if one fails, the run does.
         further: Evaluations beside them; if one fails, the run's record says so and is complete.
         plugins: Plug-in files that declare what the spec names.
+        workers: How many processes execute it together.
     """
 
     spec: RunSpec
@@ -28,6 +29,7 @@ class Job:
     evaluations: tuple[EvalSpec, ...] = ()
     plugins: tuple[str, ...] = ()
     further: tuple[EvalSpec, ...] = ()
+    workers: int = 1
 
     @property
     def all_evaluations(self) -> tuple[EvalSpec, ...]:

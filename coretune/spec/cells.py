@@ -100,6 +100,7 @@ class BackboneChoice:
     pretrain: PretrainChoice | None = None
     checkpoint: str | None = None
     obtain: str = ""
+    workers: int | None = None
 
     def pretraining(self, dataset: DatasetChoice, fingerprint: str) -> RunSpec | None:
         """Returns the run that pre-trains this backbone, or None if there is none.

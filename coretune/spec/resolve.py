@@ -136,7 +136,10 @@ class _Resolver(Checks):
         if arch is None or (options.pretrain is not None and pretrain is None):
             return None
         checkpoint = absolute_path(self.folder, options.checkpoint) if options.checkpoint else None
-        return BackboneChoice(label, arch, pretrain, checkpoint, options.obtain)
+        most = self.study.resources.workers
+        if options.workers is not None and options.workers > most:
+            self.problems.add((*at, "workers"), f"{options.workers} is more than resources.workers: {most}")
+        return BackboneChoice(label, arch, pretrain, checkpoint, options.obtain, options.workers)
 
     def pretrain(
         self, at: Path_, label: str, options: PretrainOptions, datasets: Mapping[str, DatasetChoice | None]

@@ -196,6 +196,12 @@ class BackboneOptions(Frozen):
     pretrain: PretrainOptions | None = Field(None, description="Pre-train it first.")
     checkpoint: str | None = Field(None, description="A file of weights, of coretune or another project.")
     obtain: str = Field("", description="Where the checkpoint is to be had, in words: told when it is not there.")
+    workers: int | None = Field(
+        None,
+        ge=1,
+        description="Workers of each of its runs, at most `resources.workers`, which null takes: small models gain "
+        "little from many. No part of a run's identity.",
+    )
 
     @field_validator("checkpoint")
     @classmethod

@@ -15,6 +15,7 @@ from ray.tune.search import Searcher
 from coretune.cluster.pool import GroupPool
 from coretune.cluster.watch import ClusterWatch
 from coretune.errors import UnfitError
+from coretune.runs.job import Job
 from coretune.study.barrier import SlotBarrier
 from coretune.study.book import LOST_LIMIT, CellBook
 from coretune.study.progress import Progress
@@ -69,7 +70,7 @@ class CellSearch(_NotInSnapshots, Searcher):
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]  # Ray's own types forget FINISHED
         """Returns the next run, an idle trial if there is none now, or FINISHED if there will be none."""
         try:
-            job = None if self._holds() else self._book.next_job()
+            job = None if self._holds() else self._next_job()
             if job is not None:
                 self._barrier.started()
         except UnfitError as error:  # Tune would wrap it into its own, and show a traceback
@@ -83,7 +84,7 @@ class CellSearch(_NotInSnapshots, Searcher):
             self._progress.started(run_id)
         config = {"run_id": run_id, "job": job, "options": self._options}
         if self._pool is not None and job is not None:
-            self._group_of[trial_id] = config["group"] = self._pool.take()
+            self._group_of[trial_id] = config["group"] = self._pool.take(job.workers)
         return config
 
     def keeps_idle(self, trial_id: str) -> bool:
@@ -92,7 +93,7 @@ class CellSearch(_NotInSnapshots, Searcher):
         self._idle_lost = 0
         if self._book.finished or self._book.stopping is not None:
             return False
-        return self._holds() or not self._book.startable
+        return self._holds() or not self._ready()
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Takes the end of a run."""
@@ -127,7 +128,16 @@ class CellSearch(_NotInSnapshots, Searcher):
 
     def _holds(self) -> bool:
         running = sum(run_id is not None for run_id in self._run_of.values())
-        return self._barrier.holds(running, self._book.ready)
+        return self._barrier.holds(running, self._ready())
+
+    def _next_job(self) -> Job | None:
+        """Returns the next run for which there is a place: first one of as many workers as a free group has."""
+        if self._pool is None:
+            return self._book.next_job()
+        return self._book.next_job(self._pool.has_place) or self._book.next_job(self._pool.could_place)
+
+    def _ready(self) -> int:
+        return self._book.ready() if self._pool is None else self._book.ready(self._pool.could_place)
 
     def save(self, checkpoint_path: str) -> None:
         """Does nothing: the book is on disk, in our own files."""

@@ -23,7 +23,7 @@ from coretune.study.events import EventLog
 from coretune.study.journal import MemoryJournal
 from coretune.study.resolved import ResolvedStudy
 from coretune.study.saved import SavedSearch
-from coretune.study.waiting import Consumer, Run, RunQueue
+from coretune.study.waiting import Consumer, Fits, Run, RunQueue, anything
 
 LOST_LIMIT = 3
 SAID = 300
@@ -86,34 +86,34 @@ class CellBook:
                 return False
             return self.stopping is not None or (not len(self._queue) and not any(map(self._proposes, self.cells)))
 
-    @property
-    def startable(self) -> bool:
-        """Whether `next_job` has a run to start now."""
-        with self._lock:
-            return self.ready > 0
+    def ready(self, fits: Fits = anything) -> int:
+        """Returns how many runs `next_job` could start now, at the least: a trial may have several.
 
-    @property
-    def ready(self) -> int:
-        """How many runs `next_job` could start now, at the least: a trial may have several."""
+        Args:
+            fits: Whether there is a place for a run of so many workers.
+        """
         with self._lock:
             if self.stopping is not None:
                 return 0
-            proposals = sum(cell.budget - len(cell.trials) for cell in self.cells if self._proposes(cell))
-            return self._queue.ready + proposals
+            cells = [cell for cell in self.cells if fits(self._workers(cell)) and self._proposes(cell)]
+            return self._queue.ready(fits) + sum(cell.budget - len(cell.trials) for cell in cells)
 
-    def next_job(self) -> Job | None:
+    def next_job(self, fits: Fits = anything) -> Job | None:
         """Returns the next run to start, or None if there is none now.
 
         Runs that are queued go first (preparations, final runs, repeats, retries); then the cell that is furthest
         behind proposes its next trial.
+
+        Args:
+            fits: Whether there is a place for a run of so many workers.
         """
         with self._lock:
             while self.stopping is None:
-                run = self._queue.pop()
+                run = self._queue.pop(fits)
                 if run is not None:
                     run.state = "running"
                     return run.job
-                ready = [cell for cell in self.cells if self._proposes(cell)]
+                ready = [cell for cell in self.cells if fits(self._workers(cell)) and self._proposes(cell)]
                 if not ready:
                     return None
                 cell = min(ready, key=lambda item: len(item.trials) / item.budget)
@@ -266,6 +266,14 @@ class CellBook:
                 "warning", f"{run.label}: trained again to be evaluated ({names}): its weights were not kept"
             )
 
+    @property
+    def fewest_workers(self) -> int:
+        """The fewest workers that a run of this study has."""
+        return min(map(self._workers, self.cells), default=self.study.loaded.study.resources.workers)
+
+    def _workers(self, cell: StudyCell) -> int:
+        return cell.resolved.cell.backbone.workers or self.study.loaded.study.resources.workers
+
     def _job(self, spec: RunSpec, consumer: Consumer) -> Job:
         cell, keep = consumer.cell.resolved.cell, self.study.loaded.study.keep
         final = consumer.role == "final"
@@ -278,6 +286,7 @@ class CellBook:
             evaluations=(consumer.cell.evaluation(),) if final else (),
             plugins=self.study.loaded.plugins,
             further=consumer.cell.further_evaluations() if final else (),
+            workers=self._workers(consumer.cell),
         )
 
     def _deliver(self, run: Run, record: Record) -> None:

@@ -219,6 +219,8 @@ def _train(
         slots_text = f"{found.slots} slot" + "s" * (found.slots != 1)
         if resources.workers > 1:
             slots_text = f"{found.slots} group" + "s" * (found.slots != 1) + f" of {resources.workers} workers"
+            if book.fewest_workers < resources.workers:
+                slots_text += f", or {found.places} places for smaller ones,"
         events.add("info", f"{slots_text} on {found.cpus:g} CPUs and {found.gpus:g} GPUs")
         on_this_processor = found.local and not resources.gpus
         if on_this_processor and (slow := slow_precision(resolved.precisions)) is not None:

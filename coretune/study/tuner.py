@@ -9,7 +9,6 @@ from typing import Any
 import ray
 from ray import tune
 
-from coretune.cluster.host import GroupOptions
 from coretune.cluster.local import Cluster
 from coretune.cluster.pool import GroupPool, small_place
 from coretune.cluster.watch import ClusterWatch
@@ -25,7 +24,8 @@ from coretune.study.trainable import RunTrainable, WorkerOptions
 def tune_study(study: Study, store: ResultsStore, book: CellBook, progress: Progress, found: Cluster) -> None:
     """Executes runs until the book has no more, or the study is stopped.
 
-    A run of one worker is trained by its Tune trial. One of several is forwarded to a group of workers.
+    A run of one worker is trained by its Tune trial. One of several is forwarded to a group of workers; in a study that
+    has both, a run of one worker to a group of one.
 
     Args:
         study: The study.
@@ -41,9 +41,11 @@ def tune_study(study: Study, store: ResultsStore, book: CellBook, progress: Prog
         resources=resources,
         report_every_s=0.0 if pruned else 1.0,
     )
-    slots = min(found.slots, max(1, progress.runs_left))  # a process that gets no run is seconds and memory for nothing
-    pool = GroupPool(ray, GroupOptions(resources), slots) if resources.workers > 1 else None
-    if pool is not None:
+    fewest = book.fewest_workers
+    slots = found.slots if fewest == resources.workers else min(found.places // fewest, resources.slots or found.places)
+    slots = min(slots, max(1, progress.runs_left))  # a process that gets no run is seconds and memory for nothing
+    pool = GroupPool(ray, resources, found.places) if resources.workers > 1 else None
+    if pool is not None and fewest == resources.workers:
         pool.warm(slots)
     search = CellSearch(book, progress, options, slots, pool)
     with (

@@ -79,6 +79,15 @@ class Run:
         )
 
 
+Fits = Callable[[int], bool]
+"""Whether there is a place for a run of so many workers."""
+
+
+def anything(workers: int) -> bool:
+    """Says that there is a place for any run."""
+    return True
+
+
 class RunQueue:
     """Runs to be started, first come first served, each as soon as what it needs is there.
 
@@ -98,21 +107,20 @@ class RunQueue:
         else:
             self._waiting.append(run)
 
-    def pop(self) -> Run | None:
-        """Takes the first run that can be started; forgets those that nobody waits for any more."""
+    def pop(self, fits: Fits = anything) -> Run | None:
+        """Takes the first run that can be started and has a place; forgets those that nobody waits for any more."""
         for run in list(self._waiting):
             if run.unwanted:
                 run.state = "done"
                 self._waiting.remove(run)
-            elif self._ready(run.job):
+            elif fits(run.job.workers) and self._ready(run.job):
                 self._waiting.remove(run)
                 return run
         return None
 
-    @property
-    def ready(self) -> int:
-        """How many runs could be started now."""
-        return sum(not run.unwanted and self._ready(run.job) for run in self._waiting)
+    def ready(self, fits: Fits = anything) -> int:
+        """Returns how many runs could be started now, if there is a place for each."""
+        return sum(not run.unwanted and fits(run.job.workers) and self._ready(run.job) for run in self._waiting)
 
     def __len__(self) -> int:
         return sum(not run.unwanted for run in self._waiting)

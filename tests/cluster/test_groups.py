@@ -18,7 +18,6 @@ from support.odd_method import ODD
 from support.training import catalog, context, digits_job, digits_spec
 
 from coretune.cluster.desk import News, Task
-from coretune.cluster.host import GroupOptions
 from coretune.cluster.local import cluster
 from coretune.cluster.pool import GroupPool
 from coretune.nets.weights import load_weights
@@ -88,9 +87,9 @@ def group(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Group]:
     with cluster(TWO):
         import ray
 
-        pool = GroupPool(ray, GroupOptions(TWO), 1)
+        pool = GroupPool(ray, TWO, 2)
         with pool:
-            host = ray.get_actor(pool.take())
+            host = ray.get_actor(pool.take(2))
             assert ray.get(host.up.remote(), timeout=280) is None
             yield Group(ray, host, tmp_path_factory.mktemp("results"))
             assert workers()

@@ -50,15 +50,27 @@ def test_a_stop_is_waited_for_but_not_for_ever(root: Path) -> None:
 
 
 class FakePool:
-    """Two groups, by name; `given` says what came back and why."""
+    """Two groups, by name; `given` says what came back and why.
+
+    `here` and `possible` are the numbers of workers for which there is a place: as it is, and if groups are closed.
+    """
 
     def __init__(self, error: UnfitError | None = None) -> None:
         self.free = ["first", "second"]
         self.given: list[tuple[str, str | None]] = []
         self.kept: list[int] = []
         self.error = error
+        self.here = self.possible = {1, 2}
+        self.taken: list[int] = []
 
-    def take(self) -> str:
+    def has_place(self, workers: int) -> bool:
+        return bool(self.free) and workers in self.here
+
+    def could_place(self, workers: int) -> bool:
+        return bool(self.free) and workers in self.possible
+
+    def take(self, workers: int) -> str:
+        self.taken.append(workers)
         return self.free.pop(0)
 
     def give_back(self, name: str, *, dead: str | None = None) -> None:
@@ -71,9 +83,9 @@ class FakePool:
         self.kept.append(keep)
 
 
-def searching(root: Path, pool: FakePool) -> tuple[CellBook, CellSearch]:
+def searching(root: Path, pool: FakePool, *sets: str) -> tuple[CellBook, CellSearch]:
     """A search whose two slots are up."""
-    book = make_book(resolved(), root)
+    book = make_book(resolved(*sets), root)
     options = WorkerOptions(results=str(root), resources=Resources(workers=2))
     progress = Progress(book, EventLog(root / "log.txt"), results=str(root), slots=2)
     search = CellSearch(book, progress, options, 2, pool)  # type: ignore[arg-type]
@@ -126,3 +138,32 @@ def test_groups_that_die_again_and_again_end_the_study(root: Path) -> None:
     search.on_trial_complete("a", result)
     assert pool.given == [("first", "no room")]
     assert str(book.broken) == "the workers do not start" and search.suggest("b") == "FINISHED"
+
+
+MIXED = ("backbones.small={arch: small_resnet, workers: 1}", "resources={workers: 2}")
+
+
+def test_runs_that_find_a_group_go_before_those_that_need_another(root: Path) -> None:
+    pool = FakePool()
+    book, search = searching(root, pool, *MIXED)
+    assert book.fewest_workers == 1
+    pool.here, pool.possible = {1}, {1, 2}
+    assert suggested(search, "a")["job"].workers == 1
+    pool.free, pool.here = ["third"], {2}
+    assert suggested(search, "b")["job"].workers == 2
+    pool.free, pool.here = ["fourth"], set()
+    assert suggested(search, "c")["job"].workers in (1, 2), "a group is closed for it"
+    assert pool.taken[:2] == [1, 2]
+
+
+def test_a_slot_waits_while_there_is_no_place(root: Path) -> None:
+    pool = FakePool()
+    _, search = searching(root, pool, *MIXED)
+    pool.here, pool.possible = set(), set()
+    found = search.suggest("a")
+    assert isinstance(found, dict) and found["job"] is None
+    assert search.keeps_idle("a")
+    pool.possible = {2}
+    assert not search.keeps_idle("a"), "there is a run that fits"
+    search.on_trial_complete("a", {"run_id": None})
+    assert suggested(search, "b")["job"].workers == 2

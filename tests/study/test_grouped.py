@@ -78,6 +78,25 @@ def test_a_killed_worker_changes_nothing(together: Path, tmp_path: Path) -> None
     assert all(record["status"] == "completed" for record in record_files(results))
 
 
+SMALL = "  small: {arch: small_resnet, params: {widths: [4, 8]}, workers: 1}"
+
+
+def test_runs_of_one_worker_and_of_two_share_the_cluster(tmp_path: Path) -> None:
+    done = run(
+        tmp_path, GROUPED.replace("backbones: {plain: ", "backbones:\n  plain: ").replace("]}}}", "]}}\n" + SMALL)
+    )
+    assert done.returncode == 0, done.stderr
+    results = tmp_path / "results" / "tiny"
+    found = [(record["spec"]["backbone"]["arch"]["params"]["widths"], record) for record in record_files(results)]
+    small = [record["environment"] for widths, record in found if widths == [4, 8]]
+    large = [record["environment"] for widths, record in found if widths == [8, 16]]
+    assert len(small) == len(large) == 10
+    assert all(environment["workers"] == 2 for environment in large)
+    assert not any("workers" in environment for environment in small)
+    assert "1 group of 2 workers, or 2 places for smaller ones, on 2 CPUs" in (results / "log.txt").read_text()
+    assert not workers()
+
+
 LONG = ("train.epochs=3000", "train.evaluate_every=50", "search=none", "finals.seeds=1")
 
 

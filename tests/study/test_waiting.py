@@ -46,6 +46,17 @@ def test_a_run_waits_for_what_it_needs_and_others_go_ahead(cell: StudyCell) -> N
     assert queue.pop() is first
 
 
+def test_a_run_waits_for_a_place_and_smaller_ones_go_ahead(cell: StudyCell) -> None:
+    queue = RunQueue(lambda job: True)
+    large, small = run(cell, 0), run(cell, 1)
+    large.job = replace(large.job, workers=4)
+    queue.add(large)
+    queue.add(small)
+    assert queue.ready() == 2 and queue.ready(lambda workers: workers < 4) == 1
+    assert queue.pop(lambda workers: workers < 4) is small
+    assert queue.pop(lambda workers: workers < 4) is None and queue.pop() is large
+
+
 def test_a_run_that_comes_too_late_is_forgotten(cell: StudyCell) -> None:
     queue = RunQueue(lambda job: True)
     late = run(cell, 1)
