@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, Self
 
 from coretune.spec.run import EvalSpec, RunSpec
 
@@ -30,6 +31,14 @@ class Job:
     plugins: tuple[str, ...] = ()
     further: tuple[EvalSpec, ...] = ()
     workers: int = 1
+
+    def __str__(self) -> str:
+        """Its run's id: Ray Tune keeps the text of what it is given with each trial."""
+        return self.spec.run_id
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Returns itself: it never changes, and Ray Tune copies what it is given again and again."""
+        return self
 
     @property
     def all_evaluations(self) -> tuple[EvalSpec, ...]:

@@ -127,6 +127,8 @@ class CellSearch(_NotInSnapshots, Searcher):
         self._pool.release(self._progress.runs_left)
 
     def _holds(self) -> bool:
+        if self._barrier.is_open:
+            return False
         running = sum(run_id is not None for run_id in self._run_of.values())
         return self._barrier.holds(running, self._ready())
 
@@ -205,6 +207,7 @@ class CellScheduler(_NotInSnapshots, TrialScheduler):
         self._book = book
         self._progress = progress
         self._search = search
+        self._live: list[Any] = []
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Hands a run's evaluations to the book."""
@@ -227,7 +230,8 @@ class CellScheduler(_NotInSnapshots, TrialScheduler):
             self._book.on_report(result["run_id"], epoch, metrics)
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
-        """Does nothing: the book knows its runs."""
+        """Notes a trial: Tune's own list has those that are long finished, and grows with the study."""
+        self._live.append(trial)
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
         """Notes what a lost process said; that it is lost, the searcher is told too."""
@@ -240,11 +244,18 @@ class CellScheduler(_NotInSnapshots, TrialScheduler):
 
     def choose_trial_to_run(self, tune_controller: Any, **_: Any) -> Any | None:
         """Returns the first run that waits."""
-        for trial in tune_controller.get_trials():
-            if trial.status in ("PENDING", "PAUSED"):
-                return trial
-        return None
+        for trial in self._live:
+            if trial.is_finished():
+                forget(trial)
+        self._live = [trial for trial in self._live if not trial.is_finished()]
+        return next((trial for trial in self._live if trial.status in ("PENDING", "PAUSED")), None)
 
     def debug_string(self) -> str:
         """Returns one line for Tune's own display."""
         return "coretune"
+
+
+def forget(trial: Any) -> None:
+    """Frees what Tune keeps of a finished trial: it keeps all trials, each with statistics of each of its numbers."""
+    for kept in (trial.metric_analysis, trial.metric_n_steps, trial.config, trial.evaluated_params):
+        kept.clear()

@@ -32,6 +32,11 @@ class SlotBarrier:
         self._vacated = 0
         self._since: float | None = clock()
 
+    @property
+    def is_open(self) -> bool:
+        """Whether no run has to wait, however many there are."""
+        return self._since is None
+
     def holds(self, running: int, ready: int) -> bool:
         """Returns whether runs have to wait.
 

@@ -22,7 +22,7 @@ class GroupTrainable(ReusedTrainable):
 
     def setup(self, config: dict[str, Any]) -> None:
         """Starts the first run."""
-        self._start(config)
+        self._begin(config)
 
     def step(self) -> dict[str, Any]:
         """Returns what has become of the run after about `report_every_s`; without a run, waits a little."""

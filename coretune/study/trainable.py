@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from ray import tune
 
@@ -40,6 +40,14 @@ class WorkerOptions:
     resources: Resources
     report_every_s: float = 1.0
 
+    def __str__(self) -> str:
+        """The results directory."""
+        return self.results
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Returns itself, as a job does."""
+        return self
+
 
 class ReusedTrainable(tune.Trainable):
     """A Tune actor that gets one run after another; without one it waits for one, warm."""
@@ -50,12 +58,17 @@ class ReusedTrainable(tune.Trainable):
         """Stops the present run, if it is unfinished, and starts another."""
         self._stop()
         self._pause = SHORTEST_PAUSE_S
-        self._start(new_config)
+        self._begin(new_config)
         return True
 
     def cleanup(self) -> None:
         """Stops an unfinished run, whose state is stored."""
         self._stop()
+
+    def _begin(self, config: dict[str, Any]) -> None:
+        """Starts a run, and forgets its configuration, which Tune would send back to the driver with each result."""
+        self._start(config)
+        self.config = {}
 
     def _wait(self) -> dict[str, Any]:
         """Waits a little, longer each time, and returns the result of an actor without a run."""
@@ -87,7 +100,7 @@ class RunTrainable(ReusedTrainable):
         options: WorkerOptions = config["options"]
         set_up(threads=options.resources.worker_threads, deterministic=options.resources.deterministic)
         self._open_data = coretune.runs.build.OpenData()
-        self._start(config)
+        self._begin(config)
 
     def step(self) -> dict[str, Any]:
         """Trains for about `report_every_s`, or to the run's end; without a run, waits a little."""

@@ -11,7 +11,7 @@ from support.driving import answer, make_book, resolved
 from coretune.errors import UnfitError
 from coretune.results.store import ResultsStore
 from coretune.spec.study import Resources
-from coretune.study.adapters import Abandoned, CellSearch, Watchman
+from coretune.study.adapters import Abandoned, CellScheduler, CellSearch, Watchman
 from coretune.study.book import CellBook
 from coretune.study.events import EventLog
 from coretune.study.progress import Progress
@@ -167,3 +167,36 @@ def test_a_slot_waits_while_there_is_no_place(root: Path) -> None:
     assert not search.keeps_idle("a"), "there is a run that fits"
     search.on_trial_complete("a", {"run_id": None})
     assert suggested(search, "b")["job"].workers == 2
+
+
+class TuneTrial:
+    """A trial as Tune keeps it."""
+
+    def __init__(self, status: str = "PENDING") -> None:
+        self.status = status
+        self.metric_analysis, self.metric_n_steps = {"epoch": {"max": 1}}, {"epoch": {"5": [1]}}
+        self.config, self.evaluated_params = {"run_id": "a"}, {"run_id": "a"}
+
+    def is_finished(self) -> bool:
+        return self.status in ("TERMINATED", "ERROR")
+
+
+def test_trials_run_in_their_order_and_finished_ones_keep_nothing(root: Path) -> None:
+    book = make_book(resolved(), root)
+    progress = Progress(book, EventLog(root / "log.txt"), results=str(root), slots=2)
+    options = WorkerOptions(results=str(root), resources=Resources())
+    scheduler = CellScheduler(book, progress, CellSearch(book, progress, options, 2))
+    trials = [TuneTrial("RUNNING"), TuneTrial(), TuneTrial("PAUSED")]
+    assert scheduler.choose_trial_to_run(None) is None
+    for trial in trials:
+        scheduler.on_trial_add(None, trial)
+    chosen = []
+    for ended in (1, 2, 0):
+        chosen.append(scheduler.choose_trial_to_run(None))
+        trials[ended].status = "TERMINATED"
+    assert chosen == [trials[1], trials[2], None]
+    assert trials[0].config, "not before Tune has looked once more"
+    assert scheduler.choose_trial_to_run(None) is None
+    for trial in trials:
+        kept = (trial.config, trial.evaluated_params, trial.metric_analysis, trial.metric_n_steps)
+        assert kept == ({}, {}, {}, {})
