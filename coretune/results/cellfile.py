@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any, Literal
 
 from pydantic import Field
@@ -22,6 +23,11 @@ class TrialEntry(Frozen):
     intermediate: dict[int, float] = Field({}, description="What was reported to the pruner, by step.")
     state: TrialState = "running"
     attrs: dict[str, Any] = Field({}, description="The pruner's own notes (Optuna's system attributes).")
+
+    @cached_property
+    def text(self) -> str:
+        """Its JSON as it stands in `CellFile.text`, made once."""
+        return "  " + self.model_dump_json(indent=1).replace("\n", "\n  ")
 
 
 class FinalEntry(Frozen):
@@ -58,3 +64,12 @@ class CellFile(Frozen):
     finals: tuple[FinalEntry, ...] = ()
     evaluation: dict[str, Any] = Field({}, description="The EvalSpec of the final runs.")
     evaluations: dict[str, dict[str, Any]] = Field({}, description="The EvalSpecs of their further evaluations.")
+
+    @property
+    def text(self) -> str:
+        """Its JSON: that of `model_dump_json(indent=1)`, whose trials are not all written anew each time."""
+        whole = self.model_copy(update={"trials": ()}).model_dump_json(indent=1)
+        if not self.trials:
+            return whole
+        head, mark, tail = whole.partition('\n "trials": [')
+        return "".join((head, mark, "\n", ",\n".join(trial.text for trial in self.trials), "\n ", tail))

@@ -3,7 +3,7 @@
     RESULTS/
       study.yaml · manifest.json · planned.json · state.json · optuna.journal · log.txt
       leaderboard.csv · contrasts.csv · runs.csv
-      cells/<cell>/search.json
+      cells/<cell>/search.json · proposed.jsonl
       runs/<run_id>/  run.json · metrics-*.jsonl · log.txt · state/ · record.json · *.safetensors · evals/<eval_id>.json
 
 Rank 0 of a run writes that run's folder; the driver alone writes all else.
@@ -20,11 +20,13 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from coretune.errors import StorageError
-from coretune.results.cellfile import CellFile
+from coretune.results.cellfile import CellFile, TrialEntry
 from coretune.results.files import CORRUPT, explain, put_atomic, set_aside
 from coretune.results.mirror import Mirror, mirror_of
 from coretune.results.neighbours import adopt
 from coretune.results.planned import Planned
+from coretune.results.proposals import NAME as PROPOSALS
+from coretune.results.proposals import add_proposal, drop_proposals, read_proposals, with_proposals
 from coretune.results.record import Evaluation, Record
 from coretune.results.remote import remote_url
 from coretune.spec.frozen import Frozen
@@ -175,21 +177,25 @@ class ResultsStore:
                 yield evaluation
 
     def cell(self, key: str) -> CellFile | None:
-        """Returns a cell's search, or None if there is none."""
-        return self._read(self.root / "cells" / key / "search.json", CellFile)
+        """Returns a cell's search, with what its driver has proposed since it was written, or None if there is none."""
+        proposals = read_proposals(self.root)
+        found = self._read(self.root / "cells" / key / "search.json", CellFile)
+        return None if found is None else with_proposals(found, proposals)
 
     def put_cell(self, cell: CellFile) -> None:
         """Writes a cell's search, without a disk sync: the records could rebuild it."""
         path = self.root / "cells" / cell.key / "search.json"
-        put_atomic(path, _text(cell), durable=False)
+        put_atomic(path, f"{cell.text}\n".encode(), durable=False)
         self.mirror.publish(self._name(path))
 
     def set_cell_aside(self, key: str) -> Path:
-        """Renames a cell's search, and returns its new path.
+        """Renames a cell's search, with all that was proposed, and returns its new path.
 
         Raises:
             StorageError: It cannot be renamed.
         """
+        if (found := self.cell(key)) is not None:
+            self.put_cell(found)
         return self.set_aside(self.root / "cells" / key / "search.json", mark=EARLIER)
 
     def earlier_cells(self, key: str) -> Iterator[tuple[Path, CellFile]]:
@@ -211,10 +217,21 @@ class ResultsStore:
         self.mirror.publish(self._name(path), self._name(path.with_name("search.json")))
 
     def cells(self) -> Iterator[CellFile]:
-        """Yields all readable cells, by key."""
+        """Yields all readable cells, by key, each as `cell` returns it."""
+        proposals = read_proposals(self.root)
         for path in sorted((self.root / "cells").glob("*/search.json")):
             if (cell := self._read(path, CellFile)) is not None:
-                yield cell
+                yield with_proposals(cell, proposals)
+
+    def add_proposal(self, key: str, trial: TrialEntry) -> None:
+        """Adds a trial to a cell's search, without writing all of it anew."""
+        add_proposal(self.root, key, trial)
+        self.mirror.publish(PROPOSALS)
+
+    def drop_proposals(self) -> None:
+        """Forgets what was added to searches: they were all written since."""
+        drop_proposals(self.root)
+        self.mirror.publish(PROPOSALS)
 
     def planned(self) -> Planned | None:
         """Returns what the study planned to compare and when, or None if it never planned contrasts."""

@@ -7,6 +7,7 @@ micro-batch, memory format, paths and names are not.
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
@@ -132,7 +133,7 @@ class RunSpec(Frozen):
         "top1", description="Metric on the validation part that tells the best epoch."
     )
 
-    @property
+    @cached_property
     def run_id(self) -> str:
         """The first 16 hexadecimal digits of the SHA-256 of the canonical JSON."""
         return digest(self.canonical())

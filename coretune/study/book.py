@@ -20,6 +20,7 @@ from coretune.runs.job import Job
 from coretune.spec.run import RunSpec
 from coretune.study.cell import StudyCell
 from coretune.study.events import EventLog
+from coretune.study.files import CellFiles
 from coretune.study.journal import MemoryJournal
 from coretune.study.resolved import ResolvedStudy
 from coretune.study.saved import SavedSearch
@@ -56,6 +57,7 @@ class CellBook:
         self.broken: UnfitError | None = None
         self.journal = MemoryJournal()
         self._store = store
+        self._files = CellFiles(store)
         self._events = events
         self._retry_failed = retry_failed
         self._queue = RunQueue(self._is_ready)
@@ -70,6 +72,7 @@ class CellBook:
             if cell.can_propose:
                 self._prepare(cell)
             self._advance(cell)
+        self._files.write_all()
 
     @property
     def lock(self) -> threading.RLock:
@@ -117,7 +120,9 @@ class CellBook:
                 if not ready:
                     return None
                 cell = min(ready, key=lambda item: len(item.trials) / item.budget)
-                self._want_trial(cell, cell.propose().number)
+                number = cell.propose().number
+                self._files.proposed(cell, number)
+                self._want_trial(cell, number)
                 self._advance(cell)
             return None
 
@@ -133,6 +138,18 @@ class CellBook:
         with self._lock:
             self.broken = self.broken or error
             self.stop(str(error))
+
+    def write_searches(self) -> None:
+        """Writes the searches whose files are behind what this book knows.
+
+        Raises:
+            StorageError: One cannot be written.
+        """
+        for cell in self._files.behind:
+            with self._lock:  # for one at a time: meanwhile no run is started
+                self._files.write(cell)
+        with self._lock:
+            self._files.write_all()
 
     def on_life(self, run_id: str, life: Life) -> None:
         """Takes when and on what a run is executed."""
@@ -327,8 +344,9 @@ class CellBook:
         """Queues a cell's final runs as soon as its search is done."""
         due = not cell.finals and cell.failure is None and cell.searched
         finals = cell.choose() if due else []
-        self._store.put_cell(cell.file())
+        self._files.changed(cell)
         if due:
+            self._files.write(cell)
             self._say_choice(cell)
         for final in finals:
             self._want(final.spec, f"{cell.key} final {final.index}", Consumer("final", cell, final.index))

@@ -70,7 +70,7 @@ class StudyCell:
         self.finals: list[Final] = []
         self.choice: Choice | None = None
         self.failure: str | None = None
-        self._settled: dict[int, TrialEntry] = {}
+        self._entries: dict[int, TrialEntry] = {}
         self._beyond: tuple[TrialEntry, ...] = ()
         self._study = study
         self._settings = study.loaded.study
@@ -128,6 +128,7 @@ class StudyCell:
         if self._optuna is None or trial.state != "running" or step in trial.intermediate:
             return False
         trial.intermediate[step] = value
+        self._entries.pop(number, None)
         return self._optuna.report(number, value, step)
 
     def deliver(self, number: int, repeat: int, record: Record) -> bool:
@@ -139,6 +140,7 @@ class StudyCell:
             self._settle(trial, "pruned" if record.status == "pruned" else "failed", None)
             return True
         trial.values[repeat] = self.score(record)
+        self._entries.pop(number, None)
         pruned = len(trial.runs) > 1 and self.report(number, trial.values[repeat], len(trial.values))
         if len(trial.values) == len(trial.runs):
             self._settle(trial, "completed", statistics.fmean(trial.values.values()))
@@ -152,7 +154,7 @@ class StudyCell:
 
     def choose(self) -> list[Final]:
         """Chooses the configuration of the final runs, once the search is done, and returns these runs."""
-        entry = best_trial([self._entry(trial) for trial in self.trials], self._settings.direction)
+        entry = best_trial([self.entry(trial.number) for trial in self.trials], self._settings.direction)
         if self._optuna is None:
             params = dict(self.resolved.cell.method.defaults)
             self.choice = Choice(trial=0, params=params, value=None, rule="defaults")
@@ -180,6 +182,23 @@ class StudyCell:
         """Returns the evaluations of the final runs beside it."""
         return self._study.further_evaluations()
 
+    def entry(self, number: int) -> TrialEntry:
+        """Returns a trial as it lies on disk, made anew only after it has changed."""
+        found = self._entries.get(number)
+        if found is None:
+            trial = self.trials[number]
+            found = self._entries[number] = TrialEntry(
+                number=number,
+                params=trial.params,
+                runs=tuple(spec.run_id for spec in trial.runs),
+                values=tuple(trial.values[repeat] for repeat in sorted(trial.values)),
+                value=trial.value,
+                intermediate=trial.intermediate,
+                state=trial.state,
+                attrs=self._optuna.attrs(number) if self._optuna is not None else {},
+            )
+        return found
+
     def file(self) -> CellFile:
         """Returns what lies on disk."""
         cell = self.resolved.cell
@@ -191,7 +210,7 @@ class StudyCell:
             metric=self._settings.objective.metric,
             direction=self._settings.direction,
             space={path: space.to_dict() for path, space in cell.method.space.items()},
-            trials=(*(self._entry(trial) for trial in self.trials), *self._beyond),
+            trials=(*(self.entry(trial.number) for trial in self.trials), *self._beyond),
             choice=self.choice,
             failure=self.failure,
             finals=tuple(FinalEntry(index=f.index, seed=f.spec.seed, run_id=f.spec.run_id) for f in self.finals),
@@ -223,25 +242,9 @@ class StudyCell:
 
     def _settle(self, trial: Trial, state: TrialState, value: float | None) -> None:
         trial.state, trial.value = state, value
+        self._entries.pop(trial.number, None)
         if self._optuna is not None:
             self._optuna.tell(trial.number, state, value)
-
-    def _entry(self, trial: Trial) -> TrialEntry:
-        if trial.number in self._settled:
-            return self._settled[trial.number]
-        entry = TrialEntry(
-            number=trial.number,
-            params=trial.params,
-            runs=tuple(spec.run_id for spec in trial.runs),
-            values=tuple(trial.values[repeat] for repeat in sorted(trial.values)),
-            value=trial.value,
-            intermediate=trial.intermediate,
-            state=trial.state,
-            attrs=self._optuna.attrs(trial.number) if self._optuna is not None else {},
-        )
-        if trial.state != "running":
-            self._settled[trial.number] = entry
-        return entry
 
     def _run_spec(self, params: Mapping[str, Any], seed: int) -> RunSpec:
         return self._study.run_spec(self.resolved, params, seed)

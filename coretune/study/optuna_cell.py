@@ -16,6 +16,7 @@ from coretune.results.cellfile import TrialEntry
 from coretune.spec.seeds import derive_seed
 from coretune.spec.space import Space
 from coretune.spec.study import SearchOptions
+from coretune.study.tpe import CellTPESampler
 
 STATES = {
     "running": TrialState.RUNNING,
@@ -73,6 +74,8 @@ class OptunaCell:
             pruner=make_pruner(options.pruner, steps),
         )
         self._distributions = {path: distribution(item) for path, item in self._space.items()}
+        self._storage = storage
+        self._ids: list[int] = []
 
     @property
     def budget(self) -> int:
@@ -99,18 +102,23 @@ class OptunaCell:
                     system_attrs=_plain(entry.attrs),
                 )
             )
+        self._ids = [trial._trial_id for trial in self._study.get_trials(deepcopy=False)]
 
     def ask(self, number: int) -> dict[str, Any]:
         """Returns the configuration of trial `number`, which must be the next one."""
-        self._study.sampler = make_sampler(
-            self._options.sampler, derive_seed(self._seed, "ask", self._name, number) % SEED_RANGE, self._options.trials
-        )
+        seed = derive_seed(self._seed, "ask", self._name, number) % SEED_RANGE
+        sampler = self._study.sampler
+        if isinstance(sampler, CellTPESampler):
+            sampler.reseed(seed)
+        else:
+            self._study.sampler = make_sampler(self._options.sampler, seed, self._options.trials, self._distributions)
         chosen = self._given(number)
         if chosen is not None:
             self._study.enqueue_trial(self._in_range(chosen))
         trial = self._study.ask(self._distributions)
         if trial.number != number:
             raise RuntimeError(f"cell {self._name}: asked for trial {number}, got {trial.number}")
+        self._ids.append(trial._trial_id)
         return dict(trial.params if chosen is None else chosen)
 
     def _given(self, number: int) -> dict[str, Any] | None:
@@ -138,17 +146,17 @@ class OptunaCell:
     def tell(self, number: int, state: str, value: float | None) -> None:
         """Finishes a trial."""
         target = STATES[state]
-        self._study.tell(self._trial(number), value if target is TrialState.COMPLETE else None, state=target)
+        self._study.tell(number, value if target is TrialState.COMPLETE else None, state=target)
 
     def attrs(self, number: int) -> dict[str, Any]:
         """Returns the sampler's and the pruner's notes on a trial, as plain JSON values."""
         return _plain(self._frozen(number).system_attrs)
 
     def _trial(self, number: int) -> optuna.trial.Trial:
-        return optuna.trial.Trial(self._study, self._frozen(number)._trial_id)
+        return optuna.trial.Trial(self._study, self._ids[number])
 
     def _frozen(self, number: int) -> FrozenTrial:
-        return self._study.get_trials(deepcopy=False)[number]
+        return self._storage.get_trial(self._ids[number])
 
 
 def distribution(space: Space) -> BaseDistribution:
@@ -200,14 +208,16 @@ def sobol_point(space: Mapping[str, Space], index: int, seed: int) -> dict[str, 
     return {path: item.at(float(u)) for (path, item), u in zip(space.items(), engine.random(1)[0], strict=True)}
 
 
-def make_sampler(name: str, seed: int, trials: int) -> optuna.samplers.BaseSampler:
+def make_sampler(
+    name: str, seed: int, trials: int, distributions: Mapping[str, BaseDistribution]
+) -> optuna.samplers.BaseSampler:
     """Returns the sampler of one proposal.
 
     TPE proposes at random at first; with a small budget that would be all of it, so a quarter of the budget, at least
     four trials and at most Optuna's own ten.
     """
     if name == "tpe":
-        return optuna.samplers.TPESampler(seed=seed, n_startup_trials=min(10, max(4, trials // 4)))
+        return CellTPESampler(distributions, seed=seed, n_startup_trials=min(10, max(4, trials // 4)))
     if name == "gp":
         return optuna.samplers.GPSampler(seed=seed, deterministic_objective=False)
     if name == "cmaes":

@@ -7,7 +7,7 @@ import socket
 import statistics
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,6 @@ from coretune.study.book import CellBook
 from coretune.study.cell import StudyCell
 from coretune.study.events import EventLog
 from coretune.study.missing import MissingCell, to_dicts
-from coretune.study.waiting import Consumer
 
 RECENT_RUNS = 50
 SAID_FROM_S = 2.0
@@ -193,11 +192,12 @@ class Progress:
 
     def _cells(self) -> list[dict[str, Any]]:
         """Returns all cells in the order of the study file, those that lack data or a checkpoint too."""
-        found = {cell.key: self._cell(cell) for cell in self._book.cells}
+        training = self._training_finals()
+        found = {cell.key: self._cell(cell, training[cell.key]) for cell in self._book.cells}
         found |= {missing.cell.key: _missing_cell(missing) for missing in self._book.study.missing}
         return [found[cell.key] for cell in self._book.study.loaded.cells if cell.key in found]
 
-    def _cell(self, cell: StudyCell) -> dict[str, Any]:
+    def _cell(self, cell: StudyCell, training: int) -> dict[str, Any]:
         states = [trial.state for trial in cell.trials]
         direction = self._book.study.loaded.study.direction
         best: float | None = None
@@ -219,7 +219,7 @@ class Progress:
             "finals": {
                 "total": self._book.study.loaded.study.finals.seeds,
                 "done": len(scores),
-                "running": self._running("final", cell),
+                "running": training,
                 "failed": sum(final.failed for final in cell.finals),
             },
             "mean": statistics.fmean(scores) if scores else None,
@@ -234,11 +234,11 @@ class Progress:
             return "finals"
         return "searching" if cell.trials else "waiting"
 
-    def _running(self, role: str, cell: StudyCell) -> int:
-        def mine(consumer: Consumer) -> bool:
-            return consumer.role == role and consumer.cell is cell
-
-        return sum(run.state == "running" and any(map(mine, run.consumers)) for run in self._book.runs.values())
+    def _training_finals(self) -> Counter[str]:
+        """Returns how many final runs of each cell are under way, by its key; looks at each run once, for all cells."""
+        running = (run for run in self._book.runs.values() if run.state == "running")
+        cells = ({c.cell.key for c in run.consumers if c.role == "final"} for run in running)
+        return Counter(key for keys in cells for key in keys)
 
     def _counts(self) -> tuple[int, int, int, int]:
         """Returns how many runs the study has in all, and how many of them are done, running, failed."""

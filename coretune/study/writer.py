@@ -1,10 +1,11 @@
-"""Keeps `state.json` and the leaderboard fresh while a study runs."""
+"""Keeps `state.json`, the searches' files and the leaderboard fresh while a study runs."""
 
 from __future__ import annotations
 
 import threading
 import time
 from types import TracebackType
+from typing import Any
 
 from coretune.errors import LockedError, UnfitError
 from coretune.report.write import Writer as TableWriter
@@ -53,14 +54,18 @@ class StudyWriter:
         self._thread.join()
 
     def write_state(self) -> None:
-        """Writes `state.json`."""
-        self._store.put_json("state.json", self._progress.snapshot())
+        """Writes `state.json`, and the searches that have changed."""
+        self._put_state(self._progress.snapshot())
 
     def write_tables(self) -> None:
         """Writes `leaderboard.csv`, `runs.csv` and `optuna.journal`."""
         self._tables.write()
         self._store.put("optuna.journal", self._book.journal.dump())
         self._store.mirror.publish(*TABLES, "log.txt")
+
+    def _put_state(self, snapshot: dict[str, Any]) -> None:
+        self._book.write_searches()
+        self._store.put_json("state.json", snapshot)
 
     def _run(self) -> None:
         written, finals = time.monotonic(), 0
@@ -69,7 +74,7 @@ class StudyWriter:
                 if not self._lock.held:
                     raise LockedError(f"{self._store.mirror.name}: another process has taken this directory over")
                 snapshot = self._progress.snapshot()
-                self._store.put_json("state.json", snapshot)
+                self._put_state(snapshot)
                 done = sum(cell["finals"]["done"] for cell in snapshot["cells"])
                 if done > finals and time.monotonic() - written >= LEADERBOARD_EVERY_S:
                     self.write_tables()

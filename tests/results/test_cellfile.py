@@ -34,3 +34,17 @@ def test_values_are_finite_and_states_known() -> None:
         TrialEntry(number=-1, params={}, runs=())
     with pytest.raises(ValidationError):
         TrialEntry(number=0, params={}, runs=(), state="lost")  # type: ignore[arg-type]
+
+
+def entry(number: int, **more: object) -> TrialEntry:
+    return TrialEntry.model_validate({"number": number, "params": {"method.scope": "a\nb\u2028é"}, "runs": (), **more})
+
+
+@pytest.mark.parametrize("trials", [(), (entry(0),), (entry(0, values=(1.5, 2.0), attrs={"x": [1]}), entry(1))])
+def test_its_text_is_that_of_pydantic(trials: tuple[TrialEntry, ...]) -> None:
+    cell = CellFile(
+        key="k", dataset='a"trials": [', method="b", backbone="c", metric="top1", direction="min",
+        space={"trials": {"choice": []}}, evaluations={"trials": {}}, trials=trials,
+    )  # fmt: skip
+    assert cell.text == cell.model_dump_json(indent=1)
+    assert cell.text == cell.model_dump_json(indent=1), "from what it remembers, too"

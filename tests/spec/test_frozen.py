@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from functools import cached_property
 from typing import Literal
 
 import pytest
@@ -75,3 +76,18 @@ def test_union_members_look_through_none_and_annotations() -> None:
     assert union_members(int | None) == (int,)
     assert set(union_members(int | float | None)) == {int, float}
     assert union_members(str) == (str,)
+
+
+class Hashed(Frozen):
+    size: int = 3
+
+    @cached_property
+    def square(self) -> int:
+        return self.size**2
+
+
+def test_a_copy_does_not_keep_what_was_cached_of_the_old_values() -> None:
+    first = Hashed()
+    assert first.square == 9
+    assert [first.model_copy(update={"size": 4}).square, first.replace(size=5).square, first.square] == [16, 25, 9]
+    assert first == Hashed() and hash(first) == hash(Hashed()), "what is cached is no part of it"

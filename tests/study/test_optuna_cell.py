@@ -302,7 +302,7 @@ def test_proposals_lie_in_their_spaces(seed: int) -> None:
     ],
 )
 def test_samplers(name: str, kind: type) -> None:
-    assert isinstance(make_sampler(name, 0, 20), kind)
+    assert isinstance(make_sampler(name, 0, 20, {}), kind)
 
 
 def test_sobol_points_fill_the_space_evenly() -> None:
