@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from coretune.spec.augment import AugmentSpec, ViewSpec, misfits, sides
@@ -25,9 +25,10 @@ class DatasetChoice:
     options: DataOptions
     image_size: int
     augment: AugmentSpec
+    _made: dict[tuple[str, int, bool], DataSpec] = field(default_factory=dict, init=False, compare=False, repr=False)
 
     def spec(self, fingerprint: str, *, subset_seed: int = 0, labelled: bool = True) -> DataSpec:
-        """Returns the data's description.
+        """Returns the data's description, each made once: thousands of runs of a study have the same one.
 
         Args:
             fingerprint: SHA-256 of the source.
@@ -37,7 +38,10 @@ class DatasetChoice:
         options = self.options
         limits = (options.labels_per_class, options.label_fraction, options.imbalance)
         limited = labelled and any(limit is not None for limit in limits)
-        return DataSpec(
+        key = (fingerprint, subset_seed if limited else 0, limited)
+        if key in self._made:
+            return self._made[key]
+        made = self._made[key] = DataSpec(
             dataset=self.ref,
             fingerprint=fingerprint,
             image_size=self.image_size,
@@ -54,6 +58,7 @@ class DatasetChoice:
             corrupt=options.corrupt,
             augment=self.augment,
         )
+        return made
 
     def misfits(self, augment: AugmentSpec) -> Iterator[tuple[tuple[str, ...], str]]:
         """Yields what of an augmentation and of the test view does not fit the images, as `augment.misfits` does."""

@@ -208,6 +208,7 @@ class CellScheduler(_NotInSnapshots, TrialScheduler):
         self._progress = progress
         self._search = search
         self._live: list[Any] = []
+        self._place: Any = None  # what a run asks the cluster for: Tune makes one for each trial, and keeps it
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Hands a run's evaluations to the book."""
@@ -247,6 +248,7 @@ class CellScheduler(_NotInSnapshots, TrialScheduler):
         for trial in self._live:
             if trial.is_finished():
                 forget(trial)
+                self._place = trial.placement_group_factory = self._place or trial.placement_group_factory
         self._live = [trial for trial in self._live if not trial.is_finished()]
         return next((trial for trial in self._live if trial.status in ("PENDING", "PAUSED")), None)
 
@@ -259,3 +261,5 @@ def forget(trial: Any) -> None:
     """Frees what Tune keeps of a finished trial: it keeps all trials, each with statistics of each of its numbers."""
     for kept in (trial.metric_analysis, trial.metric_n_steps, trial.config, trial.evaluated_params):
         kept.clear()
+    for name in ("life", "reports"):
+        trial.last_result.pop(name, None)

@@ -308,6 +308,7 @@ class CellBook:
 
     def _deliver(self, run: Run, record: Record) -> None:
         run.state, run.status = "done", record.status
+        run.life = None  # the record has it
         if record.status == "completed" and any(consumer.role == "prepare" for consumer in run.consumers):
             figures = "".join(f", {name} {value:.1f}" for name, value in record.metrics.get("last", {}).items())
             self._events.add("info", f"{run.label}: done in {record.timings.get('total_s', 0.0):.0f} s{figures}")
