@@ -42,6 +42,7 @@ GOAL, GOAL_KB = 1.5, 20.0
 SLOTS = 4
 SLEEP_S = 0.1
 STAMP = "2026-11-01T10:00:00+00:00"
+ENVIRONMENT = {"hostname": "node", "python": "3.11.9", "torch": "2.14.1", "device": "cpu", "threads": 1}
 
 STUDY = """
 name: scale
@@ -76,7 +77,7 @@ def record_of(spec: Any, score: float) -> Any:
         spec=spec.canonical(),
         metrics={"last": metrics, "best": {**metrics, "epoch": 4.0}},
         timings={"train_s": 0.1, "evaluate_s": 0.01, "total_s": 0.11, "images_per_s": 5000.0},
-        environment={"hostname": "node", "python": "3.11", "torch": "2.14", "device": "cpu", "threads": 1},
+        environment=ENVIRONMENT,
         started=STAMP,
         finished=STAMP,
     )
@@ -366,6 +367,7 @@ def tune(trials: int, root: Path) -> dict[str, Any]:
 
 def sleeper() -> Any:
     """Returns the actor that sleeps in place of training."""
+    from coretune.results.life import Life
     from coretune.results.store import ResultsStore
     from coretune.study.trainable import ReusedTrainable
 
@@ -383,9 +385,15 @@ def sleeper() -> Any:
             time.sleep(SLEEP_S)
             score = random.Random(self._job.spec.run_id).uniform(50, 90)
             finish(self._store, self._job, score)
-            run_id = self._job.spec.run_id
-            report = {"run_id": run_id, "reports": [(4, {"top1": score})], "epoch": 4, "images_per_s": 5000.0}
-            return {**report, "done": True, "outcome": "completed"}
+            return {
+                "run_id": self._job.spec.run_id,
+                "life": Life(STAMP, SLEEP_S, ENVIRONMENT),
+                "reports": [(4, {"top1": score, "mean_per_class": score, "cross_entropy": 1.0})],
+                "epoch": 4,
+                "images_per_s": 5000.0,
+                "done": True,
+                "outcome": "completed",
+            }
 
         def _start(self, config: dict[str, Any]) -> None:
             self._job, self._store = config["job"], ResultsStore(config["options"].results)
