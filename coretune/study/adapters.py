@@ -262,4 +262,4 @@ def forget(trial: Any) -> None:
     for kept in (trial.metric_analysis, trial.metric_n_steps, trial.config, trial.evaluated_params):
         kept.clear()
     for name in ("life", "reports"):
-        trial.last_result.pop(name, None)
+        trial.run_metadata.last_result.pop(name, None)  # `trial.last_result` asks an actor that may be dead

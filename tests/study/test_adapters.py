@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -177,7 +178,7 @@ class TuneTrial:
         self.metric_analysis, self.metric_n_steps = {"epoch": {"max": 1}}, {"epoch": {"5": [1]}}
         self.config, self.evaluated_params = {"run_id": "a"}, {"run_id": "a"}
         self.placement_group_factory = object()
-        self.last_result = {"run_id": "a", "life": object(), "reports": [(1, {})]}
+        self.run_metadata = SimpleNamespace(last_result={"run_id": "a", "life": object(), "reports": [(1, {})]})
 
     def is_finished(self) -> bool:
         return self.status in ("TERMINATED", "ERROR")
@@ -201,5 +202,5 @@ def test_trials_run_in_their_order_and_finished_ones_keep_nothing(root: Path) ->
     assert scheduler.choose_trial_to_run(None) is None
     for trial in trials:
         kept = (trial.config, trial.evaluated_params, trial.metric_analysis, trial.metric_n_steps)
-        assert kept == ({}, {}, {}, {}) and trial.last_result == {"run_id": "a"}
+        assert kept == ({}, {}, {}, {}) and trial.run_metadata.last_result == {"run_id": "a"}
     assert len({id(trial.placement_group_factory) for trial in trials}) == 1
