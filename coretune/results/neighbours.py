@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,10 +16,11 @@ if TYPE_CHECKING:
 
 def adopt(store: ResultsStore, run_id: str, *, weights: bool) -> bool:
     """Copies a completed run into a store from a results directory beside it, as `ResultsStore.adopt` says."""
-    for folder in sorted(store.root.absolute().parent.glob(f"*/runs/{run_id}")):
-        if folder == store.run_folder(run_id).absolute() or not (folder.parent.parent / "manifest.json").is_file():
+    for place in _beside(store.root.absolute()):
+        folder = Path(place, "runs", run_id)
+        if not folder.is_dir() or not Path(place, "manifest.json").is_file():
             continue
-        neighbour = type(store)(folder.parent.parent)
+        neighbour = type(store)(Path(place))
         try:
             record = neighbour.record(run_id)
         except StorageError as error:
@@ -33,6 +35,14 @@ def adopt(store: ResultsStore, run_id: str, *, weights: bool) -> bool:
         store.put_record(record)
         return True
     return False
+
+
+def _beside(root: Path) -> list[str]:
+    """Returns what lies beside a folder, sorted; asked for every trial, so that it is not globbed for."""
+    try:
+        return sorted(entry.path for entry in os.scandir(root.parent) if entry.name != root.name)
+    except OSError:
+        return []
 
 
 def _copy(folder: Path, target: Path) -> None:

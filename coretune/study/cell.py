@@ -52,6 +52,7 @@ class StudyCell:
             Those beyond a smaller budget stay in the cell's file.
 
     Attributes:
+        budget: How many trials the search has; 0 for `search: none`, and for a method with nothing to search.
         trials: In order of their numbers.
         finals: Empty until the search is done.
         choice: The configuration of the final runs, once the search is done.
@@ -88,12 +89,8 @@ class StudyCell:
                 epochs=self._run_spec({}, 0).train.epochs,
                 storage=storage,
             )
-            self._restore(saved)
-
-    @property
-    def budget(self) -> int:
-        """How many trials the search has; 0 for `search: none`, and for a method with nothing to search."""
-        return 0 if self._optuna is None else self._optuna.budget
+        self.budget = 0 if self._optuna is None else self._optuna.budget
+        self._restore(saved)
 
     @property
     def can_propose(self) -> bool:

@@ -8,33 +8,51 @@ from __future__ import annotations
 
 import json
 import threading
+import zlib
 from collections.abc import Iterable
 from typing import Any
 
 from optuna.storages.journal import BaseJournalBackend
 
+BLOCK = 256
+"""Lines that are compressed together."""
+
 
 class MemoryJournal(BaseJournalBackend):
-    """A journal backend that keeps its lines in memory, as text: that takes a third of what their values would."""
+    """A journal backend that keeps its lines in memory, the older ones compressed.
+
+    Optuna reads what was added since it last did, and has the rest as objects of its own: ten lines a trial are for
+    `dump` alone.
+    """
 
     def __init__(self) -> None:
+        self._blocks: list[bytes] = []
         self._lines: list[bytes] = []
         self._lock = threading.Lock()
 
     def read_logs(self, log_number_from: int) -> Iterable[dict[str, Any]]:
         """Returns the lines from a number on."""
         with self._lock:
-            return [json.loads(line) for line in self._lines[log_number_from:]]
+            compressed = BLOCK * len(self._blocks)
+            if log_number_from >= compressed:
+                return [json.loads(line) for line in self._lines[log_number_from - compressed :]]
+            return [json.loads(line) for line in self._dump().splitlines()[log_number_from:]]
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         """Adds lines."""
         with self._lock:
-            self._lines.extend(json.dumps(line, separators=(",", ":")).encode() for line in logs)
+            self._lines.extend(json.dumps(line, separators=(",", ":")).encode() + b"\n" for line in logs)
+            while len(self._lines) >= 2 * BLOCK:
+                self._blocks.append(zlib.compress(b"".join(self._lines[:BLOCK]), level=1))
+                del self._lines[:BLOCK]
 
     def dump(self) -> bytes:
         """Returns the journal as a file that `JournalFileBackend` opens."""
         with self._lock:
-            return b"".join(line + b"\n" for line in self._lines)
+            return self._dump()
+
+    def _dump(self) -> bytes:
+        return b"".join([*map(zlib.decompress, self._blocks), *self._lines])
 
 
 def is_journal(content: bytes) -> bool:

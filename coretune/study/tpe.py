@@ -33,3 +33,9 @@ class CellTPESampler(TPESampler):
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """Returns the cell's space."""
         return dict(self._relative)
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """Returns the proposal. Optuna's own notes it for other processes that ask meanwhile; here there are none."""
+        return self._sample_relative(study, trial, search_space)

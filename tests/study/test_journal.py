@@ -8,6 +8,7 @@ import optuna
 import pytest
 from optuna.storages.journal import JournalFileBackend
 
+from coretune.study import journal as module
 from coretune.study.journal import MemoryJournal, is_journal
 
 
@@ -58,6 +59,17 @@ def test_lines_are_copies() -> None:
     journal.append_logs([line])
     line["op_code"] = 9
     assert list(journal.read_logs(0)) == [{"op_code": 0, "params": {"a": [1, 2]}}], "as a file would give them back"
+
+
+def test_older_lines_are_compressed_and_none_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "BLOCK", 4)
+    journal, lines = MemoryJournal(), [{"op_code": 0, "name": "é\u2028", "number": number} for number in range(19)]
+    for line in lines:
+        journal.append_logs([line])
+    assert [len(journal._blocks), len(journal._lines)] == [3, 7]
+    for start in (0, 3, 4, 11, 12, 13, 19):
+        assert list(journal.read_logs(start)) == lines[start:]
+    assert [json.loads(line) for line in journal.dump().split(b"\n")[:-1]] == lines
 
 
 def test_threads_may_write_at_once() -> None:
