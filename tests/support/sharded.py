@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
+from unittest import mock
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 from coretune.nets.model import Model
@@ -46,6 +49,26 @@ def step_result(shard: Shard, spec: RunSpec, n: int, moment: Moment, micro_batch
         "gradients": {name: p.grad for name, p in modules.named_parameters() if p.grad is not None},
         "buffers": {name: value.clone() for name, value in modules.named_buffers()},
     }
+
+
+def numbers_given(shard: Shard, spec: RunSpec, n: int, moment: Moment) -> dict[str, list[int]]:
+    """How many numbers this worker gives to each collective of one step on n samples, by kind."""
+    given: dict[str, list[int]] = {"all_reduce": [], "all_gather": []}
+
+    def reduced(real: Any, tensor: Tensor, **options: Any) -> Any:
+        given["all_reduce"].append(tensor.numel())
+        return real(tensor, **options)
+
+    def gathered_from(real: Any, received: list[Tensor], own: Tensor, **options: Any) -> Any:
+        given["all_gather"].append(own.numel())
+        return real(received, own, **options)
+
+    with (
+        mock.patch.object(dist, "all_reduce", partial(reduced, dist.all_reduce)),
+        mock.patch.object(dist, "all_gather", partial(gathered_from, dist.all_gather)),
+    ):
+        step_result(shard, spec, n, moment)
+    return given
 
 
 def training_result(
