@@ -13,6 +13,7 @@ from support.s3 import BUCKET, s3_server
 
 from coretune.errors import LockedError, RequestError, StorageError
 from coretune.results import remote_lock
+from coretune.results.cellfile import CellFile, TrialEntry
 from coretune.results.lock import NAME
 from coretune.results.mirror import Mirror, OnDisk, mirror_of
 from coretune.results.place import refuse_other_places
@@ -130,6 +131,21 @@ def test_a_run_goes_on_on_another_machine(url: str, tmp_path: Path, monkeypatch:
     second.fetch_run("r1")
     assert (second.state_folder("r1") / "state.pt").read_bytes() == b"epoch 3"
     assert not (second.state_folder("r1") / "old").exists()
+
+
+def test_what_was_proposed_is_there_for_the_next_driver(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver = ResultsStore(url, repair=True)
+    driver.put_cell(CellFile(key="a--b--c", dataset="a", method="b", backbone="c", metric="top1", direction="max"))
+    driver.add_proposal("a--b--c", TrialEntry(number=0, params={"train.lr": 0.5}, runs=("r1",)))
+    following = other_machine(url, tmp_path, monkeypatch, repair=True)
+    following.mirror.refresh()
+    found = following.cell("a--b--c")
+    assert found is not None and [trial.params for trial in found.trials] == [{"train.lr": 0.5}]
+    following.put_cell(found)
+    following.drop_proposals()
+    assert set(Remote(url).entries()) == {"cells/a--b--c/search.json"}
 
 
 def test_a_driver_s_record_leaves_the_rest_of_a_run_alone(
