@@ -17,7 +17,7 @@ import typer
 from typer.main import get_command
 
 import coretune
-from coretune.errors import CoretuneError
+from coretune.errors import CoretuneError, DeadClusterError
 from coretune.runs.interrupt import EXIT_CODE as INTERRUPTED
 from coretune_cli import checkpoint, cluster, data, doctor, leaderboard, pretrain, study
 from coretune_cli.output import discard
@@ -82,7 +82,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         message, code = explain(error)
         if message and not debug:
             print(message, file=sys.stderr)
+        if isinstance(error, DeadClusterError):
+            end_at_once(code)
         return code
+
+
+def end_at_once(code: int) -> None:
+    """Ends this process without Python's and Ray's own ends, which would wait for a cluster that is dead."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(code)
 
 
 def run(words: Sequence[str]) -> int:

@@ -4,6 +4,7 @@
     ├── RequestError        the request is wrong (study file, option, argument)      exit code 2
     │   └── StudyError      a study file is wrong: carries all of its problems
     ├── UnfitError          the environment is not fit (disk, lock, cluster, data)   exit code 3
+    │   ├── DeadClusterError  the Ray cluster does not answer any more
     │   ├── LockedError     another process writes the results directory
     │   ├── MissingError    data or a checkpoint is not there; what needs none of it can go on
     │   └── StorageError    a file cannot be read or written
@@ -71,6 +72,10 @@ class StorageError(UnfitError):
 
 class MissingError(UnfitError):
     """Data or a checkpoint is not there at all; what is there and wrong is an `UnfitError`."""
+
+
+class DeadClusterError(UnfitError):
+    """The Ray cluster does not answer any more: nothing can be asked of it, not even to end."""
 
 
 class LockedError(UnfitError):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import math
 import os
@@ -21,6 +20,7 @@ import coretune
 from coretune.cluster.apart import processes_apart
 from coretune.cluster.reach import reach
 from coretune.cluster.shipping import runtime_env
+from coretune.cluster.shutdown import shut_down_after
 from coretune.errors import RequestError, UnfitError
 from coretune.results.manifest import usable_cpus
 from coretune.spec.study import Resources
@@ -115,10 +115,8 @@ def _initialised(ray: Any, arguments: Mapping[str, object], address: str | None)
         if not isinstance(error, EXPECTED) and type(error) is not Exception:
             raise
         raise UnfitError(_unreached(error, address)) from error
-    try:
+    with shut_down_after(ray):
         yield ray
-    finally:
-        _shut_down(ray)
 
 
 def _unreached(error: Exception, address: str | None) -> str:
@@ -244,22 +242,6 @@ def _local_arguments(resources: Resources) -> dict[str, object]:
         "object_store_memory": 200 * 1024 * 1024,
         "_node_ip_address": "127.0.0.1",
     }
-
-
-def _shut_down(ray: Any) -> None:
-    """Stops Ray.
-
-    Should another thread free one of Ray's objects meanwhile, Ray would end this process with code 1. The garbage
-    collector runs in whichever thread allocates: it runs before, and not during the shutdown.
-    """
-    gc.collect()
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
-        ray.shutdown()
-    finally:
-        if collecting:
-            gc.enable()
 
 
 def _measure(ray: Any, resources: Resources, local: bool) -> Cluster:

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
+from coretune.errors import DeadClusterError
+
 EVERY_S = 3.0
 PATIENCE_S = 30.0
+LEAVING_S = 3.0
+"""How long work has to notice for itself that the cluster is dead. Ray ends this process a minute after its death."""
 
 
 class ClusterWatch:
@@ -43,6 +48,33 @@ class ClusterWatch:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         # Not joined: the question may be one that is never answered.
         self._ended.set()
+
+    def outlive(self, work: Callable[[], object]) -> None:
+        """Does something with the cluster, but no longer than the cluster lives.
+
+        It is done in a thread: some of Ray's functions wait for ever for a control service that is dead. One that does
+        so is left there.
+
+        Raises:
+            DeadClusterError: The cluster is dead, and the work does not end by itself.
+        """
+        errors: list[BaseException] = []
+
+        def do() -> None:
+            try:
+                work()
+            except BaseException as error:  # raised again where it is waited for
+                errors.append(error)
+
+        thread = threading.Thread(target=do, name="coretune-work", daemon=True)
+        thread.start()
+        while thread.is_alive() and self.death is None:
+            thread.join(0.1)
+        thread.join(LEAVING_S)
+        if thread.is_alive():
+            raise DeadClusterError(f"{self.death}; what is recorded is safe, run the study again")
+        if errors:
+            raise errors[0]
 
     def _ask(self) -> None:
         while not self._ended.wait(self._every_s):

@@ -54,7 +54,7 @@ def tune_study(study: Study, store: ResultsStore, book: CellBook, progress: Prog
         pool or nullcontext(),
         tempfile.TemporaryDirectory(prefix="coretune-tune-") as folder,
     ):
-        tune.Tuner(
+        tuner = tune.Tuner(
             _trainable(resources),
             tune_config=tune.TuneConfig(
                 search_alg=search,
@@ -72,7 +72,8 @@ def tune_study(study: Study, store: ResultsStore, book: CellBook, progress: Prog
                 callbacks=[Watchman(book, watch)],
                 checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
             ),
-        ).fit()
+        )
+        watch.outlive(tuner.fit)
 
 
 def _trainable(resources: Resources) -> Any:

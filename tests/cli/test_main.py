@@ -16,7 +16,7 @@ import typer
 from typer.main import get_command
 
 import coretune
-from coretune.errors import LockedError, Problem, RequestError, RunError, StorageError, StudyError
+from coretune.errors import DeadClusterError, LockedError, Problem, RequestError, RunError, StorageError, StudyError
 from coretune_cli.main import app, explain, main, without_debug
 
 HEAVY = ("torch", "torchvision", "ray", "pandas", "optuna", "numpy", "scipy", "sklearn", "pyarrow", "matplotlib")
@@ -170,6 +170,18 @@ def test_debug_after_two_dashes_is_an_argument() -> None:
 def test_errors_have_messages_and_codes(error: Exception, code: int, says: str) -> None:
     message, found = explain(error)
     assert found == code and message.startswith(says)
+
+
+def test_a_dead_cluster_is_told_and_not_waited_for(cli: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(words: list[str]) -> int:
+        raise DeadClusterError("Ray has not answered for 30 s")
+
+    ended: list[int] = []
+    monkeypatch.setattr("coretune_cli.main.run", fail)
+    monkeypatch.setattr("coretune_cli.main.os._exit", ended.append)
+    said = cli("study", "run", "x.yaml")
+    assert (said.code, said.err) == (3, "coretune: Ray has not answered for 30 s\n")
+    assert ended == [3]
 
 
 def test_an_interrupt_is_130(cli: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import gc
 import os
 import sys
 from pathlib import Path
@@ -32,7 +31,6 @@ class FakeRay(ModuleType):
         self.error = error
         self.calls: list[dict[str, Any]] = []
         self.running = False
-        self.collecting: bool | None = None
 
     def init(self, **arguments: Any) -> None:
         self.calls.append(arguments)
@@ -48,7 +46,6 @@ class FakeRay(ModuleType):
 
     def shutdown(self) -> None:
         self.running = False
-        self.collecting = gc.isenabled()
 
 
 def fake(monkeypatch: pytest.MonkeyPatch, error: Exception | None = None, **total: float) -> FakeRay:
@@ -83,14 +80,6 @@ def test_a_local_cluster_lives_as_long_as_the_context(monkeypatch: pytest.Monkey
     (call,) = ray.calls
     assert call["address"] == "local" and call["log_to_driver"] is False and call["include_dashboard"] is False
     assert call["dashboard_host"] == "127.0.0.1" and "runtime_env" not in call
-
-
-def test_no_garbage_is_collected_while_ray_shuts_down(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An object of Ray's that another thread frees meanwhile would end the process, with code 1."""
-    ray = fake(monkeypatch, CPU=1.0)
-    with cluster(Resources()):
-        assert gc.isenabled()
-    assert ray.collecting is False and gc.isenabled()
 
 
 def test_attaching(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
+from coretune.cluster import watch as module
 from coretune.cluster.watch import ClusterWatch
+from coretune.errors import DeadClusterError
 
 
 class Ray:
@@ -51,6 +53,44 @@ def test_a_question_without_an_answer_is_noticed() -> None:
         assert death is not None and "has not answered for 0 s" in death
     finally:
         answered.set()
+
+
+def test_work_is_done_while_the_cluster_lives_and_its_errors_are_raised() -> None:
+    done: list[str] = []
+
+    def fails() -> None:
+        raise ValueError("as it is")
+
+    with ClusterWatch(Ray(lambda: [{"Alive": True}])) as watch:
+        watch.outlive(lambda: done.append("work"))
+        with pytest.raises(ValueError, match="as it is"):
+            watch.outlive(fails)
+    assert done == ["work"]
+
+
+def test_work_that_hangs_is_left_when_the_cluster_is_dead(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LEAVING_S", 0.1)
+    hanging = threading.Event()
+    with ClusterWatch(Ray(lambda: [{"Alive": False}]), every_s=0.01) as watch:
+        try:
+            with pytest.raises(DeadClusterError, match=r"no node .* is alive.*run the study again"):
+                watch.outlive(lambda: hanging.wait(20))
+        finally:
+            hanging.set()
+
+
+def test_work_that_notices_a_dead_cluster_itself_comes_to_its_own_end() -> None:
+    done: list[str] = []
+    with ClusterWatch(Ray(lambda: [{"Alive": False}]), every_s=0.01) as watch:
+
+        def notices() -> None:
+            while watch.death is None:
+                time.sleep(0.01)
+            time.sleep(0.2)
+            done.append("left")
+
+        watch.outlive(notices)
+    assert done == ["left"]
 
 
 @pytest.mark.parametrize("alive", [True, False])
