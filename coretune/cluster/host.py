@@ -23,6 +23,9 @@ ENVIRONMENT = {
 }
 """Read by Ray Train in the process that starts a run."""
 
+MEETING_S = 300
+"""How long workers that have just started have to find each other: on a busy machine some start much later."""
+
 REBUILDS = 3
 """How often a group is rebuilt before it is given up, and another one started in its place."""
 
@@ -107,7 +110,7 @@ class GroupHost:
         return ray.train.torch.TorchTrainer(
             serve,
             train_loop_config={"desk": me, "resources": options.resources},
-            torch_config=ConnectionConfig(backend=options.backend, timeout_s=options.resources.collective_timeout_s),
+            torch_config=ConnectionConfig(backend=options.backend, timeout_s=MEETING_S),
             scaling_config=ScalingConfig(
                 num_workers=options.workers,
                 use_gpu=bool(options.resources.gpus),
