@@ -22,6 +22,9 @@ from coretune.study.progress import Progress
 from coretune.study.trainable import WorkerOptions
 
 STOP_PATIENCE_S = 60.0
+GIVE_WAY_S = 10.0
+"""So long a run waits for a slot of its own beside an idle one, which it gets then: from a lost node none comes
+back."""
 
 
 class _NotInSnapshots:
@@ -64,6 +67,7 @@ class CellSearch(_NotInSnapshots, Searcher):
         self._options = options
         self._barrier = SlotBarrier(slots)
         self._run_of: dict[str, str | None] = {}
+        self._handed_out: dict[str, float] = {}
         self._idle_lost = 0
         self.last_error: str | None = None
 
@@ -81,6 +85,7 @@ class CellSearch(_NotInSnapshots, Searcher):
         run_id = None if job is None else job.spec.run_id
         self._run_of[trial_id] = run_id
         if run_id is not None:
+            self._handed_out[trial_id] = time.monotonic()
             self._progress.started(run_id)
         config = {"run_id": run_id, "job": job, "options": self._options}
         if self._pool is not None and job is not None:
@@ -95,9 +100,15 @@ class CellSearch(_NotInSnapshots, Searcher):
             return False
         return self._holds() or not self._ready()
 
+    def handed_out(self, seconds: float) -> list[str]:
+        """Returns the trials that got a run so many seconds ago or earlier, and have not ended."""
+        now = time.monotonic()
+        return [trial_id for trial_id, since in self._handed_out.items() if now - since >= seconds]
+
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Takes the end of a run."""
         run_id = self._run_of.pop(trial_id)
+        self._handed_out.pop(trial_id, None)
         result = result or {}
         self._barrier.ended(trial_id, lost=error)
         if error:
@@ -214,7 +225,8 @@ class CellScheduler(_NotInSnapshots, TrialScheduler):
         """Hands a run's evaluations to the book."""
         run_id = result["run_id"]
         if run_id is None:
-            return TrialScheduler.CONTINUE if self._search.keeps_idle(trial.trial_id) else TrialScheduler.STOP
+            stays = self._search.keeps_idle(trial.trial_id) and not self._gives_way()
+            return TrialScheduler.CONTINUE if stays else TrialScheduler.STOP
         if "life" in result:
             self._book.on_life(run_id, result["life"])
         self._progress.ticked(run_id, result.get("epoch", 0), result.get("images_per_s"))
@@ -251,6 +263,11 @@ class CellScheduler(_NotInSnapshots, TrialScheduler):
                 self._place = trial.placement_group_factory = self._place or trial.placement_group_factory
         self._live = [trial for trial in self._live if not trial.is_finished()]
         return next((trial for trial in self._live if trial.status in ("PENDING", "PAUSED")), None)
+
+    def _gives_way(self) -> bool:
+        """Returns whether a run has long been waiting for the slot that an idle trial holds."""
+        waiting = self._search.handed_out(GIVE_WAY_S)
+        return any(trial.status == "PENDING" and trial.trial_id in waiting for trial in self._live)
 
     def debug_string(self) -> str:
         """Returns one line for Tune's own display."""

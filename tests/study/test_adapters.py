@@ -12,6 +12,7 @@ from support.driving import answer, make_book, resolved
 from coretune.errors import UnfitError
 from coretune.results.store import ResultsStore
 from coretune.spec.study import Resources
+from coretune.study import adapters
 from coretune.study.adapters import Abandoned, CellScheduler, CellSearch, Watchman
 from coretune.study.book import CellBook
 from coretune.study.events import EventLog
@@ -173,8 +174,9 @@ def test_a_slot_waits_while_there_is_no_place(root: Path) -> None:
 class TuneTrial:
     """A trial as Tune keeps it."""
 
-    def __init__(self, status: str = "PENDING") -> None:
+    def __init__(self, status: str = "PENDING", trial_id: str = "") -> None:
         self.status = status
+        self.trial_id = trial_id
         self.metric_analysis, self.metric_n_steps = {"epoch": {"max": 1}}, {"epoch": {"5": [1]}}
         self.config, self.evaluated_params = {"run_id": "a"}, {"run_id": "a"}
         self.placement_group_factory = object()
@@ -204,3 +206,26 @@ def test_trials_run_in_their_order_and_finished_ones_keep_nothing(root: Path) ->
         kept = (trial.config, trial.evaluated_params, trial.metric_analysis, trial.metric_n_steps)
         assert kept == ({}, {}, {}, {}) and trial.run_metadata.last_result == {"run_id": "a"}
     assert len({id(trial.placement_group_factory) for trial in trials}) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "patience", "says"),
+    [("PENDING", 0.0, "STOP"), ("PENDING", 60.0, "CONTINUE"), ("RUNNING", 0.0, "CONTINUE")],
+)
+def test_an_idle_slot_gives_way_to_a_run_that_gets_no_other(
+    root: Path, monkeypatch: pytest.MonkeyPatch, status: str, patience: float, says: str
+) -> None:
+    """As when the other slot was on a node that was lost, and there is no further run."""
+    monkeypatch.setattr(adapters, "GIVE_WAY_S", patience)
+    book, search = searching(root, FakePool(), "search=none", "finals.seeds=1", "methods=[ce]")
+    progress = Progress(book, EventLog(root / "log.txt"), results=str(root), slots=2)
+    scheduler = CellScheduler(book, progress, search)
+    run, idle = TuneTrial(status, "run"), TuneTrial("RUNNING", "idle")
+    suggested(search, "run")
+    found = search.suggest("idle")
+    assert isinstance(found, dict) and found["job"] is None
+    for trial in (run, idle):
+        scheduler.on_trial_add(None, trial)
+    assert scheduler.on_trial_result(None, idle, {"run_id": None}) == says
+    search.on_trial_complete("run", None, error=True)
+    assert search.handed_out(0.0) == []
