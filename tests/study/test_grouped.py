@@ -97,6 +97,22 @@ def test_runs_of_one_worker_and_of_two_share_the_cluster(tmp_path: Path) -> None
     assert not workers()
 
 
+def test_a_worker_that_hangs_is_replaced_after_the_collective_timeout(together: Path, tmp_path: Path) -> None:
+    text = GROUPED.replace("workers: 2", "workers: 2, collective_timeout_s: 10")
+    process = start(["study", "run", str(write_study(tmp_path, text))], tmp_path)
+    results = tmp_path / "results" / "tiny"
+    wait_until(lambda: len(records(results)) >= 2 and len(workers()) == 2)
+    before = {path: path.stat().st_mtime_ns for path in results.glob("runs/*/record.json")}
+    hanging = workers()[1]
+    hanging.suspend()
+    _, err = process.communicate(timeout=270)
+    assert process.returncode == 0, err
+    assert "a worker of its group was lost; tried again" in (results / "log.txt").read_text()
+    assert leaderboard(results) == leaderboard(together)
+    assert before.items() <= {path: path.stat().st_mtime_ns for path in before}.items()
+    assert not hanging.is_running() or hanging.status() == psutil.STATUS_ZOMBIE
+
+
 LONG = ("train.epochs=3000", "train.evaluate_every=50", "search=none", "finals.seeds=1")
 
 

@@ -1,0 +1,235 @@
+"""What a study comes to when processes, nodes and networks fail under it: to what it comes to undisturbed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from safetensors.numpy import load_file
+from support.command import coretune, records, wait_until, write_study
+from support.network import Network
+from support.ray_nodes import Nodes, ray_nodes
+
+pytestmark = pytest.mark.nodes
+
+STUDY = """
+name: tiny
+seed: 3
+datasets: {digits: {validation: 200, test: 300, labels_per_class: 5}}
+backbones: {plain: {arch: small_resnet, params: {widths: [8, 16]}}}
+methods: [ce, core_tuning]
+train: {epochs: 120, batch: 50, contrast_batch: 50, evaluate_every: 30}
+search: none
+finals: {seeds: 6}
+"""
+GROUPED = STUDY.replace("seeds: 6", "seeds: 1") + "resources: {workers: 2}\n"
+PATIENCE_S = 240
+WORKER = "RayTrainWorker"
+OURS = (WORKER, "GroupHost", "Trainable", "TrainController", "PlacementGroupCleaner")
+RAYS = "_AutoscalingCoordinatorActor"
+"""Ray starts it on a cluster for the first Train run of anybody, and all share it."""
+
+Outcome = Mapping[str, tuple[Any, ...]]
+
+
+def outcome(results: Path) -> Outcome:
+    """What the runs of a study came to, by their ids, weights to the bit: all but times and places."""
+    found = {}
+    for path in results.glob("runs/*/record.json"):
+        record = json.loads(path.read_text())
+        evaluations = {each.stem: json.loads(each.read_text())["metrics"] for each in path.parent.glob("evals/*.json")}
+        weights = load_file(path.parent / "model.safetensors")
+        bits = hashlib.sha256(b"".join(weights[name].tobytes() for name in sorted(weights))).hexdigest()
+        found[path.parent.name] = (record["status"], record["metrics"], evaluations, bits)
+    return found
+
+
+class Study:
+    """A study on a cluster, driven from its head.
+
+    Attributes:
+        results: Its directory.
+        driver: Its present driver.
+    """
+
+    def __init__(self, nodes: Nodes, folder: Path, text: str) -> None:
+        self.results = folder / "results" / "tiny"
+        self._folder = folder
+        write_study(folder, text)
+        self.run(nodes, "run", "tiny.yaml")
+
+    def run(self, nodes: Nodes, *words: str) -> None:
+        """Starts a driver."""
+        self.driver = nodes.coretune(self._folder, "study", *words, "--address", nodes.address)
+
+    def resume(self, nodes: Nodes) -> None:
+        """Starts another driver, once the one before has ended."""
+        self.run(nodes, "resume", str(self.results))
+
+    def until(self, condition: Callable[[], object], timeout: float = 120) -> None:
+        """Waits for something that comes true while the driver lives."""
+        wait_until(lambda: bool(condition()) or self.driver.poll() is not None, timeout)
+        assert self.driver.poll() is None, "".join(self.driver.communicate()) + self.log()
+
+    def ends(self, code: int = 0) -> str:
+        """Waits for the driver's end, and returns what it said."""
+        try:
+            said = "".join(self.driver.communicate(timeout=PATIENCE_S))
+        except subprocess.TimeoutExpired:
+            self.driver.kill()
+            said = "".join(self.driver.communicate())
+        assert self.driver.returncode == code, said + self.log()
+        return said
+
+    def kill(self) -> None:
+        """Kills the driver."""
+        self.driver.kill()
+        self.driver.communicate()
+
+    def training(self) -> bool:
+        """Whether a run is under way that has reported something."""
+        begun = {path.parent.name for path in self.results.glob("runs/*/metrics-*.jsonl")}
+        return bool(begun - records(self.results))
+
+    def resumed(self) -> int:
+        """How often a run went on from a state."""
+        return sum(path.read_text().count("resume at epoch") for path in self.results.glob("runs/*/log.txt"))
+
+    def times(self) -> dict[str, int]:
+        """When each record was written."""
+        return {path.parent.name: path.stat().st_mtime_ns for path in self.results.glob("runs/*/record.json")}
+
+    def log(self) -> str:
+        """What the study's log says."""
+        return (self.results / "log.txt").read_text()
+
+
+def leaves_nothing(nodes: Nodes, numbers: Sequence[int] = (0, 1)) -> None:
+    """Waits until nothing of a study is on a cluster."""
+    wait_until(lambda: set(nodes.users()) <= {RAYS}, 60)
+    wait_until(lambda: not [each for number in numbers for word in OURS for each in nodes.below(number, word)], 60)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
+    """What the study comes to on one machine, with runs of one worker."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    done = coretune("study", "run", str(write_study(folder, STUDY)), folder=folder)
+    assert done.returncode == 0, done.stderr
+    found = outcome(folder / "results" / "tiny")
+    assert len(found) == 12 and {status for status, *_ in found.values()} == {"completed"}
+    return found
+
+
+@pytest.fixture(scope="module")
+def nodes() -> Iterator[Nodes]:
+    """Two nodes of one CPU each: a group of two workers is on both."""
+    with ray_nodes(cpus=1) as made:
+        made.add(cpus=1)
+        yield made
+
+
+@pytest.fixture(scope="module")
+def together(nodes: Nodes, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
+    """What the study comes to with runs of two workers on two nodes."""
+    study = Study(nodes, tmp_path_factory.mktemp("together"), GROUPED)
+    study.until(study.training)
+    assert [len(nodes.below(number, WORKER)) for number in (0, 1)] == [1, 1]
+    study.ends()
+    leaves_nothing(nodes)
+    return outcome(study.results)
+
+
+def test_a_group_on_two_nodes_comes_to_what_one_worker_does(together: Outcome, undisturbed: Outcome) -> None:
+    assert len(together) == 2
+    for run, (status, metrics, _, _) in together.items():
+        assert status == "completed"
+        assert abs(metrics["last"]["top1"] - undisturbed[run][1]["last"]["top1"]) < 3, "within seed noise"
+
+
+def test_stops_and_kills_of_a_worker_and_of_the_driver_change_nothing(
+    nodes: Nodes, together: Outcome, tmp_path: Path
+) -> None:
+    study = Study(nodes, tmp_path, GROUPED)
+    study.until(study.training)
+    study.driver.send_signal(signal.SIGINT)
+    study.ends(130)
+    leaves_nothing(nodes)
+    before = study.times()
+
+    study.resume(nodes)
+    study.until(lambda: study.resumed() == 1)
+    (worker,) = nodes.below(1, WORKER)
+    worker.kill()
+    study.until(lambda: study.resumed() == 2)
+    study.kill()
+    leaves_nothing(nodes)
+
+    study.resume(nodes)
+    study.ends()
+    assert study.resumed() == 3, "each time it went on from the state that the stop had stored"
+    assert outcome(study.results) == together
+    assert before.items() <= study.times().items(), "no record was made twice"
+    leaves_nothing(nodes)
+
+
+def test_a_node_that_is_lost_with_the_last_run_costs_no_run(nodes: Nodes, undisturbed: Outcome, tmp_path: Path) -> None:
+    """First the run hangs, until it is the only one. It is the last test on these nodes."""
+    study = Study(nodes, tmp_path, STUDY)
+    study.until(lambda: len(records(study.results)) >= 2 and len(nodes.below(1, "Trainable")) == 1)
+    (trainer,) = nodes.below(1, "Trainable")
+    trainer.suspend()
+    study.until(lambda: len(records(study.results)) == len(undisturbed) - 1)
+    (raylet,) = nodes.below(1, "raylet/raylet")
+    raylet.kill()
+    trainer.kill()
+    before = study.times()
+    study.ends()
+    assert outcome(study.results) == undisturbed
+    assert before.items() <= study.times().items(), "no record was made twice"
+    leaves_nothing(nodes)
+
+
+def test_a_restarted_head_and_a_resume_come_to_the_same(undisturbed: Outcome, tmp_path: Path) -> None:
+    with ray_nodes(cpus=1) as first:
+        first.add(cpus=1)
+        study = Study(first, tmp_path, STUDY)
+        study.until(lambda: len(records(study.results)) >= 3 and study.training())
+        trainers = first.below(1, "Trainable")
+        first.end(0)
+        assert "what is recorded is safe, run the study again" in study.ends(3)
+        assert not (study.results / "driver.lock").exists()
+        before = study.times()
+        with ray_nodes(cpus=1) as second:
+            second.add(cpus=1)
+            study.resume(second)
+            study.ends()
+            assert outcome(study.results) == undisturbed
+            assert before.items() <= study.times().items(), "no record was made twice"
+            leaves_nothing(second)
+        assert psutil.wait_procs(trainers, timeout=90)[1] == [], "the other node's processes have gone with the head"
+
+
+def test_a_network_that_is_cut_for_half_a_minute_costs_no_run(undisturbed: Outcome, tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("network namespaces need root")
+    with Network(2) as network, ray_nodes(cpus=1, network=network) as apart:
+        apart.add(cpus=1)
+        study = Study(apart, tmp_path, STUDY)
+        study.until(lambda: len(records(study.results)) >= 2 and len(apart.below(1, "Trainable")) == 1)
+        before = study.times()
+        with network.cut(1):
+            time.sleep(30)
+        study.ends()
+        assert outcome(study.results) == undisturbed
+        assert before.items() <= study.times().items(), "no record was made twice"
+        leaves_nothing(apart)
