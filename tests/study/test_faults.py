@@ -233,3 +233,27 @@ def test_a_network_that_is_cut_for_half_a_minute_costs_no_run(undisturbed: Outco
         assert outcome(study.results) == undisturbed
         assert before.items() <= study.times().items(), "no record was made twice"
         leaves_nothing(apart)
+
+
+def test_a_group_that_loses_a_node_for_good_goes_on_with_the_worker_that_is_left(
+    undisturbed: Outcome, tmp_path: Path
+) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("network namespaces need root")
+    text = GROUPED.replace("{workers: 2}", "{workers: 2, min_workers: 1}")
+    with Network(2) as network, ray_nodes(cpus=1, network=network) as apart:
+        number = apart.add(cpus=1)
+        study = Study(apart, tmp_path, text)
+        study.until(study.training)
+        apart.end(number)
+        study.ends()
+        found = outcome(study.results)
+        assert found.keys() <= undisturbed.keys() and len(found) == 2
+        for run, (status, metrics, *_) in found.items():
+            assert status == "completed"
+            assert abs(metrics["last"]["top1"] - undisturbed[run][1]["last"]["top1"]) < 3, "within seed noise"
+        environments = [
+            json.loads(path.read_text())["environment"] for path in study.results.glob("runs/*/record.json")
+        ]
+        assert any("workers" not in environment for environment in environments), "one worker ended what two began"
+        leaves_nothing(apart, [0])
