@@ -118,7 +118,7 @@ def measure(ray: Any, root: Path) -> dict[str, list[float]]:
     found: dict[str, list[float]] = {key: [] for key in ("group_start", "warm", "warm_run", "cold", "cold_run")}
     with GroupPool(ray, Resources(workers=WORKERS, cpus=0.5), WORKERS) as pool:
         begun = time.perf_counter()
-        host = ray.get_actor(pool.take())
+        host = ray.get_actor(pool.take(WORKERS))
         if (dead := ray.get(host.up.remote())) is not None:
             raise SystemExit(f"the group does not start: {dead}")
         found["group_start"].append(time.perf_counter() - begun)
