@@ -102,8 +102,8 @@ def _named(catalog: Catalog, word: str, path: Path | None, *, unlabelled: bool) 
 
 def _kind_of(path: Path, *, unlabelled: bool) -> str:
     from coretune.data.sources.images import lies_in_no_classes
-    from coretune.data.sources.layouts import holds_parquet
     from coretune.data.sources.manifest import is_manifest
+    from coretune.data.sources.tree import holds_parquet
     from coretune.data.sources.voc import is_voc
 
     if is_manifest(path):

@@ -77,9 +77,7 @@ def check(source: Source, about: DatasetComponent, on_image: Callable[[], None] 
         about: What is expected.
         on_image: Called after each image.
     """
-    looks = looked_at(len(source.names), _look_of(source), on_image)
-    unreadable = tuple(look for look in looks if isinstance(look, str))
-    seen = {index: look for index, look in enumerate(looks) if not isinstance(look, str)}
+    seen, unreadable = looked_at(len(source.names), _look_of(source), on_image)
     same = copies({index: look.content for index, look in seen.items()}, source.parts, source.names)
     contradicting = sum(len({int(source.labels[index]) for index in group}) - 1 for group in same.groups)
     near = _near(source, seen)

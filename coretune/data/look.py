@@ -33,8 +33,10 @@ class Sizes:
     height: tuple[int, int, int]
 
 
-def looked_at(number: int, look: Callable[[int], Look], on_image: Callable[[], None]) -> list[Look | str]:
-    """Returns what was seen of each image, or why it cannot be read.
+def looked_at(
+    number: int, look: Callable[[int], Look], on_image: Callable[[], None]
+) -> tuple[dict[int, Look], tuple[str, ...]]:
+    """Returns what was seen of each image that can be read, by index, and why the others cannot.
 
     Args:
         number: How many there are.
@@ -42,23 +44,27 @@ def looked_at(number: int, look: Callable[[int], Look], on_image: Callable[[], N
         on_image: Called after each.
     """
 
-    def seen(index: int) -> Look | str:
+    def looking(index: int) -> Look | UnfitError:
         try:
             return look(index)
         except UnfitError as error:
-            return str(error)
+            return error
 
-    found = []
+    seen: dict[int, Look] = {}
+    unreadable: list[str] = []
     pool = ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1))
     try:
         indices = iter(range(number))
         while batch := list(islice(indices, AHEAD)):
-            for item in pool.map(seen, batch):
-                found.append(item)
+            for index, found in zip(batch, pool.map(looking, batch), strict=True):
+                if isinstance(found, UnfitError):
+                    unreadable.append(str(found))
+                else:
+                    seen[index] = found
                 on_image()
     finally:
         pool.shutdown(cancel_futures=True)
-    return found
+    return seen, tuple(unreadable)
 
 
 def content_of(image: NDArray[np.uint8]) -> bytes:

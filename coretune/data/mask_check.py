@@ -82,9 +82,7 @@ def check_masks(source: MaskSource, about: DatasetComponent, on_image: Callable[
         pixels = np.bincount(mask.ravel(), minlength=VOID + 1)
         return _Look(content_of(image), (image.shape[0], image.shape[1]), pixels)
 
-    looks = looked_at(len(source.names), look, on_image)
-    unreadable = tuple(look for look in looks if isinstance(look, str))
-    seen = {index: look for index, look in enumerate(looks) if not isinstance(look, str)}
+    seen, unreadable = looked_at(len(source.names), look, on_image)
     same = copies({index: look.content for index, look in seen.items()}, source.parts, source.names)
     parts = by_part(source.parts)
     pixels = np.array([look.pixels for look in seen.values()], dtype=np.int64).reshape(-1, VOID + 1)

@@ -5,7 +5,6 @@ An image and its mask lie one after the other, so that a random crop of both tou
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -13,15 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import PIL
 from numpy.typing import NDArray
 
 from coretune.data.blocks import Unread
 from coretune.data.masks import MaskSource, Pair, read_pair
-from coretune.data.packing import OnPacking, Plan, made
+from coretune.data.packing import OnPacking, Plan, made, place_of, read_meta, write_meta
 from coretune.data.partial import IMAGES
 from coretune.errors import UnfitError
-from coretune.spec.frozen import digest
 
 FORMAT = "coretune mask pack 1"
 BYTES_PER_PIXEL = 4
@@ -154,13 +151,15 @@ def _offsets(sizes: NDArray[np.int64]) -> NDArray[np.int64]:
 
 def _place(source: MaskSource, fingerprint: str, cache: Path) -> tuple[dict[str, Any], Path]:
     header = {"format": FORMAT, "fingerprint": fingerprint, "transform": {"decoding": source.decoding}}
-    return header, cache / "packs" / digest(header)
+    return header, place_of(header, cache)
 
 
 def _read(folder: Path, header: Mapping[str, Any]) -> PackedMasks | None:
     """Returns a pack, or None if it is absent, truncated or foreign."""
     try:
-        meta = json.loads((folder / "pack.json").read_bytes())
+        meta = read_meta(folder, header)
+        if meta is None:
+            return None
         sizes = np.load(folder / "sizes.npy", allow_pickle=False)
         parts = np.load(folder / "parts.npy", allow_pickle=False)
         classes, names = tuple(meta["classes"]), tuple(meta["names"])
@@ -168,11 +167,8 @@ def _read(folder: Path, header: Mapping[str, Any]) -> PackedMasks | None:
         if sizes.dtype != np.int64 or sizes.shape != (n, 2) or parts.dtype != np.int8 or parts.shape != (n,):
             return None
         unreadable = tuple(Unread(*item) for item in meta.get("unreadable", ()))
-        if unreadable and meta["decoder"] != PIL.__version__:
-            return None  # another one may be able to read them
         size = int(_offsets(sizes)[-1])
-        whole = (folder / IMAGES).stat().st_size == size
-        if not (whole and n and {key: meta[key] for key in header} == dict(header)):
+        if n == 0 or (folder / IMAGES).stat().st_size != size:
             return None
         nothing = np.zeros(0, dtype=np.uint8)  # none of them can be read: an empty file cannot be mapped
         pixels = np.memmap(folder / IMAGES, dtype=np.uint8, mode="r") if size else nothing
@@ -187,7 +183,4 @@ def _write_beside(
     """Writes sizes, parts and names."""
     np.save(folder / "sizes.npy", sizes)
     np.save(folder / "parts.npy", source.parts)
-    meta: dict[str, Any] = {**header, "classes": source.classes, "names": source.names}
-    if unread:
-        meta |= {"unreadable": sorted(unread.items()), "decoder": PIL.__version__}
-    (folder / "pack.json").write_text(json.dumps(meta), encoding="utf-8")
+    write_meta(folder, header, source.classes, source.names, sorted(unread.items()))

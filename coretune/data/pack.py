@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -10,17 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import PIL
 from numpy.typing import NDArray
 
 from coretune.data.blocks import Squares
-from coretune.data.packing import OnPacking, Plan, made
+from coretune.data.packing import OnPacking, Plan, made, place_of, read_meta, write_meta
 from coretune.data.partial import IMAGES
 from coretune.data.resize import RESIZING
 from coretune.data.source import Source
 from coretune.data.unreadable import UNREADABLE, Unreadable
 from coretune.spec.augment import Sides
-from coretune.spec.frozen import digest
 
 FORMAT = "coretune pack 1"
 
@@ -104,26 +101,25 @@ def is_packed(source: Source, fingerprint: str, image_size: int, cache: Path) ->
 def _place(source: Source, fingerprint: str, image_size: int, cache: Path) -> tuple[dict[str, Any], Path]:
     transform = {"size": image_size, "crop": source.crop, "decoding": source.decoding, "resizing": RESIZING}
     header = {"format": FORMAT, "fingerprint": fingerprint, "transform": transform}
-    return header, cache / "packs" / digest(header)
+    return header, place_of(header, cache)
 
 
 def _read(folder: Path, header: Mapping[str, Any]) -> Packed | None:
     """Returns a pack, or None if it is absent, truncated or foreign."""
     try:
-        meta = json.loads((folder / "pack.json").read_bytes())
+        meta = read_meta(folder, header)
+        if meta is None:
+            return None
         labels = np.load(folder / "labels.npy", allow_pickle=False)
         parts = np.load(folder / "parts.npy", allow_pickle=False)
         classes, names = tuple(meta["classes"]), tuple(meta["names"])
         size, n = header["transform"]["size"], len(names)
         shape = (n, size, size, 3)
         whole = (folder / IMAGES).stat().st_size == n * size * size * 3
-        same = {key: meta[key] for key in header} == dict(header)
         typed = labels.dtype == np.int64 and parts.dtype == np.int8 and labels.shape == parts.shape == (n,)
         unreadable = tuple(Unreadable(*item) for item in meta.get("unreadable", ()))
-        if unreadable and meta["decoder"] != PIL.__version__:
-            return None  # another one may be able to read them
         marked = np.flatnonzero(labels < 0).tolist() == [item.image for item in unreadable]
-        if not (whole and same and typed and marked and n > 0 and labels.max() < len(classes)):
+        if not (whole and typed and marked and n > 0 and labels.max() < len(classes)):
             return None
         images = np.memmap(folder / IMAGES, dtype=np.uint8, mode="r", shape=shape)
     except (OSError, ValueError, KeyError, TypeError, EOFError):
@@ -138,7 +134,4 @@ def _write_beside(source: Source, header: Mapping[str, Any], folder: Path, unrea
     labels[[item.image for item in unreadable]] = UNREADABLE
     np.save(folder / "labels.npy", labels)
     np.save(folder / "parts.npy", source.parts)
-    meta = {**header, "classes": source.classes, "names": source.names}
-    if unreadable:
-        meta |= {"unreadable": unreadable, "decoder": PIL.__version__}
-    (folder / "pack.json").write_text(json.dumps(meta), encoding="utf-8")
+    write_meta(folder, header, source.classes, source.names, unreadable)

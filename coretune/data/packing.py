@@ -8,17 +8,20 @@ again.
 from __future__ import annotations
 
 import errno
+import json
 import logging
 import math
 import os
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
+
+import PIL
 
 from coretune.data.blocks import Done, Target, in_threads, members
 from coretune.data.lock import exclusive
@@ -27,6 +30,9 @@ from coretune.data.processes import in_processes
 from coretune.data.roots import CACHE_VARIABLE
 from coretune.errors import StorageError
 from coretune.results.manifest import usable_cpus
+from coretune.spec.frozen import digest
+
+META = "pack.json"
 
 PAYS_FROM_S = 2.0
 """Seconds of decoding by one process from which on it pays to start others, which takes each of them half a second."""
@@ -72,6 +78,35 @@ class Plan:
     header: Mapping[str, Any]
     target: Callable[[str], Target]
     finish: Callable[[Path, Mapping[int, str]], None]
+
+
+def place_of(header: Mapping[str, Any], cache: Path) -> Path:
+    """Returns where the pack of a header lies."""
+    return cache / "packs" / digest(header)
+
+
+def write_meta(
+    folder: Path, header: Mapping[str, Any], classes: Sequence[str], names: Sequence[str], unreadable: Sequence[Any]
+) -> None:
+    """Writes `pack.json`: the header, the names of classes and images, and which images this decoder cannot read."""
+    meta = {**header, "classes": classes, "names": names}
+    if unreadable:
+        meta |= {"unreadable": unreadable, "decoder": PIL.__version__}
+    (folder / META).write_text(json.dumps(meta), encoding="utf-8")
+
+
+def read_meta(folder: Path, header: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Returns `pack.json`, or None if it is foreign, or another decoder may be able to read more of the images.
+
+    Raises:
+        OSError: It is absent.
+        ValueError: It is no JSON.
+        KeyError: It lacks something.
+    """
+    meta: dict[str, Any] = json.loads((folder / META).read_bytes())
+    if {key: meta[key] for key in header} != dict(header):
+        return None
+    return None if meta.get("unreadable") and meta["decoder"] != PIL.__version__ else meta
 
 
 def made(

@@ -9,12 +9,12 @@ from typing import NamedTuple
 import numpy as np
 
 from coretune.data.source import UNDECIDED, Domains, Source
-from coretune.data.sources.layouts import DEPTH, absent, folders_in, found_in, holds_parquet, nowhere
+from coretune.data.sources.layouts import DEPTH, absent, folders_in, found_in, nowhere
 from coretune.data.sources.listed import ImageFiles, Listed
 from coretune.data.sources.parquet import Parquet
 from coretune.data.sources.parquet_files import find
 from coretune.data.sources.shard import Shard
-from coretune.data.sources.tree import Tree, scan
+from coretune.data.sources.tree import Tree, holds_parquet, scan
 from coretune.errors import UnfitError
 from coretune.spec.catalog.datasets import ParquetParameters
 from coretune.spec.catalog.image_sets import image_set

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from coretune.data.decode import DECODING
 from coretune.data.source import TEST, TRAIN, UNDECIDED, VALIDATION
 from coretune.data.sources.in_files import InFiles
-from coretune.data.sources.tree import Tree, refuse_masks, scan
+from coretune.data.sources.tree import Tree, holds_parquet, refuse_masks, scan
 from coretune.errors import UnfitError
 from coretune.spec.catalog.datasets import FolderParameters
 from coretune.spec.wording import some
@@ -159,7 +159,7 @@ def _other_kind(path: Path | None) -> str:
         return ""
     if path.is_file() and path.suffix.lower() in (".csv", ".parquet"):
         return "; a table that lists images is read with `dataset: manifest`"
-    if path.is_dir() and any(True for depth in ("", "*/", "*/*/") for _ in path.glob(f"{depth}*.parquet")):
+    if path.is_dir() and holds_parquet(path):
         return "; parquet files are read with `dataset: parquet`"
     return ""
 

@@ -48,8 +48,8 @@ class Hub:
         self._image = _column(params.name, first.column_names, "image_column", params.image_column, IMAGES)
         label = _column(params.name, first.column_names, "label_column", params.label_column, LABELS)
         self.decoding = f"hub/1:{self._image!r}:{label!r}+{DECODING}"
-        splits, self.remarks = _usable(params.name, splits, label)
-        values = [split[label] for split in splits.values()]
+        labels, self.remarks = _labels(params.name, splits, label)
+        splits, values = {split: splits[split] for split in labels}, list(labels.values())
         self.classes, self.labels = _classes(params.name, first.features[label], [v for part in values for v in part])
         counts = [len(part) for part in values]
         parts = [WORDS[split.lower()] for split in splits]
@@ -139,19 +139,22 @@ def _classes(name: str, feature: Any, values: list[Any]) -> tuple[tuple[str, ...
     return tuple(map(str, found)), np.array([number[value] for value in values], dtype=np.int64)
 
 
-def _usable(name: str, splits: dict[str, Any], label: str) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Returns the splits that are a part and have labels, and why the others are left out.
+def _labels(name: str, splits: dict[str, Any], column: str) -> tuple[dict[str, list[Any]], tuple[str, ...]]:
+    """Returns the labels of the splits that are a part and have some, and why the others are left out.
 
     Raises:
         UnfitError: None is.
     """
-    remarks = {}
+    labels, remarks = {}, []
     for split, rows in splits.items():
         if split.lower() not in WORDS:
-            remarks[split] = f"its split {split!r} is left out: it is none of train, validation, test"
-        elif all(value is None or value == -1 for value in rows[label]):
-            remarks[split] = f"its split {split!r} is left out: its labels are hidden"
-    usable = {split: rows for split, rows in splits.items() if split not in remarks}
-    if not usable:
-        raise UnfitError(f"{name}: no split to train on: {'; '.join(remarks.values())}")
-    return usable, tuple(remarks.values())
+            remarks.append(f"its split {split!r} is left out: it is none of train, validation, test")
+            continue
+        values = rows[column]
+        if all(value is None or value == -1 for value in values):
+            remarks.append(f"its split {split!r} is left out: its labels are hidden")
+        else:
+            labels[split] = values
+    if not labels:
+        raise UnfitError(f"{name}: no split to train on: {'; '.join(remarks)}")
+    return labels, tuple(remarks)

@@ -13,7 +13,7 @@ from coretune.data.decode import EXTENSIONS, head_of, resemblance
 from coretune.data.source import TEST, UNDECIDED, VALIDATION, Source, no_place
 from coretune.data.sources.folder import Folder
 from coretune.data.sources.parquet import Parquet
-from coretune.data.sources.tree import IGNORED
+from coretune.data.sources.tree import IGNORED, holds_parquet
 from coretune.errors import MissingError, UnfitError
 from coretune.spec.catalog.datasets import FolderParameters, ParquetParameters
 from coretune.spec.catalog.image_sets import image_set
@@ -139,13 +139,6 @@ def folders_in(path: Path) -> list[Path]:
             )
     except OSError:
         return []
-
-
-def holds_parquet(path: Path) -> bool:
-    """Returns whether a path is a parquet file, or a folder with some in it or in the folders below."""
-    if path.is_file():
-        return path.suffix.lower() == ".parquet"
-    return any(True for depth in ("", "*/", "*/*/") for _ in path.glob(f"{depth}*.parquet"))
 
 
 def _mirror(about: DatasetComponent, path: Path, label_columns: Sequence[str]) -> Folder | Parquet:

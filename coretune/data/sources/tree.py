@@ -62,6 +62,13 @@ def scan(path: Path) -> Tree:
     return _scan(str(path), ())
 
 
+def holds_parquet(path: Path) -> bool:
+    """Returns whether a path is a parquet file, or a folder with some in it or in the folders below."""
+    if path.is_file():
+        return path.suffix.lower() == ".parquet"
+    return any(True for depth in ("", "*/", "*/*/") for _ in path.glob(f"{depth}*.parquet"))
+
+
 def refuse_masks(path: Path, tree: Tree) -> None:
     """Refuses a folder in which masks lie beside images: they are no images, and these folders no classes.
 

@@ -137,7 +137,7 @@ def classes_by_values(path: Path) -> int | None:
     if root is None or _classes_file(path, root) is not None:
         return None
     values = values_of(listed(root, _lists(root), {}))
-    return max(2, values[-1] + 1) if values else None
+    return _number(values) if values else None
 
 
 def _root(path: Path) -> Path | None:
@@ -157,7 +157,16 @@ def _lists(root: Path) -> dict[Path, dict[str, int]]:
     files = {root / LISTS / f"{name}.txt": part for name, part in PARTS.items()}
     if not (train := root / LISTS / "train.txt").is_file():
         raise UnfitError(f"{train}: there is no such list: found {_found(train.parent)}; {LAYOUT}")
-    return {file: {name: part for _, name in text_lines(file)} for file, part in files.items() if file.is_file()}
+    return read_lists({file: part for file, part in files.items() if file.is_file()})
+
+
+def read_lists(files: Mapping[Path, int]) -> dict[Path, dict[str, int]]:
+    """Returns the part of each name, by list; given the part of each list.
+
+    Raises:
+        UnfitError: A list cannot be read.
+    """
+    return {file: {name: part for _, name in text_lines(file)} for file, part in files.items()}
 
 
 def _found(folder: Path) -> str:
@@ -230,7 +239,7 @@ def _classes(root: Path, named: Path | None, number: int | None, items: Sequence
         values = values_of(items)
         if not values:
             raise UnfitError(f"{root}: no mask has a class: {_first_fault(items)}")
-        hint = f"`classes: {max(2, values[-1] + 1)}`"
+        hint = f"`classes: {_number(values)}`"
         raise UnfitError(
             f"{root}: the masks have the values {some([str(value) for value in values], 12)}; say how many classes "
             f"there are, {hint}, or name them in {CLASSES}, one a line, from value 0 on"
@@ -241,6 +250,11 @@ def _classes(root: Path, named: Path | None, number: int | None, items: Sequence
     if not 2 <= len(names) <= VOID:
         raise UnfitError(f"{named}: expected 2 to {VOID} names, one a line; got {some(names)}")
     return names
+
+
+def _number(values: Sequence[int]) -> int:
+    """Returns how many classes some values, in order, tell of."""
+    return max(2, values[-1] + 1)
 
 
 def _first_fault(items: Sequence[Item]) -> str:

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from coretune.data.masks import MaskSource
 from coretune.data.source import TEST, TRAIN
-from coretune.data.sources.layouts import absent, find_below, found_in, holds_parquet, nowhere
-from coretune.data.sources.lists import text_lines
+from coretune.data.sources.layouts import absent, find_below, found_in, nowhere
 from coretune.data.sources.mask_parquet import MaskParquet
 from coretune.data.sources.sbd import find_boundaries
-from coretune.data.sources.voc import LISTS, Item, VocImages, listed
+from coretune.data.sources.tree import holds_parquet
+from coretune.data.sources.voc import LISTS, Item, VocImages, listed, read_lists
 from coretune.errors import UnfitError
 from coretune.spec.catalog.mask_sets import mask_set
 from coretune.spec.frozen import Frozen
@@ -60,7 +60,7 @@ def voc2012(path: Path | None, params: Frozen) -> MaskSource:
         return MaskParquet(path, CLASSES, validation_is_test=True)
     if root is None:
         raise absent(about, f"{path}: {about.name} is not there: {found_in(path)}")
-    lists = {file: dict.fromkeys(_names(file), part) for file, part in _own(root).items()}
+    lists = read_lists(_own(root))
     return VocImages(root, listed(root, lists, {}), CLASSES, lists=list(lists), reading="voc2012/1")
 
 
@@ -85,7 +85,7 @@ def voc2012_aug(path: Path | None, params: Frozen) -> MaskSource:
     boundaries = find_boundaries(path, root)
     if boundaries is None:
         raise absent(about, f"{path}: VOC 2012 is there, but the masks of SBD are not: {found_in(path)}")
-    lists = {file: dict.fromkeys(_names(file), part) for file, part in _own(root).items()}
+    lists = read_lists(_own(root))
     official = {name: part for names in lists.values() for name, part in names.items()}
     added = {name: TRAIN for name in boundaries.names if name not in official}
     masks = {name: boundaries.folder / f"{name}{boundaries.suffix}" for name in added}
@@ -102,10 +102,6 @@ def _root(path: Path) -> Path | None:
 
 def _own(root: Path) -> dict[Path, int]:
     return {root / TRAIN_LIST: TRAIN, root / LISTS / "val.txt": TEST}
-
-
-def _names(file: Path) -> list[str]:
-    return [line for _, line in text_lines(file)]
 
 
 def _check_there(folder: Path, items: list[Item]) -> None:
