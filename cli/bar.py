@@ -77,16 +77,28 @@ def byte_bar(title: str, *, out: Console | None = None, clock: Clock = time.mono
 
 
 def _byte_lines(title: str, out: Console, clock: Clock) -> AtBytes:
-    due = clock() + EVERY_S
+    due = _now_and_then(clock)
 
     def at(done: int, total: int | None) -> None:
-        nonlocal due
-        if clock() >= due:
+        if due():
             of = "" if total is None else f" of {size(total)}"
             out.print(f"{title}: {size(done)}{of}", highlight=False)
-            due = clock() + EVERY_S
 
     return at
+
+
+def _now_and_then(clock: Clock) -> Callable[[], bool]:
+    """Returns what says whether a line is due: every ten seconds, and not at once."""
+    said = clock()
+
+    def due() -> bool:
+        nonlocal said
+        if clock() - said < EVERY_S:
+            return False
+        said = clock()
+        return True
+
+    return due
 
 
 def counted(at: At, clock: Clock = time.monotonic) -> Callable[[], None]:
@@ -107,14 +119,11 @@ def pace(left: int, images_per_s: float) -> str:
 
 
 def _lines(title: str, total: int, out: Console, clock: Clock) -> At:
-    said = clock()
+    due = _now_and_then(clock)
 
     def at(done: int, speed: float) -> None:
-        nonlocal said
-        if clock() - said < EVERY_S:
-            return
-        said = clock()
-        words = filter(None, [f"{title}: {done:,} of {total:,} images", pace(total - done, speed)])
-        out.print(", ".join(words), soft_wrap=True)
+        if due():
+            words = filter(None, [f"{title}: {done:,} of {total:,} images", pace(total - done, speed)])
+            out.print(", ".join(words), soft_wrap=True)
 
     return at
