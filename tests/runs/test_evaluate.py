@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import load_file
 from support.training import accuracy_evaluation, catalog, context, digits_job, digits_spec
 
 from coretune.data.dataset import Dataset
@@ -21,7 +22,7 @@ from coretune.runs.evaluate import evaluate, evaluate_model, limited
 from coretune.runs.execute import Execution
 from coretune.runs.job import Job
 from coretune.runs.trained import load_model
-from coretune.spec.components import Catalog, Component, Ref, merge
+from coretune.spec.components import Catalog, Component, EvaluationComponent, Ref, merge
 from coretune.spec.frozen import Frozen
 from coretune.tuning.context import Context
 
@@ -29,12 +30,24 @@ torch.set_num_threads(1)
 
 JUDGE = """
 import torch
+from coretune.tuning.judgement import Judgement
+
 def judge(model, packed, indices, context, *, params, seed):
     assert not model.training and not torch.is_grad_enabled()
     if params.fail:
         raise RuntimeError("the judge fails")
     return {"draw": torch.rand(()), "seed": seed, "images": len(indices), "strength": params.strength}
+
+def judge_at_length(model, packed, indices, context, *, params, seed):
+    images = torch.rand(2, 3, 8, 8).requires_grad_()
+    with torch.enable_grad():
+        logits = model(images)
+        (gradient,) = torch.autograd.grad(logits.sum(), images)
+    found = {"index": indices[:2], "gradients": gradient.permute(0, 2, 3, 1).numpy()}
+    return Judgement({"images": len(indices)}, {"precision": str(logits.dtype), "curve": [{"eps": "1/255"}]}, found)
 """
+
+PRECISIONS: tuple[Literal["trained", "fp32"], ...] = ("trained", "fp32")
 
 
 class JudgeParameters(Frozen):
@@ -55,8 +68,19 @@ def judging(tmp_path: Path) -> Catalog:
         summary="",
         parameters=JudgeParameters,
     )
+    at_length = [
+        EvaluationComponent(
+            kind="evaluation",
+            name=f"at_length_{precision}",
+            version=1,
+            target=f"{path}:judge_at_length",
+            summary="",
+            precision=precision,
+        )
+        for precision in PRECISIONS
+    ]
     shipped: Mapping[Any, Mapping[str, Component]] = catalog().components
-    return merge([component for found in shipped.values() for component in found.values()], [component])
+    return merge([component for found in shipped.values() for component in found.values()], [component, *at_length])
 
 
 @pytest.fixture(scope="module")
@@ -204,6 +228,43 @@ def test_another_version_of_the_evaluation_is_refused(trained: tuple[Job, Result
     spec = accuracy_evaluation().replace(evaluation=Ref(name="classification", version=9))
     with pytest.raises(RequestError, match="version 9 is asked for"):
         evaluate(job, spec, store, catalog(), context())
+
+
+def test_details_and_rows_by_image_are_kept_where_they_are_asked_for(
+    trained: tuple[Job, ResultsStore], judging: Catalog, tmp_path: Path
+) -> None:
+    job, store = trained
+    spec = accuracy_evaluation().replace(evaluation=judging.ref("evaluation", "at_length_fp32"))
+    path = tmp_path / "rows" / "gradients.safetensors"
+    without = evaluate(job, spec, store, judging, context())
+    assert not path.exists()
+    found = evaluate(job, spec, store, judging, context(), arrays_to=path)
+    assert found.replace(timings={}, created="") == without.replace(timings={}, created="")
+    assert found.details["curve"] == [{"eps": "1/255"}] and found.details["images"] == 60
+    assert store.evaluation(job.spec.run_id, found.eval_id) == found
+    rows = load_file(path)
+    assert rows["gradients"].shape == (2, 8, 8, 3) and rows["gradients"].any()
+    assert rows["index"].tolist() == open_job_data(job, catalog()).split.test[:2].tolist()
+    _, metadata = load_weights(path)
+    assert metadata == {"run_id": job.spec.run_id, "eval_id": found.eval_id}
+
+
+def test_numbers_alone_leave_no_file(trained: tuple[Job, ResultsStore], tmp_path: Path) -> None:
+    job, store = trained
+    evaluate(job, accuracy_evaluation(), store, catalog(), context(), arrays_to=tmp_path / "rows.safetensors")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_an_evaluation_may_ask_for_full_precision(
+    digits: Dataset, judging: Catalog, tmp_path: Path, precision: Literal["trained", "fp32"]
+) -> None:
+    job = digits_job(digits_spec(precision="bf16"))
+    store = ResultsStore(tmp_path)
+    model = build_parts(job, digits, store, judging, context()).model
+    spec = accuracy_evaluation().replace(evaluation=judging.ref("evaluation", f"at_length_{precision}"))
+    found = evaluate_model(model, digits, job, spec, store, judging, context())
+    assert found.details["precision"] == ("torch.float32" if precision == "fp32" else "torch.bfloat16")
 
 
 @pytest.mark.gpu
