@@ -96,7 +96,7 @@ def evaluate_model(
     component = catalog.get("evaluation", spec.evaluation.name)
     judge = component.load()
     needs = component if isinstance(component, EvaluationComponent) else None
-    further = {"labelled": dataset.split.labelled} if needs is not None and needs.labelled else {}
+    further = _further(needs, dataset)
     fixed = needs is not None and needs.precision == "fp32"
     indices = limited(getattr(dataset.split, spec.split), spec)
     with (
@@ -122,6 +122,12 @@ def evaluate_model(
     if context.shard.rank == 0:
         store.put_evaluation(evaluation)
     return evaluation
+
+
+def _further(needs: EvaluationComponent | None, dataset: Dataset) -> dict[str, NDArray[np.int64]]:
+    """Returns the parts of the data that an evaluation is given beside the one that it judges on."""
+    asked = {} if needs is None else {"labelled": needs.labelled, "validation": needs.validation}
+    return {part: getattr(dataset.split, part) for part, wanted in asked.items() if wanted}
 
 
 def _put_arrays(found: Judgement, evaluation: Evaluation, path: Path, context: Context) -> None:

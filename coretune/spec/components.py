@@ -138,11 +138,13 @@ class EvaluationComponent(Component):
 
     Attributes:
         labelled: Whether it is given the labelled training images, too: the keyword `labelled`, their indices.
+        validation: Whether it is given the images of the validation part, too: the keyword `validation`, their indices.
         precision: Arithmetic of the forward pass: as the model was `trained`, or `fp32` whatever that was. An attack
             needs `fp32`: rounding to half precision makes gradients of 0 and hides small perturbations.
     """
 
     labelled: bool = False
+    validation: bool = False
     precision: Literal["trained", "fp32"] = "trained"
 
 

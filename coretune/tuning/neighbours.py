@@ -23,7 +23,8 @@ from coretune.spec.catalog.evaluations import NeighbourParameters
 from coretune.tuning.arguments import bad_argument, check_finite, check_number, check_tensor, full_precision
 from coretune.tuning.blocked import rows_per_block
 from coretune.tuning.context import Context
-from coretune.tuning.sampling import plain_images, to_device
+from coretune.tuning.sampling import to_device
+from coretune.tuning.shared_rows import own_rows, shared_rows
 
 Indices = NDArray[np.int64]
 
@@ -118,11 +119,11 @@ def evaluate_neighbours(
     def labels(which: Indices) -> Tensor:
         return to_device(torch.from_numpy(packed.labels[which]), context.device)
 
-    bank = _shared_features(model, packed, chosen, context)
+    bank = shared_rows(model.features, packed, chosen, context)
     own = slice(context.shard.rank, None, context.shard.workers)
     hits, broken = torch.zeros(2, dtype=torch.int64, device=context.device).unbind()
     if len(indices[own]):
-        queries = _features(model, packed, indices[own], context)
+        queries = own_rows(model.features, packed, indices[own], context)
         if bool(bank.isfinite().all() & queries.isfinite().all()):
             apart = to_device(torch.from_numpy(places[own]), context.device) if overlap else None
             votes = weighted_votes(
@@ -154,22 +155,6 @@ def _places(indices: Indices, bank: Indices) -> Indices:
         return np.full(len(indices), -1, np.int64)
     places = np.searchsorted(bank, indices).clip(max=len(bank) - 1).astype(np.int64)
     return np.where(bank[places] == indices, places, -1)
-
-
-def _shared_features(model: Model, packed: Packed, indices: Indices, context: Context) -> Tensor:
-    """Returns the features (n, d) of images, in their order; each of W workers encodes every W-th for all of them."""
-    shard = context.shard
-    if shard.workers == 1:
-        return _features(model, packed, indices, context)
-    own = indices[shard.rank :: shard.workers]
-    # Somebody may have one image less than the others: it encodes one of theirs, which is cut off again.
-    padded = np.concatenate([own, indices[: -(-len(indices) // shard.workers) - len(own)]])
-    found = shard.everyone(_features(model, packed, padded, context))
-    return found.transpose(0, 1).flatten(0, 1)[: len(indices)]
-
-
-def _features(model: Model, packed: Packed, indices: Indices, context: Context) -> Tensor:
-    return torch.cat([model.features(images).float() for images in plain_images(packed, indices, context)])
 
 
 def _leave_out(similarity: Tensor, apart: Tensor) -> None:

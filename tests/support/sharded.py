@@ -11,6 +11,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from coretune.nets.model import Model
+from coretune.robust.calibration import evaluate_calibration
 from coretune.spec.catalog.evaluations import NeighbourParameters
 from coretune.spec.run import RunSpec
 from coretune.tuning.batch_norm import joined_statistics, synchronised_batch_norm
@@ -198,6 +199,16 @@ def dropped_out(shard: Shard, part: Part) -> tuple[Tensor, Tensor]:
         model.encoder.dropout.train()  # type: ignore[union-attr]
         images = torch.ones(len(part.own(shard.rank)), 3, 8, 8)
         return encode_part(model, images, part, context(shard=shard)), torch.rand(2)
+
+
+def calibration(shard: Shard) -> dict[str, float]:
+    """The calibration of a toy model on 13 images, with a temperature of 7 others."""
+    data, parts = toy_dataset(labelled=13, validation=7), toy_parts(toy_spec("ce"))
+    with evaluation_mode(parts.model), torch.no_grad():
+        found = evaluate_calibration(
+            parts.model, data.packed, data.split.labelled, context(shard=shard), validation=data.split.validation
+        )
+    return dict(found.metrics)
 
 
 def neighbours(shard: Shard, n: int) -> dict[str, float]:

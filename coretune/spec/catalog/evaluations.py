@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from coretune.spec.components import Component, EvaluationComponent
@@ -24,6 +26,16 @@ class NeighbourParameters(Frozen):
     temperature: float = Field(0.07, gt=0, le=100, description="Temperature τ of a vote's weight, exp(similarity / τ).")
     bank: int = Field(
         20_000, ge=1, le=1_000_000, description="Most labelled images that are asked; of more, a sample by the seed."
+    )
+
+
+class CalibrationParameters(Frozen):
+    """The bins of the expected calibration error."""
+
+    bins: int = Field(15, ge=1, le=1000, description="Bins of the confidence, from 0 to 1.")
+    binning: Literal["equal_width", "equal_mass"] = Field(
+        "equal_width",
+        description="Bins of equal width, as is usual, or of (nearly) equally many images (adaptive ECE).",
     )
 
 
@@ -53,5 +65,16 @@ COMPONENTS: list[Component] = [
         source="Wu, Xiong, Yu, Lin, CVPR 2018, arXiv 1805.01978, section 3.4",
         parameters=NeighbourParameters,
         labelled=True,
+    ),
+    EvaluationComponent(
+        kind="evaluation",
+        name="calibration",
+        version=1,
+        target="coretune.robust.calibration:evaluate_calibration",
+        summary="calibration error, Brier score and likelihood, raw and with a temperature of the validation part",
+        source="Guo, Pleiss, Sun, Weinberger, ICML 2017, arXiv 1706.04599, sections 2 and 4",
+        parameters=CalibrationParameters,
+        validation=True,
+        precision="fp32",
     ),
 ]

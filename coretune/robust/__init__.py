@@ -1,0 +1,1 @@
+"""How a trained model holds up: attacks, common corruptions, calibration."""
