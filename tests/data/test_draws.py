@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from coretune.data.draws import order, permutation, uniforms
+from coretune.data.draws import order, permutation, sample_uniforms, uniforms
 
 
 def test_values_are_pinned_for_ever() -> None:
@@ -82,3 +82,20 @@ def test_global_random_state_is_neither_read_nor_moved() -> None:
     np.random.seed(99)
     order(0, 0, 10)
     assert np.random.random() == middle
+
+
+def test_numbers_of_single_samples_are_pinned_and_belong_to_them() -> None:
+    some = sample_uniforms(3, "noise", 0, np.array([7, 2, 7, 10**9]), 5)
+    assert some.shape == (4, 5) and some.dtype == np.float32 and bool(((some >= 0) & (some < 1)).all())
+    np.testing.assert_array_equal(some[0] * 2**24, [5035830, 1217703, 16367859, 9426840, 15915944])
+    np.testing.assert_array_equal(some[0], some[2])
+    np.testing.assert_array_equal(some[1:2, :3], sample_uniforms(3, "noise", 0, np.array([2]), 3))
+    for other in (sample_uniforms(4, "noise", 0, np.array([7]), 5), sample_uniforms(3, "noise", 1, np.array([7]), 5)):
+        assert not np.array_equal(other[0], some[0])
+    assert sample_uniforms(3, "noise", 0, np.array([7]), 0).shape == (1, 0)
+
+
+def test_streams_of_samples_are_uniform_and_uncorrelated() -> None:
+    table = sample_uniforms(0, "x", 0, np.arange(400), 100)
+    assert stats.kstest(table.ravel(), "uniform").pvalue > 1e-3
+    assert abs(np.corrcoef(table)[np.triu_indices(400, 1)]).max() < 0.6

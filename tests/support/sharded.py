@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from coretune.nets.model import Model
 from coretune.robust.calibration import evaluate_calibration
-from coretune.spec.catalog.evaluations import NeighbourParameters
+from coretune.robust.corruption_error import evaluate_corruptions
+from coretune.spec.catalog.evaluations import CorruptionParameters, NeighbourParameters
 from coretune.spec.run import RunSpec
 from coretune.tuning.batch_norm import joined_statistics, synchronised_batch_norm
 from coretune.tuning.contrast import contrast_loss
@@ -209,6 +210,16 @@ def calibration(shard: Shard) -> dict[str, float]:
             parts.model, data.packed, data.split.labelled, context(shard=shard), validation=data.split.validation
         )
     return dict(found.metrics)
+
+
+def corruption_errors(shard: Shard, batch: int = 256) -> dict[str, Any]:
+    """The errors of a toy model under three corruptions, on 13 images."""
+    data, parts = toy_dataset(labelled=13), toy_parts(toy_spec("ce"))
+    params = CorruptionParameters(corruptions=("gaussian_noise", "fog", "contrast"), severities=(1, 5))
+    where = context(shard=shard, evaluation_batch=batch)
+    with evaluation_mode(parts.model):
+        found = evaluate_corruptions(parts.model, data.packed, data.split.labelled, where, params=params)
+    return {**found.metrics, **found.details}
 
 
 def neighbours(shard: Shard, n: int) -> dict[str, float]:

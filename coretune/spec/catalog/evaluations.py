@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal, get_args
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from coretune.spec.components import Component, EvaluationComponent
 from coretune.spec.frozen import Frozen
@@ -37,6 +37,45 @@ class CalibrationParameters(Frozen):
         "equal_width",
         description="Bins of equal width, as is usual, or of (nearly) equally many images (adaptive ECE).",
     )
+
+
+CorruptionName = Literal[
+    "gaussian_noise",
+    "shot_noise",
+    "impulse_noise",
+    "defocus_blur",
+    "glass_blur",
+    "motion_blur",
+    "zoom_blur",
+    "snow",
+    "frost",
+    "fog",
+    "brightness",
+    "contrast",
+    "elastic_transform",
+    "pixelate",
+    "jpeg_compression",
+]
+ALL_CORRUPTIONS: tuple[CorruptionName, ...] = get_args(CorruptionName)
+
+
+class CorruptionParameters(Frozen):
+    """Which of the common corruptions."""
+
+    corruptions: tuple[CorruptionName, ...] = Field(
+        ALL_CORRUPTIONS, min_length=1, description="Which ones; all fifteen make the corruption error."
+    )
+    severities: tuple[Literal[1, 2, 3, 4, 5], ...] = Field(
+        (1, 2, 3, 4, 5), min_length=1, description="How severe, 1 to 5."
+    )
+
+    @field_validator("corruptions", "severities")
+    @classmethod
+    def _each_once(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
+        twice = [item for item in dict.fromkeys(value) if value.count(item) > 1]
+        if twice:
+            raise ValueError(f"{twice[0]} stands twice")
+        return value
 
 
 COMPONENTS: list[Component] = [
@@ -76,5 +115,14 @@ COMPONENTS: list[Component] = [
         parameters=CalibrationParameters,
         validation=True,
         precision="fp32",
+    ),
+    Component(
+        kind="evaluation",
+        name="corruptions",
+        version=1,
+        target="coretune.robust.corruption_error:evaluate_corruptions",
+        summary="error (per cent) on images with the fifteen common corruptions of ImageNet-C at five severities",
+        source="Hendrycks and Dietterich, ICLR 2019, arXiv 1903.12261; frost is not theirs, see docs/robustness.md",
+        parameters=CorruptionParameters,
     ),
 ]
