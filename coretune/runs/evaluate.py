@@ -91,6 +91,37 @@ def evaluate_model(
         StorageError: The evaluation, or what goes to `arrays_to`, cannot be written.
         RequestError: The evaluation has another version here.
     """
+    evaluation = judge_model(model, dataset, job, spec, catalog, context, arrays_to=arrays_to)
+    if context.shard.rank == 0:
+        store.put_evaluation(evaluation)
+    return evaluation
+
+
+def judge_model(
+    model: Model,
+    dataset: Dataset,
+    job: Job,
+    spec: EvalSpec,
+    catalog: Catalog,
+    context: Context,
+    *,
+    arrays_to: Path | None = None,
+) -> Evaluation:
+    """Evaluates a model that is in memory as `evaluate_model` does, and writes no evaluation.
+
+    Args:
+        model: On the context's device.
+        dataset: The data, split.
+        job: The run, or what stands for it.
+        spec: The evaluation.
+        catalog: What the names mean.
+        context: Device and batch size, and the workers.
+        arrays_to: As in `evaluate_model`.
+
+    Raises:
+        StorageError: What goes to `arrays_to` cannot be written.
+        RequestError: The evaluation has another version here.
+    """
     started = time.perf_counter()
     params = catalog.parameters("evaluation", spec.evaluation)
     component = catalog.get("evaluation", spec.evaluation.name)
@@ -119,8 +150,6 @@ def evaluate_model(
     )
     if arrays_to is not None and found.arrays:
         _put_arrays(found, evaluation, arrays_to, context)
-    if context.shard.rank == 0:
-        store.put_evaluation(evaluation)
     return evaluation
 
 
