@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from coretune.data.dataset import Dataset
 from coretune.data.fingerprint import content_hash, fingerprint
-from coretune.data.source import open_source
+from coretune.data.source import VALIDATION, open_source
 from coretune.errors import RequestError
 from coretune.nets.backbone import Backbone
 from coretune.nets.checkpoints import load_classifier, read_checkpoint
@@ -89,12 +89,22 @@ def open_foreign(
     weights = f"sha256:{content_hash(checkpoint)}"
     spec = cell.spec(loaded.catalog, {}, fingerprint=found, weights=weights, seed=0, subset_seed=0)
     job = Job(spec, cell.dataset.path, str(checkpoint))
-    opened = open_job_data(job, loaded.catalog)
+    opened, said = _without_training_images(open_job_data(job, loaded.catalog))
     given = None if mean is None or std is None else (tuple(mean), tuple(std))
     model, notes = _model(job, checkpoint, len(opened.packed.classes), loaded.catalog, given)
     model.to(device=context.device)
     model.to(memory_format=context.memory_format)
-    return Foreign(model, opened, job, loaded.catalog, notes)
+    return Foreign(model, opened, job, loaded.catalog, (*notes, *said))
+
+
+def _without_training_images(dataset: Dataset) -> tuple[Dataset, tuple[str, ...]]:
+    """Returns a data set without a validation part that was drawn, on which the checkpoint may have been trained."""
+    if bool((dataset.packed.parts == VALIDATION).any()):
+        return dataset, ()
+    split = replace(dataset.split, validation=dataset.split.validation[:0])
+    return replace(dataset, split=split), (
+        "no validation part: the checkpoint may have been trained on any that is drawn",
+    )
 
 
 def _model(

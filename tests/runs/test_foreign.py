@@ -54,6 +54,7 @@ def test_the_normalisation_is_the_architectures_where_nobody_says(checkpoint: Pa
     assert found.model.normalise.mean.flatten().tolist() == pytest.approx([0.485, 0.456, 0.406])
     assert "resnet20's own" in found.notes[1] and "order of the data set" in found.notes[2]
     assert found.dataset.packed.images.shape[1] == 16
+    assert not len(found.dataset.split.validation) and "may have been trained on" in found.notes[3]
     spec = EvalSpec(evaluation=catalog().ref("evaluation", "classification"), limit=20)
     evaluation = judge_model(found.model, found.dataset, found.job, spec, found.catalog, context())
     assert evaluation.details["images"] == 20 and 0 <= evaluation.metrics["top1"] <= 100
@@ -92,6 +93,7 @@ def test_a_file_that_is_not_there_is_said(tmp_path: Path) -> None:
         open_foreign(tmp_path / "absent.th", "resnet20", "digits", context())
 
 
+@pytest.mark.slow
 def test_a_published_model_has_its_accuracy() -> None:
     folder = os.environ.get("CORETUNE_TEST_DATA")
     if folder is None:

@@ -1,0 +1,224 @@
+"""`coretune robust`: trained models under attacks and common corruptions, and their calibration."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+from rich.text import Text
+
+from coretune.errors import RequestError
+from coretune_cli.arguments import JsonOption, ResultsArgument
+from coretune_cli.output import console, note, show, show_json
+from coretune_cli.robust_options import (
+    DEFAULT_ATTACK,
+    ArchOption,
+    AttackOption,
+    CalibrationOption,
+    CheckpointOption,
+    CorruptionsOption,
+    CsvOption,
+    DataOption,
+    DeviceOption,
+    EpsOption,
+    FigureOption,
+    LimitOption,
+    MeanOption,
+    NormOption,
+    PathOption,
+    RestartsOption,
+    RunOption,
+    SaveOption,
+    SeedOption,
+    SizeOption,
+    StdOption,
+    StepsOption,
+    SuccessOption,
+    WhichOption,
+    asked,
+    attack_parameters,
+    numbers,
+)
+from coretune_cli.robust_subject import ForeignModel, RecordedRun, Subject, choose_run
+from coretune_cli.robust_view import Found, view
+
+if TYPE_CHECKING:
+    from coretune.spec.run import EvalSpec
+    from coretune.tuning.context import Context
+
+app = typer.Typer(
+    name="robust",
+    help="Trained models under attacks and common corruptions, and their calibration.",
+    no_args_is_help=True,
+)
+
+
+@app.command("eval")
+def evaluate(
+    results: ResultsArgument = None,
+    run: RunOption = None,
+    attack: AttackOption = None,
+    eps: EpsOption = None,
+    norm: NormOption = None,
+    steps: StepsOption = None,
+    restarts: RestartsOption = None,
+    success: SuccessOption = None,
+    corruptions: CorruptionsOption = False,
+    calibration: CalibrationOption = False,
+    weights: WhichOption = None,
+    limit: LimitOption = None,
+    seed: SeedOption = 0,
+    device: DeviceOption = None,
+    path: PathOption = None,
+    checkpoint: CheckpointOption = None,
+    arch: ArchOption = None,
+    data: DataOption = None,
+    mean: MeanOption = None,
+    std: StdOption = None,
+    image_size: SizeOption = None,
+    csv: CsvOption = None,
+    save_adversarial: SaveOption = None,
+    figure: FigureOption = None,
+    as_json: JsonOption = False,
+) -> int:
+    """Attack a trained model, corrupt its images, measure its calibration.
+
+    Without a run it is the best final run of the newest results.
+
+    What is found is written beside the run's record, and not computed again.
+    """
+    said = attack_parameters(attack, eps, norm, steps, restarts, success)
+    if not (said or corruptions or calibration):
+        note(f"--attack {DEFAULT_ATTACK}, since nothing is asked for; quote --attack autoattack", style="dim")
+        said = {"attacks": DEFAULT_ATTACK}
+    if said and "attacks" not in said:
+        raise RequestError(f"--{next(iter(said))} is of an attack: say which, --attack pgd")
+    if save_adversarial is not None and not said:
+        raise RequestError("--save-adversarial needs an attack: --attack pgd")
+    if figure is not None:
+        from coretune.report.robustness import check_format
+
+        check_format(figure)
+    own = {"--arch": arch, "--data": data, "--mean": mean, "--std": std, "--image-size": image_size}
+    _check_place(checkpoint, {name: value for name, value in own.items() if value is not None}, results, run)
+    from coretune.runs.alone import context_on
+    from coretune.runs.process import set_up
+    from coretune_cli.reading import data_notes
+
+    set_up()
+    context = context_on(device)
+    with data_notes():
+        if checkpoint is not None:
+            subject: Subject = _foreign(checkpoint, str(arch), str(data), path, mean, std, image_size, context)
+        else:
+            place = None if path is None else str(path)
+            choice = choose_run(results, run, None if weights is None else weights.value)
+            subject = RecordedRun(choice, context, place)
+        specs = asked(
+            subject.catalog,
+            attack=said or None,
+            corruptions=corruptions,
+            calibration=calibration,
+            weights=subject.weights,
+            limit=limit,
+            seed=seed,
+        )
+        found = [_found(subject, name, spec, save_adversarial) for name, spec in specs.items()]
+        subject.finish()
+    _report(subject, found, as_json=as_json)
+    _write(subject, found, csv, figure, save_adversarial)
+    return 0
+
+
+def _check_place(checkpoint: Path | None, own: Mapping[str, Any], results: str | None, run: str | None) -> None:
+    """Refuses options that do not go together."""
+    if checkpoint is None and own:
+        raise RequestError(f"{next(iter(own))} is of a model that coretune did not train: give --checkpoint FILE")
+    if checkpoint is None:
+        return
+    if run is not None or results is not None:
+        raise RequestError("--checkpoint is no run: leave out the results directory and --run")
+    missing = [name for name in ("--arch", "--data") if name not in own]
+    if missing:
+        raise RequestError(f"--checkpoint needs {' and '.join(missing)}: its architecture, and the data it is for")
+
+
+def _foreign(
+    checkpoint: Path,
+    arch: str,
+    data: str,
+    path: Path | None,
+    mean: str | None,
+    std: str | None,
+    image_size: int | None,
+    context: Context,
+) -> ForeignModel:
+    from coretune.runs.foreign import open_foreign
+    from coretune_cli.chosen import choose
+
+    constants = {"mean": numbers("--mean", mean), "std": numbers("--std", std)}
+    chosen = choose(data, path, download=False)
+    options = {**chosen.ref.params, **({"image_size": image_size} if image_size is not None else {})}
+    place = None if chosen.path is None else str(chosen.path)
+    title = f"{checkpoint.name}, {arch} on {data}"
+    return ForeignModel(
+        title,
+        lambda: open_foreign(checkpoint, arch, chosen.ref.name, context, path=place, data=options, **constants),
+        context,
+    )
+
+
+def _found(subject: Subject, name: str, spec: EvalSpec, save_adversarial: Path | None) -> Found:
+    """Returns an evaluation: as it is recorded, or made now."""
+    arrays_to = save_adversarial if name == "attack" else None
+    recorded = subject.recorded(spec)
+    if recorded is not None and arrays_to is None:
+        return Found(name, recorded, recorded=True)
+    images = "all test images" if spec.limit is None else f"up to {spec.limit:,} test images"
+    again = ", again for its images" if recorded is not None else ""
+    with _waiting(f"{name} on {images}{again}"):
+        return Found(name, subject.evaluate(spec, arrays_to), recorded=False)
+
+
+@contextmanager
+def _waiting(text: str) -> Iterator[None]:
+    """Says what is being done: a moving sign on a terminal, a line elsewhere."""
+    out = console(stderr=True)
+    if not out.is_terminal:
+        note(f"{text} ...", style="dim")
+        yield
+        return
+    with out.status(Text(text)):
+        yield
+
+
+def _report(subject: Subject, found: list[Found], *, as_json: bool) -> None:
+    if as_json:
+        evaluations = [
+            {**item.evaluation.model_dump(mode="json"), "label": item.label, "recorded": item.recorded}
+            for item in found
+        ]
+        show_json({**subject.about, "notes": list(subject.notes), "evaluations": evaluations})
+        return
+    show(Text(subject.title, style="bold"), *(Text(line, style="dim") for line in subject.notes), Text(""))
+    show(view(found, console().width))
+
+
+def _write(
+    subject: Subject, found: list[Found], csv: Path | None, figure: Path | None, save_adversarial: Path | None
+) -> None:
+    """Writes the files that were asked for."""
+    from coretune.report.robustness import to_csv, write_figure
+    from coretune.results.files import put_atomic
+
+    evaluations = [item.evaluation for item in found]
+    if csv is not None:
+        put_atomic(csv, to_csv(evaluations).encode())
+    if figure is not None:
+        write_figure(figure, evaluations, subject.title)
+    for path in (csv, figure, save_adversarial):
+        if path is not None:
+            note(f"written: {path}")
