@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ from rich.text import Text
 from coretune_cli.columns import DECORATION, Column, fitted
 
 if TYPE_CHECKING:
+    from coretune.report.evaluated import EvaluatedRow
     from coretune.report.leaderboard import Leaderboard, Row
 
 PERCENT = ("top1", "mean_per_class")
@@ -39,7 +40,50 @@ def board(leaderboard: Leaderboard, width: int) -> RenderableType:
     axes = {name: axis([row for row in rows if row.dataset == name], leaderboard.metric) for name in _datasets(rows)}
     head = Text.assemble((leaderboard.study, "bold"), "  ", (_objective(leaderboard), "dim"))
     table = fitted(board_columns(leaderboard, axes, width), rows, width)
-    return Group(head, table, Text(""), *(footnote(text) for text in footnotes(leaderboard, axes)))
+    further = further_tables(leaderboard, width)
+    return Group(head, table, Text(""), *further, *(footnote(text) for text in footnotes(leaderboard, axes)))
+
+
+def further_tables(leaderboard: Leaderboard, width: int) -> list[RenderableType]:
+    """Draws the further evaluations of final runs: a table each, a row per cell, a column per metric."""
+    parts: list[RenderableType] = []
+    for label in dict.fromkeys(row.evaluation for row in leaderboard.evaluations):
+        found = [row for row in leaderboard.evaluations if row.evaluation == label]
+        cells: dict[tuple[str, str, str], dict[str, EvaluatedRow]] = {}
+        for row in found:
+            cells.setdefault((row.dataset, row.backbone, row.method), {})[row.metric] = row
+        metrics = dict.fromkeys(row.metric for row in found)
+        columns: list[Column[tuple[tuple[str, str, str], dict[str, EvaluatedRow]]]] = [
+            *([Column("data set", _part(0), least=12)] if len({key[0] for key in cells}) > 1 else []),
+            *([Column("backbone", _part(1), least=10)] if len({key[1] for key in cells}) > 1 else []),
+            Column("method", _part(2), least=14),
+            Column("n", lambda item: str(max(row.n for row in item[1].values())), 1, "right"),
+            *(_metric(metric, rank) for rank, metric in enumerate(metrics, 2)),
+        ]
+        parts += [Text(label, style="bold"), fitted(columns, list(cells.items()), width), Text("")]
+    return parts
+
+
+def _part(place: int) -> Callable[[tuple[tuple[str, str, str], dict[str, EvaluatedRow]]], str]:
+    return lambda item: item[0][place]
+
+
+def _metric(metric: str, rank: int) -> Column[tuple[tuple[str, str, str], dict[str, EvaluatedRow]]]:
+    """Returns the column of a metric of a further evaluation; of many metrics the last go first."""
+
+    def shown(item: tuple[tuple[str, str, str], dict[str, EvaluatedRow]]) -> Text:
+        row = item[1].get(metric)
+        if row is None or row.mean is None:
+            return Text("–", style="dim")
+        tail = "" if row.stderr is None else f" ± {_short(row.stderr)}"
+        return Text.assemble(_short(row.mean), (tail, "dim"))
+
+    return Column(metric, shown, rank, "right")
+
+
+def _short(value: float) -> str:
+    """Writes a number of any size with two decimals from 1 on, below that with three significant digits."""
+    return f"{value:.2f}" if abs(value) >= 1 or value == 0 else f"{value:.3g}"
 
 
 def board_columns(leaderboard: Leaderboard, axes: dict[str, Axis | None], width: int) -> list[Column[Row]]:
@@ -150,6 +194,10 @@ def footnotes(leaderboard: Leaderboard, axes: dict[str, Axis | None]) -> list[st
     if ends:
         cut = any(axis is not None and axis.low > 0 for axis in axes.values())
         lines.append(f"Bars{' do not begin at zero' if cut else ''}: {ends}.")
+    if any(row.metric == "relative_mce" for row in leaderboard.evaluations):
+        lines.append(
+            f"relative_mce: errors under corruptions as shares of those of {leaderboard.baseline}, mean, per cent."
+        )
     if not leaderboard.complete:
         lines.append("Not complete: not every final run has its test score.")
     return lines + [f"Note: {note.rstrip('.')}." for note in leaderboard.notes]

@@ -40,6 +40,9 @@ ContrastFormatOption = Annotated[
 ]
 FirstArgument = Annotated[str, typer.Argument(help="A results directory, or the name of a study.")]
 SecondArgument = Annotated[str, typer.Argument(help="Another one.")]
+EvaluationsOption = Annotated[
+    bool, typer.Option("--evaluations", help="The further evaluations of final runs in place of their scores (CSV).")
+]
 OutputOption = Annotated[Path | None, typer.Option("--output", "-o", help="The file to write; default: stdout.")]
 
 
@@ -57,11 +60,21 @@ def show_command(results: ResultsArgument = None, as_json: JsonOption = False) -
 
 
 @app.command("export")
-def export_command(results: ResultsArgument = None, form: FormatOption = None, output: OutputOption = None) -> int:
+def export_command(
+    results: ResultsArgument = None,
+    form: FormatOption = None,
+    output: OutputOption = None,
+    evaluations: EvaluationsOption = False,
+) -> int:
     """Write the leaderboard as CSV (all columns), Markdown, LaTeX or JSON."""
     from coretune.report import export, typeset
 
     chosen = _form(form, output) or Format.csv
+    if evaluations:
+        if chosen is not Format.csv:
+            raise RequestError("--evaluations is CSV; --format json has them beside the scores")
+        _put(export.evaluations_to_csv(load(results)), output)
+        return 0
     write = {
         Format.csv: export.to_csv,
         Format.md: typeset.to_markdown,

@@ -77,7 +77,7 @@ def read_run(results: Path) -> dict[str, Any]:
 
 def read_leaderboard(value: Mapping[str, Any]) -> Leaderboard:
     """Returns the leaderboard that `coretune leaderboard show --json` prints."""
-    rest = {key: value[key] for key in value if key not in ("schema_version", "rows", "means", "notes")}
+    rest = {key: value[key] for key in value if key not in ("schema_version", "rows", "means", "notes", "evaluations")}
     rows, means = ([Row(**row) for row in value[key]] for key in ("rows", "means"))
     return Leaderboard(**rest, rows=tuple(rows), means=tuple(means), notes=tuple(value["notes"]))
 

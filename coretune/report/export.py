@@ -6,10 +6,13 @@ CSV: RFC 4180, UTF-8, lines end in LF. Numbers have all their digits, what canno
 JSON:
 
     {"schema_version": 1, "study": str, "metric": str, "direction": "max" | "min", "baseline": str | null,
-     "selection_rule": str, "complete": bool, "rows": [ROW], "means": [ROW], "notes": [str]}
+     "selection_rule": str, "complete": bool, "rows": [ROW], "means": [ROW], "notes": [str], "evaluations": [FURTHER]}
 
-with one key per attribute of `coretune.report.leaderboard.Row` in a ROW: numbers are numbers, what cannot be computed
-is null, params is an object, the others are lists.
+with one key per attribute of `coretune.report.leaderboard.Row` in a ROW, and one per attribute of
+`coretune.report.evaluated.EvaluatedRow` in a FURTHER: numbers are numbers, what cannot be computed is null, params is
+an object, the others are lists.
+
+Further evaluations as CSV have one column per attribute of `EvaluatedRow`.
 
 Planned contrasts are written likewise, with one column or key per attribute of `coretune.report.contrasts.Contrast`:
 
@@ -33,6 +36,7 @@ from typing import TYPE_CHECKING, Any
 
 from coretune.report.compare import Change, Changes
 from coretune.report.contrasts import Contrast, Contrasts
+from coretune.report.evaluated import EvaluatedRow
 from coretune.report.leaderboard import Leaderboard, Row
 
 if TYPE_CHECKING:
@@ -75,7 +79,13 @@ def to_dict(leaderboard: Leaderboard) -> dict[str, Any]:
     plain["rows"] = [_plain(row) for row in leaderboard.rows]
     plain["means"] = [_plain(row) for row in leaderboard.means]
     plain["notes"] = list(leaderboard.notes)
+    plain["evaluations"] = [asdict(row) for row in leaderboard.evaluations]
     return {"schema_version": SCHEMA_VERSION, **plain}
+
+
+def evaluations_to_csv(leaderboard: Leaderboard) -> str:
+    """Returns the further evaluations of final runs as CSV: a header, a row per cell, evaluation and metric."""
+    return table_to_csv([field.name for field in fields(EvaluatedRow)], map(asdict, leaderboard.evaluations))
 
 
 def contrasts_to_csv(contrasts: Contrasts) -> str:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from coretune.report import notes
+from coretune.report.evaluated import EvaluatedRow, evaluated_rows
 from coretune.report.missing import missing_note, read_missing
 from coretune.report.reader import Reader
 from coretune.report.scores import Final, Scores, Seed, read_scores, shared_seeds
@@ -101,6 +102,7 @@ class Leaderboard:
         rows: One per cell, in the study's order of data sets, backbones and methods.
         means: One per backbone and method, over the data sets on which all methods have scores.
         notes: What a reader should know before quoting a number.
+        evaluations: Further evaluations of the final runs, by cell, evaluation and metric.
     """
 
     study: str
@@ -112,6 +114,7 @@ class Leaderboard:
     rows: tuple[Row, ...]
     means: tuple[Row, ...]
     notes: tuple[str, ...]
+    evaluations: tuple[EvaluatedRow, ...] = ()
 
 
 def build(store: ResultsStore) -> Leaderboard:
@@ -133,6 +136,7 @@ def build_from(reader: Reader, cells: Sequence[CellFile]) -> Leaderboard:
     baseline = study.baseline_label if study is not None else None
     rows = _ranked([_cell_row(scores, _partner(scores, table, baseline), asked.trials) for scores in table])
     means = _ranked(_mean_rows(table, baseline))
+    evaluated = evaluated_rows(reader, table, baseline)
     cell = table[0].cell if table else None
     return Leaderboard(
         study=asked.name,
@@ -155,6 +159,7 @@ def build_from(reader: Reader, cells: Sequence[CellFile]) -> Leaderboard:
             *notes.about_tests([row.n_pairs for row in rows if row.diff is not None], asked, baseline),
             *reader.warnings,
         ),
+        evaluations=evaluated,
     )
 
 

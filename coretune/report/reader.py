@@ -101,6 +101,11 @@ class Reader:
             self._evaluations[key] = found
         return found
 
+    def evaluations(self, run_id: str) -> list[Evaluation]:
+        """Returns all readable evaluations of a run, by id."""
+        found = (self.evaluation(run_id, eval_id) for eval_id in self.store.evaluation_ids(run_id))
+        return [evaluation for evaluation in found if evaluation is not None]
+
 
 def flatten_spec(spec: Mapping[str, Any]) -> dict[str, Any]:
     """Returns a RunSpec's values by the paths that a study uses.

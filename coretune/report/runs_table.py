@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from coretune.report.evaluated import further_labels
 from coretune.report.reader import Reader, Run
-from coretune.report.scores import final_evaluation, further_evaluations
+from coretune.report.scores import final_evaluation, further_evaluations, read_scores
 from coretune.results.cellfile import CellFile
 from coretune.results.store import ResultsStore
 from coretune.spec.augment import AugmentSpec
@@ -56,11 +57,13 @@ def runs_table(store: ResultsStore) -> Table:
 
 def runs_table_from(reader: Reader, cells: Iterable[CellFile]) -> Table:
     """Returns the table of all runs, given today's cells, without reading again what the reader knows."""
+    cells = list(cells)
     places = _places(cells)
+    further = further_labels(reader, [read_scores(reader, cell) for cell in cells])
     runs = reader.runs()
     varying = _varying(runs, places)
     measured = {name: _metric_column(name) for run in runs for name in run.metrics}
-    evaluated = {run.run_id: _evaluated(reader, run, places.get(run.run_id, ())) for run in runs}
+    evaluated = {run.run_id: _evaluated(reader, run, places.get(run.run_id, ()), further) for run in runs}
     columns = list(dict.fromkeys(name for metrics in evaluated.values() for name in metrics))
     table = []
     for run in runs:
@@ -107,13 +110,15 @@ def _head(run: Run, places: Sequence[Place]) -> dict[str, Any]:
     return dict(zip(FIRST, values, strict=True))
 
 
-def _evaluated(reader: Reader, run: Run, places: Sequence[Place]) -> Mapping[str, float]:
+def _evaluated(
+    reader: Reader, run: Run, places: Sequence[Place], further: Mapping[str, Mapping[str, str]]
+) -> Mapping[str, float]:
     """Returns the metrics of a run's evaluations, by column name."""
+    asked = [item for place in places for item in place.evaluations.items()]
     found: dict[str, float] = {}
-    for place in places:
-        for label, eval_id in place.evaluations.items():
-            metrics = reader.metrics(run.run_id, eval_id) or {}
-            found |= {f"{label}.{name}": value for name, value in metrics.items()}
+    for label, eval_id in dict.fromkeys((*asked, *further.get(run.run_id, {}).items())):
+        metrics = reader.metrics(run.run_id, eval_id) or {}
+        found |= {f"{label}.{name}": value for name, value in metrics.items()}
     return found
 
 

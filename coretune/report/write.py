@@ -1,9 +1,9 @@
-"""Writes `leaderboard.csv`, `contrasts.csv` and `runs.csv` of a results directory."""
+"""Writes `leaderboard.csv`, `contrasts.csv`, `evaluations.csv` and `runs.csv` of a results directory."""
 
 from __future__ import annotations
 
 from coretune.report import contrasts
-from coretune.report.export import contrasts_to_csv, table_to_csv, to_csv
+from coretune.report.export import contrasts_to_csv, evaluations_to_csv, table_to_csv, to_csv
 from coretune.report.leaderboard import Leaderboard, build_from
 from coretune.report.reader import Reader
 from coretune.report.runs_table import FIRST, LAST, runs_table_from
@@ -21,7 +21,7 @@ class Writer:
     def write(self) -> Leaderboard:
         """Rewrites the tables that changed, each whole or not at all, and returns the leaderboard.
 
-        `contrasts.csv` is of a study that plans contrasts.
+        `contrasts.csv` is of a study that plans contrasts, `evaluations.csv` of one with further evaluations.
 
         Raises:
             StorageError: The disk is full or the folder is read-only.
@@ -32,6 +32,8 @@ class Writer:
         self._put("leaderboard.csv", to_csv(leaderboard))
         if (planned := contrasts.build_from(self._reader, cells)) is not None:
             self._put("contrasts.csv", contrasts_to_csv(planned))
+        if leaderboard.evaluations:
+            self._put("evaluations.csv", evaluations_to_csv(leaderboard))
         self._put("runs.csv", table_to_csv(tuple(runs[0]) if runs else (*FIRST, *LAST), runs))
         return leaderboard
 
@@ -44,8 +46,9 @@ class Writer:
 
 
 def write(store: ResultsStore) -> Leaderboard:
-    """Rewrites `leaderboard.csv`, `runs.csv` and, of planned contrasts, `contrasts.csv`, each whole or
-    not at all, and returns the leaderboard.
+    """Rewrites `leaderboard.csv`, `runs.csv` and, where there are any, `contrasts.csv` and `evaluations.csv`.
+
+    Each is written whole or not at all. Returns the leaderboard.
 
     A process that does this often keeps a `Writer`.
 

@@ -2,7 +2,7 @@
 
     RESULTS/
       study.yaml · manifest.json · planned.json · state.json · optuna.journal · log.txt
-      leaderboard.csv · contrasts.csv · runs.csv
+      leaderboard.csv · contrasts.csv · evaluations.csv · runs.csv
       cells/<cell>/search.json · proposed.jsonl
       runs/<run_id>/  run.json · metrics-*.jsonl · log.txt · state/ · record.json · *.safetensors · evals/<eval_id>.json
 
@@ -161,6 +161,10 @@ class ResultsStore:
     def evaluation(self, run_id: str, eval_id: str) -> Evaluation | None:
         """Returns an evaluation, or None if there is none."""
         return self._read(self.run_folder(run_id) / "evals" / f"{eval_id}.json", Evaluation)
+
+    def evaluation_ids(self, run_id: str) -> list[str]:
+        """Returns the ids of a run's evaluations, sorted, whether or not they can be read."""
+        return sorted(path.stem for path in (self.run_folder(run_id) / "evals").glob("*.json"))
 
     def lacking(self, run_id: str, evaluations: Iterable[EvalSpec]) -> list[EvalSpec]:
         """Returns those of some evaluations that a run does not have, in their order."""

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from coretune.report.evaluated import EvaluatedRow
 from coretune.report.leaderboard import Leaderboard, Row
 from coretune_cli.board import Axis, axis, board, interval_bar
 
@@ -150,3 +151,32 @@ def test_a_bar_never_leaves_its_place(mean: float, half: float, width: int) -> N
     assert ends is not None and 0 <= ends.low < ends.high <= 100
     text = interval_bar(one, ends, width).plain
     assert 1 <= len(text) <= width and text.count("●") == 1
+
+
+def further(method: str, metric: str, mean: float, stderr: float | None = 0.5, **changes: Any) -> EvaluatedRow:
+    empty = dict.fromkeys(
+        ("std", "ci_low", "ci_high", "diff", "diff_ci_low", "diff_ci_high", "p_paired_t", "n_pairs"), None
+    )
+    named = {"dataset": "digits", "backbone": "net", "evaluation": "corruptions", "n": 6, "spec": "{}", **changes}
+    return EvaluatedRow(  # type: ignore[arg-type]
+        method=method, metric=metric, mean=mean, stderr=stderr, seeds=(), values=(), **{**empty, **named}
+    )
+
+
+def test_further_evaluations_stand_below_the_scores() -> None:
+    rows = [further("ce", "corruption_error", 30.456), further("ce", "relative_mce", 100.0, None)]
+    rows += [further("core_tuning", "corruption_error", 0.01234), further("core_tuning", "relative_mce", 87.5)]
+    text = drawn(replace(ONE, evaluations=tuple(rows)), 100)
+    lines = [line.split() for line in text.splitlines()]
+    assert ["corruptions"] in lines and ["method", "n", "corruption_error", "relative_mce"] in lines
+    assert ["ce", "6", "30.46", "±", "0.5", "100.00"] in lines
+    assert ["core_tuning", "6", "0.0123", "±", "0.5", "87.50", "±", "0.5"] in lines
+    assert "relative_mce: errors under corruptions as shares of those of ce" in text
+    assert "corruptions" not in drawn(ONE, 100)
+
+
+@pytest.mark.parametrize("width", [40, 80, 120])
+def test_many_metrics_give_way(width: int) -> None:
+    rows = [further("ce", f"metric_{number}", 1.0, dataset=f"set {number % 2}") for number in range(20)]
+    text = drawn(replace(ONE, evaluations=tuple(rows)), width)
+    assert max(map(len, text.splitlines())) <= width and "metric_0" in text

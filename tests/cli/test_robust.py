@@ -86,7 +86,13 @@ def test_a_run_is_named_and_its_numbers_go_to_files(cli: Any, results: ResultsSt
     assert {row["evaluation"] for row in rows} == {"corruptions", "calibration"}
     mean = sum(float(row["value"]) for row in errors) / 75
     assert [float(row["value"]) for row in rows if row["metric"] == "corruption_error"] == [pytest.approx(mean)]
-    assert "runs.csv" in os.listdir(results.root)
+    assert {"runs.csv", "evaluations.csv", "leaderboard.csv"} <= set(os.listdir(results.root))
+    board = cli("leaderboard", "show")
+    assert "corruptions" in board.out and "corruption_error" in board.out and "calibration" in board.out
+    export = cli("leaderboard", "export", "--evaluations")
+    assert "mixture_ce,corruptions,corruption_error,1," in export.out
+    refused = cli("leaderboard", "export", "--evaluations", "--format", "md")
+    assert refused.code == 2 and "--evaluations is CSV" in refused.err
 
 
 def test_a_limit_beyond_all_images_is_the_evaluation_of_all(cli: Any, results: ResultsStore) -> None:

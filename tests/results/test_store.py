@@ -45,6 +45,7 @@ def test_what_is_put_is_read(tmp_path: Path) -> None:
     again = ResultsStore(str(tmp_path / "results"))
     assert [found.run_id for found in again.records()] == ["a", "b"]
     assert [found.eval_id for found in again.evaluations("a")] == ["e1", "e2"]
+    assert again.evaluation_ids("a") == ["e1", "e2"] and again.evaluation_ids("b") == []
     assert again.evaluation("a", "e1") == evaluation("a", "e1")
     assert again.evaluation("b", "e1") is None
     assert list(again.cells()) == [again.cell("x--y--z")] == [cell("x--y--z")]

@@ -1,0 +1,143 @@
+"""Further evaluations of final runs: aggregated, paired, labelled; corruption errors relative to the baseline."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from typing import Any
+
+import pytest
+
+from coretune.report.evaluated import EvaluatedRow, relative_mce
+from coretune.report.export import evaluations_to_csv, to_dict
+from coretune.report.leaderboard import build
+from coretune.report.runs_table import runs_table
+from coretune.report.statistics import compare_paired, summarise
+from coretune.report.write import write
+from coretune.results.cellfile import CellFile
+from coretune.results.record import Evaluation
+from coretune.spec.components import Ref
+from coretune.spec.run import EvalSpec
+
+CE = ({"snow": 10.0, "fog": 20.0}, {"snow": 12.0, "fog": 30.0}, {"snow": 11.0, "fog": 22.0})
+CORE = ({"snow": 5.0, "fog": 20.0}, {"snow": 6.0, "fog": 15.0}, {"snow": 11.0, "fog": 33.0})
+
+
+def put(builder: Any, run_id: str, spec: EvalSpec, metrics: dict[str, float], details: dict[str, Any]) -> None:
+    builder.store.put_evaluation(
+        Evaluation(
+            eval_id=spec.eval_id(run_id),
+            run_id=run_id,
+            spec=spec.model_dump(mode="json", exclude_defaults=True),
+            metrics=metrics,
+            details=details,
+            created="2026-11-01T10:00:14+00:00",
+        )
+    )
+
+
+def spec(name: str, **options: Any) -> EvalSpec:
+    params = options.pop("params", {})
+    return EvalSpec(evaluation=Ref(name=name, version=1, params=params), **options)
+
+
+def corrupted(builder: Any, cell: CellFile, errors: tuple[dict[str, float], ...], which: EvalSpec) -> None:
+    for final, means in zip(cell.finals, errors, strict=False):
+        metrics = {"corruption_error": sum(means.values()) / 2, "clean_error": 5.0}
+        put(builder, final.run_id, which, metrics, {"mean_error": means})
+
+
+def row(rows: tuple[EvaluatedRow, ...], method: str, metric: str, evaluation: str = "corruptions") -> EvaluatedRow:
+    return next(each for each in rows if (each.method, each.metric, each.evaluation) == (method, metric, evaluation))
+
+
+@pytest.fixture
+def cells(builder: Any) -> tuple[CellFile, CellFile]:
+    builder.study()
+    ce, core = (
+        builder.cell("digits", "ce", [70.0, 71.0, 72.0]),
+        builder.cell("digits", "core_tuning", [73.0, 74.0, 75.0]),
+    )
+    return ce, core
+
+
+def test_rows_are_statistics_over_seeds_and_pairs(builder: Any, cells: tuple[CellFile, CellFile]) -> None:
+    for cell, errors in zip(cells, (CE, CORE), strict=True):
+        corrupted(builder, cell, errors, spec("corruptions"))
+    found = build(builder.store).evaluations
+    assert [(each.method, each.metric) for each in found] == [
+        *(("ce", name) for name in ("corruption_error", "clean_error", "relative_mce")),
+        *(("core_tuning", name) for name in ("corruption_error", "clean_error", "relative_mce")),
+    ]
+    theirs, mine = ([sum(means.values()) / 2 for means in errors] for errors in (CE, CORE))
+    core, base = row(found, "core_tuning", "corruption_error"), row(found, "ce", "corruption_error")
+    assert core.values == tuple(mine) and core.mean == summarise(mine).mean and core.stderr == summarise(mine).stderr
+    compared = compare_paired(mine, theirs)
+    assert (core.diff, core.p_paired_t, core.n_pairs) == (compared.difference, compared.p_t, 3)
+    assert (base.diff, base.n_pairs) == (None, 0)
+    assert core.seeds == tuple(final.seed for final in cells[1].finals)
+    assert json.loads(core.spec) == {"evaluation": {"name": "corruptions", "version": 1}}
+
+
+def test_relative_mce_is_the_mean_ratio_to_the_baseline_of_the_same_seed(
+    builder: Any, cells: tuple[CellFile, CellFile]
+) -> None:
+    for cell, errors in zip(cells, (CE, CORE), strict=True):
+        corrupted(builder, cell, errors, spec("corruptions"))
+    found = build(builder.store).evaluations
+    assert row(found, "ce", "relative_mce").values == (100.0, 100.0, 100.0)
+    assert row(found, "core_tuning", "relative_mce").values == pytest.approx((75.0, 50.0, 125.0))
+    assert row(found, "core_tuning", "relative_mce").diff is None
+
+
+def test_a_corruption_on_which_the_baseline_has_no_error_is_left_out() -> None:
+    def found(means: dict[str, float]) -> Evaluation:
+        return Evaluation(eval_id="e", run_id="a", spec={}, metrics={}, details={"mean_error": means}, created="")
+
+    assert relative_mce(found({"snow": 1.0, "fog": 5.0}), found({"snow": 2.0, "fog": 0.0})) == 50.0
+    assert relative_mce(found({"snow": 1.0}), found({"snow": 0.0})) is None
+    assert relative_mce(found({"snow": 1.0}), found({})) is None
+
+
+def test_only_runs_that_have_the_evaluation_count(builder: Any, cells: tuple[CellFile, CellFile]) -> None:
+    corrupted(builder, cells[1], CORE[:2], spec("corruptions"))
+    found = build(builder.store).evaluations
+    assert {each.method for each in found} == {"core_tuning"}
+    assert row(found, "core_tuning", "clean_error").n == 2 and row(found, "core_tuning", "clean_error").n_pairs == 0
+    assert not any(each.metric == "relative_mce" for each in found), "there is no baseline to be relative to"
+
+
+def test_labels_are_the_studys_else_the_name_else_with_a_part_of_the_hash(
+    builder: Any, cells: tuple[CellFile, CellFile]
+) -> None:
+    ce = cells[0]
+    asked = spec("corruptions", limit=100)
+    builder.store.put_cell(ce.replace(evaluations={"mine": asked.model_dump(mode="json")}))
+    run_id = ce.finals[0].run_id
+    kinds = [asked, spec("corruptions"), spec("calibration"), spec("attack", limit=5), spec("attack", limit=6)]
+    for which in kinds:
+        put(builder, run_id, which, {"value": 1.0}, {})
+    found = [each.evaluation for each in build(builder.store).evaluations if each.metric == "value"]
+    assert {"mine", "corruptions", "calibration"} < set(found) and len(found) == 5
+    assert len({name for name in found if name.startswith("attack-")}) == 2
+    (line,) = (each for each in runs_table(builder.store) if each["run_id"] == run_id)
+    assert {f"{name}.value" for name in found} <= set(line) and line["mine.value"] == 1.0
+    assert line["test.top1"] == 70.0
+
+
+def test_the_scoring_evaluation_is_no_further_one(builder: Any, cells: tuple[CellFile, CellFile]) -> None:
+    assert build(builder.store).evaluations == ()
+    assert write(builder.store).evaluations == () and not (builder.store.root / "evaluations.csv").exists()
+
+
+def test_they_are_written_as_csv_and_json(builder: Any, cells: tuple[CellFile, CellFile]) -> None:
+    for cell, errors in zip(cells, (CE, CORE), strict=True):
+        corrupted(builder, cell, errors, spec("corruptions"))
+    leaderboard = write(builder.store)
+    text = (builder.store.root / "evaluations.csv").read_text()
+    assert text == evaluations_to_csv(leaderboard)
+    lines = list(csv.DictReader(io.StringIO(text)))
+    assert len(lines) == 6 and json.loads(lines[0]["values"]) == [15.0, 21.0, 16.5] and lines[0]["diff"] == ""
+    plain = json.loads(json.dumps(to_dict(leaderboard)))["evaluations"]
+    assert [each["metric"] for each in plain] == [line["metric"] for line in lines]
