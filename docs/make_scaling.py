@@ -42,7 +42,9 @@ from coretune.study.resolved import ResolvedCell, ResolvedStudy
 from coretune.tuning.context import Context
 from coretune.tuning.contrast import contrast_loss
 from coretune.tuning.division import divide
+from coretune.tuning.gradient_sum import BUCKET_BYTES, FIRST_BYTES, GradientSum, gradient_buckets
 from coretune.tuning.method import Method
+from coretune.tuning.optimizer import trained_parameters
 from coretune.tuning.shard import Shard
 from coretune.tuning.task import Batch, Moment
 
@@ -194,18 +196,21 @@ class Net:
         parameters: Trained numbers, of the encoder and the method's heads.
         features: Width of the encoder's features.
         channels: Channels of each batch-norm layer.
+        buckets: Bytes of the buckets in which gradients are summed, in the order of their sending.
     """
 
     parameters: int
     features: int
     channels: tuple[int, ...]
+    buckets: tuple[int, ...]
 
 
 def net_of(model: nn.Module, method: nn.Module, features: int) -> Net:
     """Returns what of a model is sent."""
-    modules = nn.ModuleDict({"encoder": model, "method": method})
-    trained = sum(parameter.numel() for parameter in modules.parameters() if parameter.requires_grad)
-    return Net(trained, features, tuple(m.num_features for m in model.modules() if isinstance(m, BATCH_NORM)))
+    trained = trained_parameters(model, method)
+    channels = tuple(m.num_features for m in model.modules() if isinstance(m, BATCH_NORM))
+    buckets = tuple(sum(p.nbytes for p in bucket) for bucket in gradient_buckets(trained, FIRST_BYTES, BUCKET_BYTES))
+    return Net(sum(parameter.numel() for parameter in trained), features, channels, buckets)
 
 
 def step_bytes(net: Net, train: TrainSpec, workers: int) -> dict[str, int]:
@@ -229,11 +234,14 @@ def step_bytes(net: Net, train: TrainSpec, workers: int) -> dict[str, int]:
 
 
 def step_calls(net: Net, train: TrainSpec, workers: int) -> int:
-    """Returns how many collectives a step has: three, or where groups are shared two for each layer and group."""
+    """Returns how many collectives a step has: for features, for each bucket of gradients, and for statistics.
+
+    The last is one, or where groups are shared two for each layer and group.
+    """
     if workers == 1:
         return 0
     whole = divide(train.batch, train, workers, views=1).whole
-    return 2 + (2 * len(whole.groups) * len(net.channels) if whole.synchronised else 1)
+    return 1 + len(net.buckets) + (2 * len(whole.groups) * len(net.channels) if whole.synchronised else 1)
 
 
 def sent(given: dict[str, int], workers: int) -> float:
@@ -246,15 +254,38 @@ def sent(given: dict[str, int], workers: int) -> float:
 
 
 def sending_s(net: Net, train: TrainSpec, workers: int) -> float:
-    """Returns the seconds of a step's collectives: c λ + b / B, of which nothing is overlapped with computing."""
-    bandwidth = WITHIN_NODE if workers <= GPUS_PER_NODE else BETWEEN_NODES
-    return step_calls(net, train, workers) * LATENCY_S + sent(step_bytes(net, train, workers), workers) / bandwidth
+    """Returns the seconds of a step's collectives, one after the other: c λ + b / B."""
+    return step_calls(net, train, workers) * LATENCY_S + _sent_s(step_bytes(net, train, workers), workers)
+
+
+def waiting_s(net: Net, train: TrainSpec, workers: int) -> float:
+    """Returns the seconds of them for which computing waits.
+
+    Gradients are sent while the last of a worker's batch-norm groups is gone back through, two thirds of its step;
+    what is sent last, the bucket of the first layers, is waited for in any case.
+    """
+    if workers == 1:
+        return 0.0
+    whole = divide(train.batch, train, workers, views=1).whole
+    one_by_one = len(whole.groups) if whole.synchronised else -(-len(whole.groups) // workers)
+    behind = 2 / 3 * train.batch / IMAGES_PER_S / workers / one_by_one
+    *_, last = (_bucket_s(size, workers) for size in net.buckets)
+    gradients = sum(_bucket_s(size, workers) for size in net.buckets)
+    return sending_s(net, train, workers) - gradients + max(last, gradients - behind)
+
+
+def _bucket_s(size: int, workers: int) -> float:
+    return LATENCY_S + _sent_s({"features": 0, "statistics": 0, "gradients": size}, workers)
+
+
+def _sent_s(given: dict[str, int], workers: int) -> float:
+    return sent(given, workers) / (WITHIN_NODE if workers <= GPUS_PER_NODE else BETWEEN_NODES)
 
 
 def efficiency(net: Net, train: TrainSpec, workers: int) -> float:
-    """Returns the speed of k workers over k times that of one: t / (t + k s), t of computing alone, s of sending."""
+    """Returns the speed of k workers over k times that of one: t / (t + k s), t of computing alone, s of waiting."""
     alone = train.batch / IMAGES_PER_S
-    return alone / (alone + workers * sending_s(net, train, workers))
+    return alone / (alone + workers * waiting_s(net, train, workers))
 
 
 # -------------------------------------------------------------------------------------------------------------- tables
@@ -367,12 +398,13 @@ def communication_table(net: Net, train: TrainSpec) -> list[str]:
                 str(step_calls(net, train, workers)),
                 f"{sent(given, workers) / 2**20:.0f}",
                 f"{sending_s(net, train, workers) * 1e3:.1f}",
+                f"{waiting_s(net, train, workers) * 1e3:.1f}",
                 f"{train.batch / IMAGES_PER_S / workers * 1e3:.0f}",
                 f"{100 * efficiency(net, train, workers):.0f} %",
             ]
         )
     given_head = ["workers", "features", "statistics", "gradients", "collectives"]
-    return table([*given_head, "sent, MiB", "sending, ms", "computing, ms", "efficiency"], rows)
+    return table([*given_head, "sent, MiB", "sending, ms", "waiting, ms", "computing, ms", "efficiency"], rows)
 
 
 def memory_table(encoder: nn.Module, net: Net, train: TrainSpec) -> list[str]:
@@ -457,9 +489,8 @@ def one_step(model: Model, method: Method, train: TrainSpec, shard: Shard, side:
     batch = Batch((images,), torch.arange(train.batch) % 10, torch.arange(train.batch))
     context = Context(device=torch.device("cpu"), shard=shard)
     loss = contrast_loss(model, batch, method, train, Moment(seed=0, epoch=0, step=0, progress=0.0), context)
-    shard.part_of(loss.total).backward()
-    modules = nn.ModuleDict({"encoder": model.encoder, "method": method})
-    shard.sum_gradients([parameter for parameter in modules.parameters() if parameter.requires_grad])
+    with GradientSum(trained_parameters(model.encoder, method), shard).of_backward():
+        shard.part_of(loss.total).backward()
 
 
 def _check_worker(rank: int, workers: int, meeting: str, train: TrainSpec, answers: Any) -> None:

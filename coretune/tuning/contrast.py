@@ -30,7 +30,7 @@ def contrast_loss(
     """Returns the mean over the batch's contrast batches of the method's loss, each weighted by its size.
 
     With several workers each encodes its own images and computes the whole loss, which is the same on all of them; its
-    gradient is that of one worker once it went back through `Shard.part_of` and `Shard.sum_gradients`.
+    gradient is that of one worker once it went back through `Shard.part_of` within `GradientSum.of_backward`.
 
     Args:
         model: In training mode.

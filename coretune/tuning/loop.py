@@ -17,9 +17,16 @@ from coretune.spec.run import TrainSpec
 from coretune.spec.seeds import derive_seed
 from coretune.tuning.context import Context
 from coretune.tuning.divergence import likely_cause
+from coretune.tuning.gradient_sum import GradientSum
 from coretune.tuning.method import LossTerms, Method, Start
 from coretune.tuning.modes import evaluation_mode, private_random_numbers, seed_random_numbers
-from coretune.tuning.optimizer import forget, learning_rate_factor, make_optimizer, set_learning_rate
+from coretune.tuning.optimizer import (
+    forget,
+    learning_rate_factor,
+    make_optimizer,
+    set_learning_rate,
+    trained_parameters,
+)
 from coretune.tuning.pace import Pace
 from coretune.tuning.precision import autocast, gradient_scaler
 from coretune.tuning.progress import TOTAL, LossLog
@@ -142,6 +149,7 @@ class Training(Iterator[Tick | EpochReport]):
         self._steps = parts.task.steps()
         self._optimizer = make_optimizer(parts.model.encoder, parts.method, parts.train)
         self._trained = [p for group in self._optimizer.param_groups for p in group["params"]]
+        self._gradients = GradientSum(trained_parameters(parts.model.encoder, parts.method), context.shard)
         self._scaler = gradient_scaler(context.device, parts.train.precision)
         self._log = LossLog()
         self._epoch, self._step = 0, 0
@@ -276,8 +284,8 @@ class Training(Iterator[Tick | EpochReport]):
     def _optimize(self, loss: LossTerms) -> None:
         parts = self._parts
         self._optimizer.zero_grad(set_to_none=True)
-        self._scaler.scale(self._context.shard.part_of(loss.total)).backward()  # type: ignore[no-untyped-call]
-        self._context.shard.sum_gradients(self._trained)
+        with self._gradients.of_backward():
+            self._scaler.scale(self._context.shard.part_of(loss.total)).backward()  # type: ignore[no-untyped-call]
         if parts.train.clip_norm is not None:
             self._scaler.unscale_(self._optimizer)
             nn.utils.clip_grad_norm_(self._trained, parts.train.clip_norm)

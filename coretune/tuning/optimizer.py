@@ -55,6 +55,12 @@ def make_optimizer(encoder: nn.Module, method: nn.Module, spec: TrainSpec) -> to
     return optimizer
 
 
+def trained_parameters(encoder: nn.Module, method: nn.Module) -> list[nn.Parameter]:
+    """Returns what `make_optimizer` trains, as modules have it: from those of the first layer to those of the heads."""
+    both = dict.fromkeys([*encoder.parameters(), *method.parameters()])
+    return [parameter for parameter in both if parameter.requires_grad]
+
+
 def forget(optimizer: torch.optim.Optimizer, parameters: Iterable[nn.Parameter]) -> None:
     """Sets what the optimiser remembers of some parameters back to its start: no momentum, no step counted."""
     for parameter in parameters:

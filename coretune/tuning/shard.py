@@ -1,19 +1,19 @@
 """Several processes that train one model: each encodes some samples of a batch, all see the features of all of them.
 
 A loss is computed in full by every process, on the same gathered features. Each goes back through its W-th part, W the
-number of processes, and gradients of parameters are summed over the processes afterwards. What all compute alike adds
-up to the whole that way; what comes back to a process's own features is multiplied by W, since nobody else sends it.
+number of processes, and gradients of parameters are summed over the processes (`GradientSum`). What all compute alike
+adds up to the whole that way; what comes back to one's own features is multiplied by W, since nobody else sends it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from coretune.tuning.arguments import bad_argument
@@ -103,6 +103,14 @@ class Shard:
             dist.all_reduce(values, group=self.group)
         return values
 
+    def begin_sum(self, values: Tensor) -> dist.Work:
+        """Begins to put the sum over several processes in place of some values, and returns what to wait on.
+
+        All processes have to begin their collectives in the same order. To wait for it is to wait for no device.
+        """
+        work: dist.Work = dist.all_reduce(values, group=self.group, async_op=True)
+        return work
+
     def everyone(self, own: Tensor) -> Tensor:
         """Returns what each process gives, (workers, ...); of one shape and dtype on all of them."""
         received = [torch.empty_like(own) for _ in range(self.workers)]
@@ -119,23 +127,6 @@ class Shard:
     def part_of(self, loss: Tensor) -> Tensor:
         """Returns the part of a loss, the same on all processes, that this one goes back through."""
         return loss if self.workers == 1 else loss / self.workers
-
-    @torch.no_grad()
-    def sum_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
-        """Sums gradients over the processes, without waiting for a device.
-
-        Args:
-            parameters: The same ones on all processes. Which of them have no gradient has to be the same as well: they
-                keep none, and take part as zeros, so that nobody has to ask the others first.
-        """
-        if self.workers == 1:
-            return
-        by_dtype: dict[torch.dtype, list[nn.Parameter]] = {}
-        for parameter in parameters:
-            by_dtype.setdefault(parameter.dtype, []).append(parameter)
-        for alike in by_dtype.values():
-            own = [parameter.grad if parameter.grad is not None else torch.zeros_like(parameter) for parameter in alike]
-            torch._foreach_copy_(own, unflatten(self.sum(flatten(own)), own))
 
     @torch.no_grad()
     def check_alike(self, weights: Iterable[Tensor], loss: float) -> None:

@@ -63,9 +63,18 @@ def test_a_schedule_of_equal_runs(made: ModuleType) -> None:
 
 def test_more_workers_are_never_more_efficient(made: ModuleType) -> None:
     train = made.load().run_spec(made.load().cells[0], {}, 0).train
-    net = made.Net(parameters=25_000_000, features=2048, channels=(64,) * 53)
+    net = made.Net(parameters=25_000_000, features=2048, channels=(64,) * 53, buckets=(2**20, *(25 * 2**20,) * 4))
     found = [made.efficiency(net, train, workers) for workers in (1, 2, 4, 8, 16, 32)]
     assert found[0] == 1.0 and found == sorted(found, reverse=True) and found[-1] > 0
+
+
+def test_gradients_are_sent_while_a_worker_goes_back(made: ModuleType) -> None:
+    train = made.load().run_spec(made.load().cells[0], {}, 0).train
+    net = made.Net(parameters=25_000_000, features=2048, channels=(64,) * 53, buckets=(2**20, 99 * 2**20))
+    few = made.Net(parameters=25_000_000, features=2048, channels=(64,) * 53, buckets=(100 * 2**20,))
+    assert made.waiting_s(net, train, 1) == 0.0
+    assert 0 < made.waiting_s(net, train, 4) < made.sending_s(net, train, 4)
+    assert made.waiting_s(few, train, 4) == made.sending_s(few, train, 4), "one bucket is sent last"
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import random
 import signal
 import subprocess
 import time
@@ -33,6 +34,7 @@ finals: {seeds: 6}
 """
 GROUPED = STUDY.replace("seeds: 6", "seeds: 1") + "resources: {workers: 2}\n"
 PATIENCE_S = 240
+SEED = 20261129
 WORKER = "RayTrainWorker"
 OURS = (WORKER, "GroupHost", "Trainable", "TrainController", "PlacementGroupCleaner")
 RAYS = "_AutoscalingCoordinatorActor"
@@ -219,12 +221,15 @@ def test_a_restarted_head_and_a_resume_come_to_the_same(undisturbed: Outcome, tm
         assert psutil.wait_procs(trainers, timeout=90)[1] == [], "the other node's processes have gone with the head"
 
 
-def test_a_network_that_is_cut_for_half_a_minute_costs_no_run(undisturbed: Outcome, tmp_path: Path) -> None:
+def test_a_network_that_is_cut_for_half_a_minute_costs_no_run(
+    undisturbed: Outcome, together: Outcome, tmp_path: Path
+) -> None:
+    """First with a run on each node, then with one on both."""
     if os.geteuid() != 0:
         pytest.skip("network namespaces need root")
     with Network(2) as network, ray_nodes(cpus=1, network=network) as apart:
         apart.add(cpus=1)
-        study = Study(apart, tmp_path, STUDY)
+        study = Study(apart, tmp_path / "slots", STUDY)
         study.until(lambda: len(records(study.results)) >= 2 and len(apart.below(1, "Trainable")) == 1)
         before = study.times()
         with network.cut(1):
@@ -233,6 +238,48 @@ def test_a_network_that_is_cut_for_half_a_minute_costs_no_run(undisturbed: Outco
         assert outcome(study.results) == undisturbed
         assert before.items() <= study.times().items(), "no record was made twice"
         leaves_nothing(apart)
+
+        study = Study(apart, tmp_path / "group", GROUPED)
+        study.until(study.training)
+        with network.cut(1):
+            time.sleep(30)
+        study.ends()
+        assert outcome(study.results) == together
+        leaves_nothing(apart)
+
+
+@pytest.mark.parametrize("grouped", [False, True], ids=["slots", "group"])
+def test_kills_at_random_moments_change_nothing(
+    grouped: bool, undisturbed: Outcome, together: Outcome, tmp_path: Path
+) -> None:
+    """A process that trains, on either node; the driver; a whole node, in whose place another one comes."""
+    chance = random.Random(SEED)
+    victims = ["trainer", "driver", "node", "trainer"]
+    chance.shuffle(victims)
+    seen: dict[str, int] = {}
+    with ray_nodes(cpus=1) as changing:
+        last = changing.add(cpus=1)
+        study = Study(changing, tmp_path, GROUPED if grouped else STUDY)
+        for victim in victims:
+            study.until(study.training)
+            time.sleep(chance.uniform(0, 3))
+            assert study.driver.poll() is None, "the study has ended before all kills"
+            assert seen.items() <= study.times().items(), "no record was made twice"
+            seen = study.times()
+            if victim == "driver":
+                study.kill()
+                study.resume(changing)
+            elif victim == "node":
+                changing.end(last)
+                last = changing.add(cpus=1)
+            else:
+                trainers = changing.below(chance.choice([0, last]), WORKER if grouped else "Trainable")
+                for each in trainers:
+                    each.kill()
+        study.ends()
+        assert outcome(study.results) == (together if grouped else undisturbed)
+        assert seen.items() <= study.times().items(), "no record was made twice"
+        leaves_nothing(changing, [0, last])
 
 
 def test_a_group_that_loses_a_node_for_good_goes_on_with_the_worker_that_is_left(

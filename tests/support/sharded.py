@@ -19,10 +19,12 @@ from coretune.tuning.batch_norm import joined_statistics, synchronised_batch_nor
 from coretune.tuning.contrast import contrast_loss
 from coretune.tuning.division import Part, divide
 from coretune.tuning.encode_part import encode_part
+from coretune.tuning.gradient_sum import GradientSum
 from coretune.tuning.loop import Tick, train
 from coretune.tuning.modes import evaluation_mode
 from coretune.tuning.neighbours import evaluate_neighbours
-from coretune.tuning.shard import Shard
+from coretune.tuning.optimizer import trained_parameters
+from coretune.tuning.shard import Link, Shard
 from coretune.tuning.task import Batch, Moment
 from support.training import TinyNet, context, reports, tensors_of, through_disk, toy_dataset, toy_parts, toy_spec
 
@@ -42,9 +44,9 @@ def step_result(shard: Shard, spec: RunSpec, n: int, moment: Moment, micro_batch
         images = [view[own] for view in images]
     data = Batch(tuple(images), torch.arange(n) % 3, torch.arange(n))
     loss = contrast_loss(parts.model, data, parts.method, spec.train, moment, where)
-    shard.part_of(loss.total).backward()  # type: ignore[no-untyped-call]
+    with GradientSum(trained_parameters(parts.model.encoder, parts.method), shard).of_backward():
+        shard.part_of(loss.total).backward()  # type: ignore[no-untyped-call]
     modules = nn.ModuleDict({"encoder": parts.model.encoder, "method": parts.method})
-    shard.sum_gradients([p for p in modules.parameters() if p.requires_grad])
     return {
         "loss": {"total": loss.total.detach(), **loss.terms},
         "counts": dict(loss.counts),
@@ -118,14 +120,91 @@ def differentiated_twice(shard: Shard, part: Part) -> str:
     return "nothing"
 
 
-def summed(shard: Shard, given: list[tuple[torch.dtype, list[float] | None]]) -> list[list[float] | None]:
+def summed(
+    shard: Shard, given: list[tuple[torch.dtype, list[float] | None]], first_bytes: int, bucket_bytes: int
+) -> list[list[float] | None]:
     """Gradients after summing; worker r has its number times the given ones."""
     parameters = [nn.Parameter(torch.zeros(2, dtype=dtype)) for dtype, _ in given]
-    for parameter, (dtype, gradient) in zip(parameters, given, strict=True):
-        if gradient is not None:
-            parameter.grad = torch.tensor(gradient, dtype=dtype) * shard.rank
-    shard.sum_gradients(parameters)
+    sums = GradientSum(parameters, shard, first_bytes=first_bytes, bucket_bytes=bucket_bytes)
+    with sums.of_backward():
+        losses = [
+            (parameter * torch.tensor(gradient, dtype=parameter.dtype) * shard.rank).sum().float()
+            for parameter, (_, gradient) in zip(parameters, given, strict=True)
+            if gradient is not None
+        ]
+        torch.stack(losses).sum().backward()
     return [None if parameter.grad is None else parameter.grad.tolist() for parameter in parameters]
+
+
+class Chain(nn.Module):
+    """Layers, one after the other."""
+
+    def __init__(self, layers: int) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(3, 3, bias=False, dtype=torch.float64) for _ in range(layers))
+
+    def forward(self, values: Tensor) -> Tensor:
+        for layer in self.layers:
+            values = layer(values)
+        return values
+
+
+def order_of_sending(shard: Shard, passes: int) -> list[str]:
+    """What happens in the backward pass of a chain of three layers, used so often, each a bucket of its own."""
+    events: list[str] = []
+    chain = Chain(3)
+    values = torch.ones(2, 3, dtype=torch.float64)
+
+    def send(real: Any, tensor: Tensor, **options: Any) -> Any:
+        events.append("send")
+        return real(tensor, **options)
+
+    def note(number: int, _: nn.Module, __: object) -> None:
+        events.append(f"pass {number}")
+
+    for number, layer in enumerate(chain.layers):
+        layer.register_full_backward_pre_hook(partial(note, number))
+    with (
+        mock.patch.object(dist, "all_reduce", partial(send, dist.all_reduce)),
+        GradientSum(list(chain.parameters()), shard, first_bytes=1, bucket_bytes=1).of_backward(),
+    ):
+        torch.stack([chain(values.requires_grad_()).sum() for _ in range(passes)]).sum().backward()
+    return events
+
+
+def failed_in_backward(shard: Shard) -> str:
+    """What is said when the last of all workers fails in the middle of its backward pass, and all leave their group."""
+    group = dist.new_group(list(range(shard.workers)))
+    assert isinstance(group, dist.ProcessGroup)
+    link = Link(group)
+    del group
+    chain = Chain(3)
+    if shard.rank == shard.workers - 1:
+        chain.layers[0].register_full_backward_pre_hook(_fail)
+    sums = GradientSum(list(chain.parameters()), Shard(shard.rank, shard.workers, link), first_bytes=1, bucket_bytes=1)
+    try:
+        with sums.of_backward():
+            chain(torch.ones(2, 3, dtype=torch.float64)).sum().backward()
+    except RuntimeError as error:
+        link.leave()
+        return str(error)
+    return "nothing"
+
+
+def _fail(*_: object) -> None:
+    raise RuntimeError("out of memory")
+
+
+def changed_twice(shard: Shard) -> str:
+    """What is said when gradients are added to after they were sent."""
+    chain = Chain(2)
+    try:
+        with GradientSum(list(chain.parameters()), shard, first_bytes=1, bucket_bytes=1).of_backward():
+            for _ in range(2):
+                chain(torch.ones(2, 3, dtype=torch.float64)).sum().backward()
+    except RuntimeError as error:
+        return str(error)
+    return "nothing"
 
 
 def checked(shard: Shard, values: Tensor, drift: float, loss_drift: float = 0.0) -> str:

@@ -5,7 +5,7 @@ import pytest
 import torch
 from support.crew import Crew
 from support.near import assert_near
-from support.sharded import agreed, checked, differentiated_twice, gathered, step_result, summed, training_result
+from support.sharded import agreed, checked, differentiated_twice, gathered, step_result, training_result
 from support.training import toy_spec
 
 from coretune.tuning.division import Part
@@ -45,14 +45,6 @@ def test_a_gradients_gradient_is_refused(crew: Crew) -> None:
     part = Part(np.array([0, 1, 1]), (3,), 2, True)
     for said in crew.run(2, differentiated_twice, part):
         assert "once_differentiable" in said
-
-
-@pytest.mark.parametrize("workers", WORKERS[1:])
-def test_gradients_are_summed_and_absent_ones_stay_absent(crew: Crew, workers: int) -> None:
-    given = [(torch.float32, [1.0, 2.0]), (torch.float32, None), (torch.float64, [4.0, 8.0])]
-    total = workers * (workers - 1) / 2
-    for found in crew.run(workers, summed, given):
-        assert_near(found, [[total, 2 * total], None, [4 * total, 8 * total]], rtol=1e-6, atol=0.0)
 
 
 def test_workers_that_have_come_apart_are_found(crew: Crew) -> None:
