@@ -20,6 +20,7 @@ PLACES = {
     "BackboneOptions": "backbones.LABEL.*",
     "PretrainOptions": "backbones.LABEL.pretrain.*",
     "recipe": "train.*",
+    "adversary": "adversary.*",
     "SearchOptions": "search.*",
     "FinalsOptions": "finals.*",
     "EvaluationOptions": "evaluations.LABEL.*",

@@ -31,6 +31,7 @@ SECTIONS = (
     ("BackboneOptions", "backbones.LABEL"),
     ("PretrainOptions", "backbones.LABEL.pretrain"),
     ("recipe", "train"),
+    ("adversary", "adversary"),
     ("augment", "augment"),
     ("SearchOptions", "search"),
     ("FinalsOptions", "finals"),

@@ -19,6 +19,7 @@ from coretune.nets.model import Model
 from coretune.nets.weights import load_encoder
 from coretune.pretrain.task import PretrainingTask
 from coretune.results.store import ResultsStore
+from coretune.robust.adversarial_training import AdversarialTask
 from coretune.runs.job import Job
 from coretune.spec.components import Catalog, Kind
 from coretune.spec.run import RunSpec
@@ -90,7 +91,9 @@ def build_parts(
     if context.compile and method.compilable and context.shard.workers == 1:
         model.encoder.compile()
     asked = {"whole_images": method.whole_images, "regroups": method.regroups}
-    task = TASKS[spec.task].make(dataset, spec, method.views, **asked)
+    make = TASKS[spec.task].make if spec.adversary is None else AdversarialTask
+    check_adversary(spec, method)
+    task = make(dataset, spec, method.views, **asked)
     return Parts(task, model, method, spec.train, spec.seed, keep_best)
 
 
@@ -146,6 +149,19 @@ def build_model(
         module.to(device=context.device)
         module.to(memory_format=context.memory_format)
     return model, method
+
+
+def check_adversary(spec: RunSpec, method: Method) -> None:
+    """Makes sure that a run's adversary can work with its method.
+
+    Raises:
+        RequestError: It cannot.
+    """
+    if spec.adversary is not None and spec.adversary.attack == "trades" and type(method).mix is not Method.mix:
+        raise RequestError(
+            f"adversary trades compares what is predicted for clean and for adversarial images; {spec.method.name} "
+            "sees neither, but mixed ones: take adversary.attack: pgd"
+        )
 
 
 def context_of(resources: Resources) -> Context:

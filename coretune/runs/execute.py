@@ -20,6 +20,7 @@ from coretune.results.manifest import environment
 from coretune.results.record import Cause, Record, Status
 from coretune.results.store import ResultsStore
 from coretune.results.times import now_iso
+from coretune.robust.adversarial_training import overfitting
 from coretune.runs.build import build_parts, open_job_data
 from coretune.runs.causes import cause_of
 from coretune.runs.folder import RunFolder, with_training
@@ -245,6 +246,8 @@ class Execution(Iterator[Tick | EpochReport]):
         for event in training:
             if isinstance(event, EpochReport):
                 self._folder.add_report(event)
+                if said := overfitting(event):
+                    self._note(said)
             if time.perf_counter() - self._saved >= STATE_EVERY_S:
                 self._save_in_passing()
             yield event

@@ -48,6 +48,7 @@ def tune(
     path: str | None = None,
     data: Mapping[str, Any] | None = None,
     train: Mapping[str, Any] | None = None,
+    adversary: Mapping[str, Any] | None = None,
     seed: int = 0,
     device: str | None = None,
     out: Path | str = "results/tune",
@@ -66,6 +67,7 @@ def tune(
         path: Where the images are, for a data set that needs to be told.
         data: How the images are divided; keys of `data` in a study file.
         train: The recipe; keys of `train` in a study file. What is given here wins over what the method changes.
+        adversary: Adversarial training; keys of `adversary` in a study file.
         seed: Seed of the training and of the labelled subset.
         device: Torch device; by default the first GPU, or else the CPU.
         out: The results directory; not that of a study. This process writes it alone meanwhile.
@@ -82,7 +84,9 @@ def tune(
         RunError: The training failed; the message says why.
         KeyboardInterrupt: It was interrupted; its state is stored, and the same call goes on.
     """
-    loaded = _as_study(dataset, method, backbone, checkpoint, pretrain, path, data, train, plugins, parameters)
+    loaded = _as_study(
+        dataset, method, backbone, checkpoint, pretrain, path, data, train, adversary, plugins, parameters
+    )
     chosen = loaded.cells[0].dataset
     context = context_on(device)
     found = fingerprint(open_source(loaded.catalog, chosen.ref, chosen.path))
@@ -131,6 +135,7 @@ def _as_study(
     path: str | None,
     data: Mapping[str, Any] | None,
     train: Mapping[str, Any] | None,
+    adversary: Mapping[str, Any] | None,
     plugins: tuple[str, ...],
     parameters: Mapping[str, Any],
 ) -> LoadedStudy:
@@ -151,6 +156,7 @@ def _as_study(
         "backbones": {backbone: start},
         "methods": {method: {**parameters, "train": dict(train or {})}},  # where it wins over the method's own recipe
         "data": dict(data or {}),
+        "adversary": None if adversary is None else dict(adversary),
         "search": "none",
         "plugins": list(plugins),
     }

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from coretune.spec.adversary import AdversarySpec
 from coretune.spec.augment import AugmentSpec, ViewSpec, misfits, sides
 from coretune.spec.augment_presets import augment_keys
 from coretune.spec.components import Catalog, Ref
@@ -137,6 +138,7 @@ class MethodChoice:
     train: Mapping[str, Any]
     space: Mapping[str, Space]
     defaults: Mapping[str, Value]
+    adversary: AdversarySpec | None = None
 
 
 @dataclass(frozen=True)
@@ -195,6 +197,7 @@ class Cell:
             method=catalog.ref("method", self.method.name, method),
             train=TrainSpec.model_validate(train),
             seed=seed,
+            adversary=self.method.adversary,
         )
 
 

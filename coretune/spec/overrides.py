@@ -14,7 +14,8 @@ from coretune.spec.wording import shown
 from coretune.spec.yamlfile import Document, parse_yaml
 
 LABELLED = ("datasets", "backbones", "methods", "evaluations")
-SECTIONS = (*LABELLED, "data", "train", "search", "finals", "objective", "contrasts", "resources", "plugins", "smoke")
+OPTIONS = ("data", "train", "adversary", "search", "finals", "objective", "contrasts", "resources")
+SECTIONS = (*LABELLED, *OPTIONS, "plugins", "smoke")
 
 
 def overridden(document: Document, sets: Iterable[str], problems: Problems) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ValidationError
 
+from coretune.spec.adversary import ADVERSARY_KEYS, AdversarySpec
 from coretune.spec.augment import AugmentSpec
 from coretune.spec.augment_presets import augment_keys, check_augment, preset_sizes
 from coretune.spec.cells import BackboneChoice, Cell, DatasetChoice, MethodChoice, PretrainChoice
@@ -23,7 +24,9 @@ from coretune.spec.wording import near, nearest, shown
 from coretune.spec.yamlfile import Path_
 
 RECIPE_KEYS = tuple(name for name in TrainSpec.model_fields if name != "version")
-TAKEN = ("test", "validation", "metrics", "data", "backbone", "method", "train")
+OF_ANY_METHOD = ("method", "train", "adversary")
+NO_ADVERSARY = "none"
+TAKEN = ("test", "validation", "metrics", "data", "backbone", "method", "train", "adversary")
 """What other columns of runs.csv begin with, `test.top1`: no labels of evaluations, which begin columns too."""
 
 
@@ -189,9 +192,9 @@ class _Resolver(Checks):
         if component is None:
             return None
         names = tuple(component.parameters.model_fields)
-        own = {key: value for key, value in raw.items() if key not in ("method", "train")}
+        own = {key: value for key, value in raw.items() if key not in OF_ANY_METHOD}
         for key in (key for key in own if key not in names):
-            meant = near(key, (*names, "method", "train"))
+            meant = near(key, (*names, *OF_ANY_METHOD))
             said = f"did you mean {meant}?" if meant else f"{component.name} has {_parameters(names)}"
             self.problems.add((*at, key), f"unknown key; {said}")
         known = {key: value for key, value in own.items() if key in names}
@@ -208,7 +211,21 @@ class _Resolver(Checks):
         place: Path_ = (*at, "train") if own_train else ("train",)
         self.combinations(at, component.parameters, fixed, declared | spaces, _strip("method", defaults))
         self.combinations(place, TrainSpec, merged, common | method_spaces, _strip("train", defaults))
-        return MethodChoice(label, component.name, fixed, merged, searched, defaults)
+        adversary = self.adversary(at, raw)
+        return MethodChoice(label, component.name, fixed, merged, searched, defaults, adversary)
+
+    def adversary(self, at: Path_, raw: Mapping[str, Any]) -> AdversarySpec | None:
+        """Returns the adversary of a method: the study's, changed by its own."""
+        own, common = raw.get("adversary"), self.study.adversary
+        if own == NO_ADVERSARY or (own is None and common is None):
+            return None
+        place: Path_ = ("adversary",) if own is None else (*at, "adversary")
+        if own is not None and not isinstance(own, Mapping):
+            self.problems.add(place, f"must be a mapping of its keys, or {NO_ADVERSARY}; got {shown(own)}")
+            return None
+        self.refuse_unknown(place, own or common or {}, ADVERSARY_KEYS)
+        merged = {key: value for key, value in {**(common or {}), **(own or {})}.items() if key in ADVERSARY_KEYS}
+        return self.checked(place, AdversarySpec, merged)
 
     def evaluation(self, label: str, raw: Mapping[str, Any]) -> EvalSpec | None:
         at: Path_ = ("evaluations", label)

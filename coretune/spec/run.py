@@ -12,11 +12,14 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from coretune.spec.adversary import AdversarySpec
 from coretune.spec.augment import AugmentSpec, Sides, ViewSpec, misfits, sides
 from coretune.spec.components import Ref
 from coretune.spec.frozen import Frozen, canonical_json, digest
 
 FINGERPRINT = r"^[0-9a-f]{64}$"
+ROBUST = "robust_top1"
+"""Accuracy on adversarial validation images, which an adversary brings."""
 
 
 class DataSpec(Frozen):
@@ -129,9 +132,18 @@ class RunSpec(Frozen):
     method: Ref
     train: TrainSpec
     seed: int = Field(ge=0)
-    best_by: Literal["top1", "mean_per_class", "cross_entropy"] = Field(
+    best_by: Literal["top1", "mean_per_class", "cross_entropy", "robust_top1"] = Field(
         "top1", description="Metric on the validation part that tells the best epoch."
     )
+    adversary: AdversarySpec | None = Field(None, description="Adversarial training; null: none.")
+
+    @model_validator(mode="after")
+    def _adversary_fits(self) -> Self:
+        if self.adversary is not None and self.task != "classification":
+            raise ValueError(f"adversary: there is no adversarial training for {self.task}")
+        if self.best_by == ROBUST and self.adversary is None:
+            raise ValueError(f"best_by: {ROBUST} is measured where there is an adversary")
+        return self
 
     @cached_property
     def run_id(self) -> str:

@@ -7,10 +7,11 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from coretune.spec.adversary import ADVERSARY_KEYS, AdversarySpec
 from coretune.spec.augment import AugmentSpec
 from coretune.spec.augment_presets import PRESET, PRESETS
 from coretune.spec.components import Catalog, Component, DatasetComponent, Kind
-from coretune.spec.resolve import RECIPE_KEYS
+from coretune.spec.resolve import NO_ADVERSARY, RECIPE_KEYS
 from coretune.spec.run import TrainSpec
 from coretune.spec.study import APART, LABEL, MAX_LABEL, OF_THE_FILE, DataOptions, EvaluationOptions, Study
 
@@ -47,6 +48,7 @@ def study_schema(catalog: Catalog) -> Schema:
     schema = Study.model_json_schema()
     definitions: Schema = schema["$defs"]
     _add(definitions, "recipe", TrainSpec, RECIPE_KEYS)
+    _add(definitions, "adversary", AdversarySpec, ADVERSARY_KEYS)
     _add(definitions, "augment", AugmentSpec, AugmentSpec.model_fields)
     _add(definitions, "EvaluationOptions", EvaluationOptions, EvaluationOptions.model_fields)
     definitions["space"] = _space()
@@ -56,6 +58,7 @@ def study_schema(catalog: Catalog) -> Schema:
     )
     properties: Schema = schema["properties"]
     properties["train"] |= _ref("searched_recipe")
+    _point(properties["adversary"], "adversary")
     names: Schema = {"enum": list(PRESETS), "description": "Name of a preset."}
     definitions["augment"]["properties"][PRESET] = names
     for owner in ("DataOptions", "PretrainOptions"):
@@ -97,6 +100,10 @@ def _entry(component: Component, definitions: Schema) -> Schema:
     if kind == "method":
         keys = {key: _or_space(value) for key, value in keys.items()}
         keys["train"] = _nullable({"description": "What this method changes in the recipe.", **_ref("searched_recipe")})
+        keys["adversary"] = {
+            "description": "What this method changes in the study's adversary; `none` for no adversary.",
+            "anyOf": [_ref("adversary"), {"enum": [NO_ADVERSARY, None]}],
+        }
     elif kind == "evaluation":
         keys |= definitions[EvaluationOptions.__name__]["properties"]
     else:

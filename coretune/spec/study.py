@@ -375,6 +375,11 @@ class Study(Frozen):
     )
     data: DataOptions = Field(DataOptions(), description="How the images of every data set are divided.")
     train: dict[str, Any] = Field({}, description="The training recipe of all methods; values may be search spaces.")
+    adversary: dict[str, Any] | None = Field(
+        None,
+        description="Adversarial training of all methods; a method's own `adversary` changes some keys, or is `none`. "
+        "null: none.",
+    )
     search: Annotated[
         Annotated[SearchOptions, Tag("mapping")] | Annotated[Literal["none"], Tag("word")],
         Discriminator(lambda value: "word" if isinstance(value, str) else "mapping"),

@@ -13,7 +13,7 @@ from coretune.errors import MissingError, RequestError, UnfitError
 from coretune.spec.cells import Cell, DatasetChoice, final_seed, search_seed
 from coretune.spec.load import LoadedStudy
 from coretune.spec.paths import unset_variable
-from coretune.spec.run import EvalSpec, RunSpec
+from coretune.spec.run import ROBUST, EvalSpec, RunSpec
 from coretune.spec.seeds import derive_seed
 from coretune.spec.study import APART, SearchOptions
 from coretune.study.missing import Missing, MissingCell, missing_checkpoint, missing_data, refusal
@@ -81,7 +81,11 @@ class ResolvedStudy:
             subset_seed=self.subset_seed(cell.cell.dataset, seed),
         )
         # Where the last epoch is tested, which one was best changes nothing, and must not change the run's id.
-        return spec.replace(best_by=study.objective.metric) if study.finals.weights == "best" else spec
+        return self.with_best(spec) if study.finals.weights == "best" else spec
+
+    def with_best(self, spec: RunSpec) -> RunSpec:
+        """Returns a run whose best epoch is wanted: by the objective, or by what its adversary leaves."""
+        return spec.replace(best_by=self.loaded.study.objective.metric if spec.adversary is None else ROBUST)
 
     def search_seeds(self, cell: ResolvedCell) -> list[int]:
         """Returns the seeds of a trial's runs, by repeat; one where there is no search."""
@@ -99,7 +103,7 @@ class ResolvedStudy:
         seeds = [final_seed(study.seed, index) for index in range(study.finals.seeds)]
         specs = tuple(self.run_spec(cell, params, seed) for seed in seeds)
         if any(spec.weights == "best" for spec in self.further_evaluations()):  # then the best epoch is part of them
-            return tuple(spec.replace(best_by=study.objective.metric) for spec in specs)
+            return tuple(self.with_best(spec) for spec in specs)
         return specs
 
     def subset_seed(self, dataset: DatasetChoice, seed: int) -> int:

@@ -25,7 +25,14 @@ from coretune.tuning.task import Batch, Moment
 
 
 def contrast_loss(
-    model: Model, batch: Batch, method: Method, train: TrainSpec, moment: Moment, context: Context
+    model: Model,
+    batch: Batch,
+    method: Method,
+    train: TrainSpec,
+    moment: Moment,
+    context: Context,
+    *,
+    look: Callable[[Tensor], object] = lambda features: None,
 ) -> LossTerms:
     """Returns the mean over the batch's contrast batches of the method's loss, each weighted by its size.
 
@@ -39,6 +46,7 @@ def contrast_loss(
         train: `contrast_batch`, and `bn_group` (by default one contrast batch).
         moment: Seeds the method's own draws.
         context: Micro-batch, rounded up to whole batch-norm groups; the workers.
+        look: Told the features (n, d) of the first view, attached to the graph, before the method sees them.
     """
     division = divide(batch.labels.shape[0], train, context.shard.workers, views=method.views, regroups=method.regroups)
     sizes = [len(part.owner) for part in division.parts]
@@ -52,8 +60,10 @@ def contrast_loss(
     images, targets = _mixed(method, batch.views[0], own_sizes, labels, generators)
     if method.whole_images and context.shard.workers > 1:
         images = images.index_select(0, division.whole.rows(context.shard.rank, images.device))
-    with _resting(model) if rests else nullcontext():
-        features = _divide(encode_part(model, images, division.whole, context), sizes)
+    with resting(model) if rests else nullcontext():
+        encoded = encode_part(model, images, division.whole, context)
+    look(encoded)
+    features = _divide(encoded, sizes)
     views = zip(*(_divide(view, own_sizes) for view in batch.views), strict=True)
     parts = [
         method.loss(
@@ -91,7 +101,7 @@ def _mixed(
 
 
 @contextmanager
-def _resting(model: Model) -> Iterator[None]:
+def resting(model: Model) -> Iterator[None]:
     """Puts the backbone into evaluation mode, without a gradient."""
     with torch.no_grad(), evaluation_mode(model.encoder):
         yield
@@ -108,7 +118,7 @@ def _again(
         def encode(images: Tensor) -> Tensor:
             return own(images.index_select(0, part.rows(context.shard.rank, images.device)))
 
-    return _resting(model)(encode) if rests else encode
+    return resting(model)(encode) if rests else encode
 
 
 def _regrouping(

@@ -35,6 +35,16 @@ def test_one_model_is_tuned_and_tested_and_never_again(tmp_path: Path) -> None:
     assert second == first and not events
 
 
+def test_an_adversary_makes_another_run(tmp_path: Path) -> None:
+    adversary = {"attack": "fgsm_rs", "eps": "8/255", "validation_limit": 20}
+    clean = ct.tune("digits", method="ce", out=tmp_path, device="cpu", **SMALL)
+    found = ct.tune("digits", method="ce", adversary=adversary, out=tmp_path, device="cpu", **SMALL)
+    assert found.record.run_id != clean.record.run_id
+    assert found.record.spec["adversary"] == {"attack": "fgsm_rs", "validation_limit": 20}
+    assert {"robust_top1", "fgsm_top1", "catastrophic_overfitting"} <= set(found.record.metrics["last"])
+    assert "robust_top1" not in clean.record.metrics["last"]
+
+
 def test_it_pretrains_first(tmp_path: Path) -> None:
     pretrain = {"method": "moco_v2", "train": {"epochs": 1, "batch": 64, "contrast_batch": 64}}
     result = ct.tune("digits", method="ce", out=tmp_path, pretrain=pretrain, device="cpu", **SMALL)

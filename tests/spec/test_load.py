@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 import coretune_studies
 from coretune.errors import StudyError
+from coretune.spec.adversary import AdversarySpec
 from coretune.spec.load import LoadedStudy, find_study, load_study, resolve_study, shipped_studies
 from coretune.spec.resolve import TAKEN
 from coretune.spec.yamlfile import parse_yaml
@@ -244,6 +245,40 @@ def test_no_label_of_an_evaluation_begins_a_column_that_the_table_of_runs_has() 
 
 
 # --- contrasts -------------------------------------------------------------------------------------------------
+
+
+ADVERSARY = """
+adversary: {attack: pgd, eps: 4/255}
+"""
+
+
+def test_an_adversary_is_the_study_s_or_the_method_s_own() -> None:
+    methods = "methods: {ce: , clean: {method: ce, adversary: none}, strong: {method: ce, adversary: {eps: 8/255, features: both}}}"
+    text = GOOD[: GOOD.index("methods:")] + methods + GOOD[GOOD.index("\ntrain:") :]
+    found = {cell.method.label: cell.method.adversary for cell in resolve(text + ADVERSARY).cells}
+    common = AdversarySpec(attack="pgd", eps="4/255")
+    assert found == {"ce": common, "clean": None, "strong": common.replace(eps="8/255", features="both")}
+    assert {cell.method.adversary for cell in resolve(GOOD).cells} == {None}
+    assert resolve(GOOD, "adversary={attack: trades}").cells[0].method.adversary == AdversarySpec(attack="trades")
+    assert resolve(GOOD + ADVERSARY, "adversary=null").cells[0].method.adversary is None
+    assert resolve(GOOD + ADVERSARY, "adversary.steps=3").cells[0].method.adversary == common.replace(steps=3)
+
+
+@pytest.mark.parametrize(
+    "sets, said",
+    [
+        ("adversary={eps: 4/255}", "adversary.attack: is required"),
+        ("adversary={attack: pgd, stepz: 3}", "adversary.stepz: unknown key; did you mean steps?"),
+        ("adversary={attack: pgd, version: 2}", "adversary.version: unknown key"),
+        ("adversary={attack: pgd, eps: 8}", '8 grey levels are "8/255"'),
+        ("methods.ce.adversary={attack: trades, features: both}", "methods.ce.adversary: features: trades trains"),
+        ("methods.ce.adversary=pgd", "methods.ce.adversary: must be a mapping of its keys, or none; got 'pgd'"),
+        ("adversary=pgd", "adversary: must be a mapping"),
+        ("methods.ce.advesary={attack: pgd}", "methods.ce.advesary: unknown key; did you mean adversary?"),
+    ],
+)
+def test_an_adversary_that_is_wrong_is_told_once_and_where(sets: str, said: str) -> None:
+    assert said in problem_of(GOOD, sets)
 
 
 def test_contrasts() -> None:

@@ -72,6 +72,9 @@ def test_every_reference_is_there() -> None:
 GOOD = [
     "",
     "search: none",
+    "adversary: {attack: pgd, eps: 8/255, step_size: null}",
+    "adversary: {attack: trades, eps: 0.03}\nmethods: {ce: {adversary: none}, core_tuning: {adversary: {eps: 4/255}}}",
+    "adversary:",
     "smoke: {methods: [ce], data: {image_size: 8}, search: none}\npreset: smoke",
     "methods: {a: {method: core_tuning, eta: {log_uniform: [0.1, 1], default: 0.5}}, ce: }",
     "datasets: {mine: {path: images, crop: false}}",
@@ -85,6 +88,9 @@ GOOD = [
     "backbones: {r: {arch: resnet18, checkpoint: x}, resnet50: }",
 ]
 BAD = [
+    "adversary: pgd",
+    "adversary: {attack: fgm}",
+    "methods: {ce: {adversary: {epsilon: 1}}}",
     "nme: x",
     "seed: -1",
     "search: tpe",

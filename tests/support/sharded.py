@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 from unittest import mock
@@ -50,6 +51,25 @@ def step_result(shard: Shard, spec: RunSpec, n: int, moment: Moment, micro_batch
     return {
         "loss": {"total": loss.total.detach(), **loss.terms},
         "counts": dict(loss.counts),
+        "gradients": {name: p.grad for name, p in modules.named_parameters() if p.grad is not None},
+        "buffers": {name: value.clone() for name, value in modules.named_buffers()},
+    }
+
+
+def adversarial_step(shard: Shard, spec: RunSpec, moment: Moment) -> dict[str, Any]:
+    """The loss and gradients of one step on adversarial images of noise, those of a task's own batch."""
+    parts = toy_parts(spec, dtype=torch.float64)
+    where = context(shard=shard)
+    batch = next(parts.task.batches(moment.epoch, moment.step, where))
+    batch = replace(batch, views=tuple(view.double() for view in batch.views))
+    parts.model.train()
+    parts.method.train()
+    loss = parts.task.loss(parts.model, batch, parts.method, moment, where)
+    with GradientSum(trained_parameters(parts.model.encoder, parts.method), shard).of_backward():
+        shard.part_of(loss.total).backward()  # type: ignore[no-untyped-call]
+    modules = nn.ModuleDict({"encoder": parts.model.encoder, "method": parts.method})
+    return {
+        "loss": {"total": loss.total.detach(), **loss.terms},
         "gradients": {name: p.grad for name, p in modules.named_parameters() if p.grad is not None},
         "buffers": {name: value.clone() for name, value in modules.named_buffers()},
     }

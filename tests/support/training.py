@@ -18,7 +18,9 @@ from coretune.data.source import open_source
 from coretune.data.splits import Split
 from coretune.nets.model import Model
 from coretune.pretrain.task import PretrainingTask
+from coretune.robust.adversarial_training import AdversarialTask
 from coretune.runs.job import Job
+from coretune.spec.adversary import AdversarySpec
 from coretune.spec.augment import AugmentSpec
 from coretune.spec.catalog import load_catalog
 from coretune.spec.components import Catalog, Kind
@@ -27,6 +29,7 @@ from coretune.tuning.classification import ClassificationTask
 from coretune.tuning.context import Context
 from coretune.tuning.loop import EpochReport, Parts, Training
 from coretune.tuning.method import Method
+from coretune.tuning.task import Task
 
 CPU = torch.device("cpu")
 CLASSES = 3
@@ -76,7 +79,14 @@ def toy_dataset(labelled: int = 20, validation: int = 12, unlabelled: int = 0, s
     )
 
 
-def toy_spec(method: str = "ce", *, seed: int = 3, params: Mapping[str, Any] | None = None, **train: Any) -> RunSpec:
+def toy_spec(
+    method: str = "ce",
+    *,
+    seed: int = 3,
+    params: Mapping[str, Any] | None = None,
+    adversary: Mapping[str, Any] | None = None,
+    **train: Any,
+) -> RunSpec:
     """The description of a toy run; `train` are keys of the recipe."""
     kind: Kind = "pretraining" if method == "moco_v2" else "method"
     recipe = {"epochs": 3, "batch": 8, "contrast_batch": 4, "lr": 0.05, **train}
@@ -94,6 +104,7 @@ def toy_spec(method: str = "ce", *, seed: int = 3, params: Mapping[str, Any] | N
         method=catalog().ref(kind, method, params),
         train=TrainSpec.model_validate(recipe),
         seed=seed,
+        adversary=None if adversary is None else AdversarySpec.model_validate(adversary),
     )
 
 
@@ -118,8 +129,9 @@ def toy_parts(
     model = Model(encoder, method.classifier)
     model.to(dtype=dtype)
     method.to(dtype=dtype)
-    make = PretrainingTask if spec.task == "pretraining" else ClassificationTask
-    task = make(data, spec, method.views, whole_images=method.whole_images, regroups=method.regroups)
+    tasks = {"pretraining": PretrainingTask, "classification": ClassificationTask}
+    make = tasks[spec.task] if spec.adversary is None else AdversarialTask
+    task: Task = make(data, spec, method.views, whole_images=method.whole_images, regroups=method.regroups)
     return Parts(task, model, method, spec.train, spec.seed)
 
 
