@@ -9,6 +9,7 @@
     │   ├── MissingError    data or a checkpoint is not there; what needs none of it can go on
     │   └── StorageError    a file cannot be read or written
     └── RunError            a run cannot be finished                                 exit code 1
+        ├── CheckError      a result contradicts itself: it is not to be believed
         └── DivergedError   the loss is not finite
 
 Messages say what is wrong, where (file, line, key), and what would be right.
@@ -84,6 +85,10 @@ class LockedError(UnfitError):
 
 class RunError(CoretuneError):
     """A run cannot be finished."""
+
+
+class CheckError(RunError):
+    """A result contradicts itself, so that it is not to be believed: a fault of the code, of the model, or of both."""
 
 
 class DivergedError(RunError):

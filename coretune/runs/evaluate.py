@@ -127,7 +127,9 @@ def judge_model(
     component = catalog.get("evaluation", spec.evaluation.name)
     judge = component.load()
     needs = component if isinstance(component, EvaluationComponent) else None
-    further = _further(needs, dataset)
+    further: dict[str, Any] = {**_further(needs, dataset)}
+    if needs is not None and needs.rows:
+        further["rows"] = arrays_to is not None
     fixed = needs is not None and needs.precision == "fp32"
     indices = limited(getattr(dataset.split, spec.split), spec)
     with (

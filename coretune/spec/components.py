@@ -141,11 +141,13 @@ class EvaluationComponent(Component):
         validation: Whether it is given the images of the validation part, too: the keyword `validation`, their indices.
         precision: Arithmetic of the forward pass: as the model was `trained`, or `fp32` whatever that was. An attack
             needs `fp32`: rounding to half precision makes gradients of 0 and hides small perturbations.
+        rows: Whether it is told if somebody asks for its rows by image: the keyword `rows`.
     """
 
     labelled: bool = False
     validation: bool = False
     precision: Literal["trained", "fp32"] = "trained"
+    rows: bool = False
 
 
 class Ref(Frozen):

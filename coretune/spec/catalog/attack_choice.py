@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, WithJsonSchema, model_validator
 
-from coretune.spec.catalog.attacks import AttackComponent, Loss, Success, attack_named
+from coretune.spec.catalog.attacks import ATTACKS, AttackComponent, Loss, Success, attack_named
 from coretune.spec.epsilon import Norm, canonical_grid, canonical_step
 from coretune.spec.frozen import Frozen
 from coretune.spec.wording import nearest
@@ -74,11 +74,20 @@ def _positive(values: tuple[AttackChoice, ...]) -> tuple[AttackChoice, ...]:
     return values
 
 
+_LISTED: dict[str, Any] = {
+    "type": "array",
+    "minItems": 1,
+    "items": {"anyOf": [{"enum": sorted(ATTACKS)}, {"type": "object"}]},
+}
+"""How a study file writes a list of attacks, which is more than what its canonical form is."""
+
+
 class AttackParameters(Frozen):
     """What the evaluation `attack` does. Options below `headline` are those of every attack that has them."""
 
-    attacks: Annotated[tuple[AttackChoice, ...], AfterValidator(_positive)] = Field(
+    attacks: Annotated[tuple[AttackChoice, ...], AfterValidator(_positive), WithJsonSchema(_LISTED)] = Field(
         (AttackChoice(name="autoattack"),),
+        json_schema_extra={"default": ["autoattack"]},
         description="Attacks, each a name or a mapping `{name: pgd, steps: 40}`; the worst on each image counts.",
     )
     norm: Norm = Field("linf", description="Norm of perturbations.")

@@ -144,6 +144,7 @@ class AttackComponent:
         norms: In which it works.
         sees: What it knows of the model: gradients (white box), or logits alone (black box).
         minimal: Whether it looks for the smallest perturbation, whatever ε is.
+        starts: Whether it can begin where a smaller ε ended.
         members: Of a set: its attacks, each with the names of the set's parameters that it takes.
     """
 
@@ -156,6 +157,7 @@ class AttackComponent:
     norms: tuple[Norm, ...] = ("linf", "l2")
     sees: Literal["gradients", "logits"] = "gradients"
     minimal: bool = False
+    starts: bool = False
     members: Mapping[str, Sequence[str]] = field(default_factory=lambda: MappingProxyType({}))
 
     def load(self) -> Any:
@@ -183,6 +185,7 @@ ATTACKS: Mapping[str, AttackComponent] = MappingProxyType(
                 summary="projected gradient steps",
                 source="Madry et al., ICLR 2018, arXiv 1706.06083",
                 parameters=PgdParameters,
+                starts=True,
             ),
             AttackComponent(
                 name="mi-fgsm",

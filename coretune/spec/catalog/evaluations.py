@@ -6,6 +6,7 @@ from typing import Any, Literal, get_args
 
 from pydantic import Field, field_validator
 
+from coretune.spec.catalog.attack_choice import AttackParameters
 from coretune.spec.components import Component, EvaluationComponent
 from coretune.spec.frozen import Frozen
 
@@ -124,5 +125,16 @@ COMPONENTS: list[Component] = [
         summary="error (per cent) on images with the fifteen common corruptions of ImageNet-C at five severities",
         source="Hendrycks and Dietterich, ICLR 2019, arXiv 1903.12261; frost is not theirs, see docs/robustness.md",
         parameters=CorruptionParameters,
+    ),
+    EvaluationComponent(
+        kind="evaluation",
+        name="attack",
+        version=1,
+        target="coretune.robust.evaluation:evaluate_attack",
+        summary="top-1 (per cent) under the worst of several attacks on each image, and the median perturbation",
+        source="see docs/robustness.md",
+        parameters=AttackParameters,
+        precision="fp32",
+        rows=True,
     ),
 ]

@@ -1,0 +1,281 @@
+"""Attacks by torchattacks 3.3.0, made fit for a worst case over many images.
+
+What stays theirs is the mathematics of a single run. What is not used of them, and why:
+
+- `__call__` and `perturb` switch the model's mode, set torch's global seeds and loop over restarts and classes with all
+  images; here the loops leave out what is fooled, and draws are by image (`SampleDraws`).
+- `AutoAttack`, `APGDT` and `FAB` take 10 classes and 10 steps unless told otherwise.
+- `APGDT` gives all images of a batch the first one's step size in L2; a targeted loss in `APGD` is the same attack
+  without that.
+- `MIFGSM` divides by the mean gradient, which makes images of NaN where that is zero: such a try is dropped.
+- `FAB` and `Square` view images as rows, which only contiguous ones are: channels-last ones are laid out anew.
+- `CW` stops all images of a batch by their summed cost: see cw.py.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+import torchattacks
+from torch import Tensor, nn
+
+from coretune.errors import RequestError
+from coretune.robust.attack import Attempt, Subjects, logits_of, predictions
+from coretune.robust.draws import SampleDraws
+from coretune.robust.losses import DLR_CLASSES, RowLoss, dlr_towards, margin_towards, row_loss
+from coretune.robust.threat import ThreatModel, distance
+from coretune.spec.catalog.attacks import (
+    ApgdParameters,
+    DeepFoolParameters,
+    EotParameters,
+    FabParameters,
+    MomentumParameters,
+    SquareParameters,
+    TargetedParameters,
+    TradesParameters,
+)
+from coretune.spec.epsilon import Norm, step_size
+
+SQUARE_SIDE, SQUARE_SHARE = 5, 0.8
+"""What torchattacks' Square in L2 can divide: smaller images, or larger first squares, run over the edge."""
+
+NORM_NAMES: dict[Norm, str] = {"linf": "Linf", "l2": "L2"}
+
+
+class Apgd(torchattacks.APGD):  # type: ignore[misc]
+    """Auto-PGD on any loss.
+
+    Args:
+        model: Ready to be attacked.
+        threat: The ball.
+        params: Steps and step rule.
+        loss: What is climbed.
+    """
+
+    def __init__(self, model: nn.Module, threat: ThreatModel, params: ApgdParameters, loss: RowLoss) -> None:
+        super().__init__(
+            model,
+            norm=NORM_NAMES[threat.norm],
+            eps=threat.radius,
+            steps=params.steps,
+            loss="dlr",
+            eot_iter=params.eot,
+            rho=params.rho,
+        )
+        self._row_loss = loss
+
+    def dlr_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Returns the loss that is climbed, under the name by which the single run asks for one."""
+        return self._row_loss(logits, labels)
+
+
+class Square(torchattacks.Square):  # type: ignore[misc]
+    """Square, which tells the draws when an image is done with."""
+
+    def __init__(self, model: nn.Module, threat: ThreatModel, params: SquareParameters, draws: SampleDraws) -> None:
+        super().__init__(
+            model,
+            norm=NORM_NAMES[threat.norm],
+            eps=threat.radius,
+            n_queries=params.queries,
+            p_init=params.p_init,
+            loss="margin",
+        )
+        self._draws = draws
+
+    def margin_and_loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns margin and loss; an image of margin 0 or less is not asked about again."""
+        margin, loss = super().margin_and_loss(images, labels)
+        self._draws.keep(margin > 0)
+        return margin, loss
+
+
+def apgd_ce(model: nn.Module, subjects: Subjects, threat: ThreatModel, params: ApgdParameters) -> Attempt:
+    """Attacks by auto-PGD on the cross-entropy."""
+    return _restarted_apgd(model, subjects, threat, params, row_loss("ce", subjects.classes), "apgd-ce")
+
+
+def apgd_dlr(model: nn.Module, subjects: Subjects, threat: ThreatModel, params: ApgdParameters) -> Attempt:
+    """Attacks by auto-PGD on DLR, or on the margin below four classes."""
+    return _restarted_apgd(model, subjects, threat, params, row_loss("dlr", subjects.classes), "apgd-dlr")
+
+
+def apgd_targeted(model: nn.Module, subjects: Subjects, threat: ThreatModel, params: TargetedParameters) -> Attempt:
+    """Attacks by auto-PGD towards the likeliest wrong classes in turn, on DLR, or on the margin below four classes."""
+    towards = dlr_towards if subjects.classes >= DLR_CLASSES else margin_towards
+    ranked = likeliest_wrong(model, subjects)
+    state = _State(subjects)
+    for rank in range(min(params.targets, subjects.classes - 1)):
+        for restart in range(params.restarts):
+            rows, left = state.left()
+            if len(left):
+                attack = Apgd(model, threat, params, towards(ranked[rows, rank]))
+                state.put(rows, _single_apgd(attack, left, f"apgd-t {rank} {restart}"))
+    return state.attempt()
+
+
+def fab_targeted(model: nn.Module, subjects: Subjects, threat: ThreatModel, params: FabParameters) -> Attempt:
+    """Looks for the nearest image of another class; leaves off once it is in the ball.
+
+    An image that is fooled at a larger distance counts as fooled: whether that is within ε is for the caller to say.
+    """
+    subjects = _laid_out(subjects)
+    nearest = subjects.images.clone()
+    lengths = torch.full((len(subjects),), torch.inf, dtype=torch.float64, device=nearest.device)
+    for rank in range(min(params.targets, subjects.classes - 1)):
+        for restart in range(params.restarts):
+            rows = (lengths > threat.radius).nonzero().squeeze(1)
+            if not len(rows):
+                break
+            left = subjects.pick(rows)
+            found = _single_fab(model, left, threat, params, rank, restart)
+            better = distance(found, left.images, threat.norm)
+            better = torch.where(better > 0, better, torch.inf)
+            shorter = better < lengths[rows]
+            nearest[rows[shorter]], lengths[rows[shorter]] = found[shorter], better[shorter]
+    return Attempt(nearest, lengths.isfinite())
+
+
+def square(model: nn.Module, subjects: Subjects, threat: ThreatModel, params: SquareParameters) -> Attempt:
+    """Attacks by random squares, with logits alone.
+
+    Raises:
+        RequestError: In L2, the squares do not fit into the images.
+    """
+    side = min(subjects.images.shape[2:])
+    if threat.norm == "l2" and (side < SQUARE_SIDE or params.p_init > SQUARE_SHARE):
+        raise RequestError(
+            f"square in L2 needs images of at least {SQUARE_SIDE} pixels and p_init of at most {SQUARE_SHARE}, "
+            f"got {side} pixels and p_init {params.p_init:g}"
+        )
+    state = _State(subjects)
+    for restart in range(params.restarts):
+        rows, left = state.left()
+        if len(left):
+            with SampleDraws(left.seed, f"square {restart}", left.index) as draws, torch.no_grad():
+                attack = Square(model, threat, params, draws)
+                attack.init_hyperparam(left.images)
+                _, found = attack.attack_single_run(left.images, left.labels)
+            state.put(rows, _judged(model, left, found))
+    return state.attempt()
+
+
+def mi_fgsm(model: nn.Module, subjects: Subjects, threat: ThreatModel, params: MomentumParameters) -> Attempt:
+    """Attacks by steps with momentum; the last iterate counts."""
+    subjects = _laid_out(subjects)
+    attack = torchattacks.MIFGSM(
+        model, eps=threat.radius, alpha=_step(params, threat), steps=params.steps, decay=params.decay
+    )
+    return _judged(model, subjects, attack.forward(subjects.images, subjects.labels))
+
+
+def tpgd(model: nn.Module, subjects: Subjects, threat: ThreatModel, params: TradesParameters) -> Attempt:
+    """Attacks by steps away from the clean prediction; the last iterate counts."""
+    subjects = _laid_out(subjects)
+    attack = torchattacks.TPGD(model, eps=threat.radius, alpha=_step(params, threat), steps=params.steps)
+    with SampleDraws(subjects.seed, "tpgd", subjects.index):
+        found = attack.forward(subjects.images, subjects.labels)
+    return _judged(model, subjects, found)
+
+
+def eot_pgd(model: nn.Module, subjects: Subjects, threat: ThreatModel, params: EotParameters) -> Attempt:
+    """Attacks by PGD on gradients summed over several passes; the last iterate counts."""
+    attack = torchattacks.EOTPGD(
+        model, eps=threat.radius, alpha=_step(params, threat), steps=params.steps, eot_iter=params.eot
+    )
+    state = _State(subjects)
+    for restart in range(params.restarts):
+        rows, left = state.left()
+        if len(left):
+            with SampleDraws(left.seed, f"eot-pgd {restart}", left.index):
+                found = attack.forward(left.images, left.labels)
+            state.put(rows, _judged(model, left, found))
+    return state.attempt()
+
+
+def deepfool(model: nn.Module, subjects: Subjects, threat: ThreatModel, params: DeepFoolParameters) -> Attempt:
+    """Looks for the nearest image of another class, image by image; the caller says whether it is within ε."""
+    subjects = _laid_out(subjects)
+    attack = torchattacks.DeepFool(model, steps=params.steps, overshoot=params.overshoot)
+    return _judged(model, subjects, attack.forward(subjects.images, subjects.labels))
+
+
+def likeliest_wrong(model: nn.Module, subjects: Subjects) -> Tensor:
+    """Returns the wrong classes of each image by falling logit, (n, C − 1)."""
+    with torch.no_grad():
+        logits = logits_of(model, subjects.images)
+    logits = logits.scatter(1, subjects.labels[:, None], torch.inf)
+    return logits.argsort(dim=1, descending=True)[:, 1:]
+
+
+class _State:
+    """What restarts have found so far."""
+
+    def __init__(self, subjects: Subjects) -> None:
+        subjects = _laid_out(subjects)
+        self._subjects = subjects
+        self._images = subjects.images.clone()
+        self._fooled = torch.zeros_like(subjects.labels, dtype=torch.bool)
+
+    def left(self) -> tuple[Tensor, Subjects]:
+        rows = (~self._fooled).nonzero().squeeze(1)
+        return rows, self._subjects.pick(rows)
+
+    def put(self, rows: Tensor, attempt: Attempt) -> None:
+        self._images[rows], self._fooled[rows] = attempt
+
+    def attempt(self) -> Attempt:
+        return Attempt(self._images, self._fooled)
+
+
+def _restarted_apgd(
+    model: nn.Module, subjects: Subjects, threat: ThreatModel, params: ApgdParameters, loss: RowLoss, name: str
+) -> Attempt:
+    state = _State(subjects)
+    for restart in range(params.restarts):
+        rows, left = state.left()
+        if len(left):
+            state.put(rows, _single_apgd(Apgd(model, threat, params, loss), left, f"{name} {restart}"))
+    return state.attempt()
+
+
+def _single_apgd(attack: Apgd, subjects: Subjects, purpose: str) -> Attempt:
+    with SampleDraws(subjects.seed, purpose, subjects.index):
+        _, robust, _, found = attack.attack_single_run(subjects.images, subjects.labels)
+    return _finite(subjects, found.detach(), ~robust.bool())
+
+
+def _single_fab(
+    model: nn.Module, subjects: Subjects, threat: ThreatModel, params: FabParameters, rank: int, restart: int
+) -> Tensor:
+    attack = torchattacks.FAB(
+        model,
+        norm=NORM_NAMES[threat.norm],
+        eps=threat.radius,
+        steps=params.steps,
+        multi_targeted=True,
+        n_classes=subjects.classes,
+    )
+    attack.target_class = rank + 2  # counted from the likeliest class, which is the label
+    with SampleDraws(subjects.seed, f"fab-t {rank} {restart}", subjects.index):
+        found: Tensor = attack.attack_single_run_targeted(subjects.images, subjects.labels, use_rand_start=restart > 0)
+    return torch.where(found.isfinite().flatten(1).all(dim=1).view(-1, 1, 1, 1), found.detach(), subjects.images)
+
+
+def _judged(model: nn.Module, subjects: Subjects, found: Tensor) -> Attempt:
+    found = found.detach()
+    return _finite(subjects, found, predictions(model, found) != subjects.labels)
+
+
+def _finite(subjects: Subjects, found: Tensor, fooled: Tensor) -> Attempt:
+    whole = found.isfinite().flatten(1).all(dim=1)
+    return Attempt(torch.where(whole.view(-1, 1, 1, 1), found, subjects.images), fooled & whole)
+
+
+def _laid_out(subjects: Subjects) -> Subjects:
+    return replace(subjects, images=subjects.images.contiguous())
+
+
+def _step(params: MomentumParameters | TradesParameters | EotParameters, threat: ThreatModel) -> float:
+    return float(step_size(params.step_size, threat.eps, params.steps))

@@ -1,0 +1,121 @@
+"""Attacks by torchattacks are theirs, draw for draw, where theirs are sound."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+import pytest
+import torch
+import torchattacks
+from support.attacked import ConvNet, subjects
+from torch import Tensor, nn
+
+from coretune.robust.attack import attackable, predictions
+from coretune.robust.cw import cw
+from coretune.robust.draws import SampleDraws
+from coretune.robust.foreign import apgd_ce, apgd_dlr, apgd_targeted, fab_targeted, likeliest_wrong, square
+from coretune.robust.threat import ThreatModel, distance
+from coretune.spec.catalog.attacks import (
+    ApgdParameters,
+    CwParameters,
+    FabParameters,
+    SquareParameters,
+    TargetedParameters,
+)
+
+CPU = torch.device("cpu")
+SMALL = Fraction(2, 255)
+
+
+@pytest.mark.parametrize(("loss", "ours"), [("ce", apgd_ce), ("dlr", apgd_dlr)])
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_apgd_is_theirs(loss: str, ours: Any, norm: Any) -> None:
+    model = ConvNet(seed=2).eval()
+    aim = subjects(model, 6, seed=2)
+    threat = ThreatModel(norm, SMALL if norm == "linf" else Fraction(1, 4))
+    theirs = torchattacks.APGD(model, norm="Linf" if norm == "linf" else "L2", eps=threat.radius, steps=12, loss=loss)
+    with attackable(model, CPU):
+        with SampleDraws(aim.seed, f"apgd-{loss} 0", aim.index):
+            _, robust, _, images = theirs.attack_single_run(aim.images, aim.labels)
+        found = ours(model, aim, threat, ApgdParameters(steps=12))
+    assert torch.equal(found.fooled, ~robust)
+    assert torch.allclose(found.images, images, atol=1e-6)
+
+
+def test_the_targeted_loss_in_apgd_is_their_targeted_attack_in_linf() -> None:
+    model = ConvNet(classes=6, seed=4).eval()
+    aim = subjects(model, 6, classes=6, seed=4)
+    threat = ThreatModel("linf", SMALL)
+    theirs = torchattacks.APGDT(model, eps=threat.radius, steps=12, n_classes=6)
+    theirs.target_class = 2  # the likeliest wrong class, as they count
+    with attackable(model, CPU):
+        with SampleDraws(aim.seed, "apgd-t 0 0", aim.index):
+            _, robust, _, images = theirs.attack_single_run(aim.images, aim.labels)
+        found = apgd_targeted(model, aim, threat, TargetedParameters(steps=12, targets=1))
+    assert torch.equal(found.fooled, ~robust)
+    assert torch.allclose(found.images, images, atol=1e-6)
+
+
+def test_wrong_classes_are_ordered_by_their_logits() -> None:
+    model = ConvNet(classes=5).eval()
+    aim = subjects(model, 8, classes=5)
+    ranked = likeliest_wrong(model, aim)
+    logits = model(aim.images).detach()
+    assert ranked.shape == (8, 4)
+    for row in range(8):
+        wrong = [c for c in range(5) if c != int(aim.labels[row])]
+        assert ranked[row].tolist() == sorted(wrong, key=lambda c, row=row: -float(logits[row, c]))
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_fab_finds_no_farther_images_than_theirs(norm: Any) -> None:
+    model = ConvNet(seed=6).eval()
+    aim = subjects(model, 6, seed=6)
+    theirs = torchattacks.FAB(
+        model, norm="Linf" if norm == "linf" else "L2", eps=10.0, steps=10, multi_targeted=True, n_classes=4
+    )
+    images = theirs(aim.images, aim.labels)
+    with attackable(model, CPU):
+        found = fab_targeted(model, aim, ThreatModel(norm, Fraction(0)), FabParameters(steps=10))
+    assert bool(found.fooled.all())
+    assert bool((predictions(model, found.images) != aim.labels).all())
+    assert bool((distance(found.images, aim.images, norm) <= distance(images, aim.images, norm) + 1e-9).all())
+
+
+def test_square_is_theirs_with_the_same_draws() -> None:
+    model = ConvNet(seed=7).eval()
+    aim = subjects(model, 5, seed=7)
+    threat = ThreatModel("linf", Fraction(6, 255))
+    theirs = torchattacks.Square(model, eps=threat.radius, n_queries=30)
+    with attackable(model, CPU):
+        theirs.init_hyperparam(aim.images)
+        with SampleDraws(aim.seed, "square 0", aim.index), torch.no_grad():
+            _, images = theirs.attack_single_run(aim.images, aim.labels)
+        found = square(model, aim, threat, SquareParameters(queries=30))
+    assert torch.equal(found.images, images)
+    assert torch.equal(found.fooled, predictions(model, images) != aim.labels)
+
+
+class Lifted(nn.Module):
+    """A net with logits above 0: their CW takes 0 for the label's own where it looks for the largest other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = ConvNet(seed=8)
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.net(images) + 100
+        return logits
+
+
+def test_cw_is_theirs_for_a_single_image() -> None:
+    model = Lifted().eval()
+    aim = subjects(model, 3, seed=8)
+    for row in range(3):
+        one = aim.pick(torch.tensor([row]))
+        theirs = torchattacks.CW(model, c=5, steps=30, lr=0.02)(one.images, one.labels)
+        with attackable(model, CPU):
+            ours = cw(model, one, ThreatModel("l2", Fraction(1)), CwParameters(c=5, steps=30, lr=0.02))
+        assert torch.allclose(ours.images, theirs, atol=1e-3)
+        assert bool(ours.fooled[0]) == bool(predictions(model, theirs)[0] != one.labels[0])
