@@ -104,6 +104,10 @@ def evaluate(
         check_format(figure)
     own = {"--arch": arch, "--data": data, "--mean": mean, "--std": std, "--image-size": image_size}
     _check_place(checkpoint, {name: value for name, value in own.items() if value is not None}, results, run)
+    wanted: dict[str, Any] = {"attack": said or None, "corruptions": corruptions, "calibration": calibration}
+    from coretune.spec.catalog import load_catalog
+
+    asked(load_catalog(), **wanted, weights="last", limit=limit, seed=seed)  # what is wrong is said before torch loads
     from coretune.runs.alone import context_on
     from coretune.runs.process import set_up
     from coretune_cli.reading import data_notes
@@ -117,15 +121,7 @@ def evaluate(
             place = None if path is None else str(path)
             choice = choose_run(results, run, None if weights is None else weights.value)
             subject = RecordedRun(choice, context, place)
-        specs = asked(
-            subject.catalog,
-            attack=said or None,
-            corruptions=corruptions,
-            calibration=calibration,
-            weights=subject.weights,
-            limit=limit,
-            seed=seed,
-        )
+        specs = asked(subject.catalog, **wanted, weights=subject.weights, limit=limit, seed=seed)
         found = [_found(subject, name, spec, save_adversarial) for name, spec in specs.items()]
         subject.finish()
     _report(subject, found, as_json=as_json)

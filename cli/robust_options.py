@@ -235,6 +235,6 @@ def _spec(
         model = catalog.get("evaluation", name).parameters
         first = error.errors()[0]
         spot = locate(model, first["loc"])
-        option = f"--{'attack' if not spot.path or spot.path[0] == 'attacks' else spot.path[0]}"
+        option = f"--{spot.path[0]}" if spot.path and spot.path[0] != "attacks" else name
         raise RequestError(f"{option}: {describe([first], spot)}") from error
     return EvalSpec(evaluation=evaluation, weights=weights, limit=limit, seed=seed)

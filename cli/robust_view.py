@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Group, RenderableType
 from rich.padding import Padding
+from rich.table import Table
 from rich.text import Text
 
 from coretune_cli.columns import Column, fitted
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from coretune.results.record import Evaluation
 
 Row = Mapping[str, Any]
+
+NAMES = 13
+"""Characters of what a line is about, with its margin."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +62,8 @@ def _attack(evaluation: Evaluation, width: int) -> Iterator[RenderableType]:
     details, metrics = evaluation.details, evaluation.metrics
     if (threat := details.get("threat")) is not None:
         yield _line("threat", str(threat))
-    for line in details.get("threats", ()):
-        yield _line("", str(line), style="dim")
+    lines = details.get("threats", ())
+    yield from (_line("", str(line), style="dim") for line in (lines if len(lines) > 1 else ()))
     curve = list(details.get("curve", ()))
     names = list(dict.fromkeys(each["name"] for point in curve for each in point.get("attacks", ())))
     columns: list[Column[Row]] = [
@@ -93,7 +97,7 @@ def _after(name: str, rank: int) -> Column[Row]:
     return Column(f"after {name}", left, rank, "right")
 
 
-def _median(found: Row | None) -> Iterator[Text]:
+def _median(found: Row | None) -> Iterator[RenderableType]:
     if not found:
         return
     value, unbroken = found.get("value"), found.get("unbroken")
@@ -101,11 +105,11 @@ def _median(found: Row | None) -> Iterator[Text]:
     yield _line("median", f"smallest perturbation {said}, {found.get('images')} images, {unbroken} unbroken")
 
 
-def _verdict(verdict: Row | None) -> Iterator[Text]:
+def _verdict(verdict: Row | None) -> Iterator[RenderableType]:
     if verdict is None:
         return
     reliable = bool(verdict.get("reliable"))
-    yield Text.assemble(("  reliable  ", "dim"), ("yes", "bold green") if reliable else ("no", "bold red"))
+    yield _line("reliable", "yes" if reliable else "no", style="bold green" if reliable else "bold red")
     for reason in verdict.get("reasons", ()):
         said = reason if isinstance(reason, str) else ": ".join(map(str, reason.values()))
         yield _line("", f"– {said}", style="" if reliable else "red")
@@ -170,8 +174,13 @@ def _numbers(evaluation: Evaluation, width: int) -> Iterator[RenderableType]:
     yield from (_line(name, f"{value:.6g}") for name, value in evaluation.metrics.items())
 
 
-def _line(name: str, text: str, style: str = "") -> Text:
-    return Text.assemble((f"  {name:<10}", "dim"), (text, style))
+def _line(name: str, text: str, style: str = "") -> Table:
+    """Draws a name and a text; where the text is too long it goes on below itself."""
+    line = Table.grid(padding=0)
+    line.add_column(width=NAMES, no_wrap=True, style="dim")
+    line.add_column(overflow="fold")
+    line.add_row(f"  {name}", Text(text, style=style))
+    return line
 
 
 def _percent(value: float | None, *, bold: bool = False) -> Text:

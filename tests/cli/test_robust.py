@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.numpy import load_file
 from support.finals import CELLS, make_finals
 
 from coretune.results.lock import DirectoryLock
@@ -127,6 +128,28 @@ def test_a_model_that_coretune_did_not_train(cli: Any, tmp_path: Path) -> None:
     assert not Path("results").exists()
 
 
+QUICK = ("--attack", "pgd,fgsm", "--eps", "0,8/255,16/255", "--steps", "3", "--limit", "10")
+
+
+def test_an_attack_shows_its_threat_model_and_leaves_its_images(cli: Any, results: ResultsStore) -> None:
+    said = cli("robust", "eval", *QUICK, "--save-adversarial", "found.safetensors", "--figure", "curve.svg")
+    assert said.code == 0, said.err
+    lines = [line.split() for line in said.out.splitlines()]
+    assert next(x for x in lines if x[:1] == ["attack"])[:7] == ["attack", "on", "test,", "10", "images,", "seed", "0"]
+    assert "L∞, ε = 16/255" in said.out and "3 steps" in said.out and "after fgsm" in said.out
+    assert any(line[:1] == ["16/255"] for line in lines) and any(line[:1] == ["reliable"] for line in lines)
+    images = load_file("found.safetensors")
+    assert images["adversarial"].shape == (10, 8, 8, 3) and len(images["index"]) == 10
+    assert Path("curve.svg").exists()
+    (evaluation,) = (each for each in results.evaluations(best_of(results)) if "robust_top1" in each.metrics)
+    again = json.loads(cli("robust", "eval", *QUICK, "--json").out)["evaluations"][0]
+    assert again["recorded"] and again["metrics"] == evaluation.metrics
+    anew = cli("robust", "eval", *QUICK, "--save-adversarial", "found.safetensors")
+    assert "again for its images" in anew.err
+    board = cli("leaderboard", "show")
+    assert "robust_top1" in board.out
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -134,6 +157,11 @@ def test_a_model_that_coretune_did_not_train(cli: Any, tmp_path: Path) -> None:
         (["nothing"], "nothing: no such results directory"),
         (["--run", "zz"], "'zz' is neither a results directory nor a run id"),
         (["--eps", "1/255"], "--eps is of an attack: say which, --attack pgd"),
+        (["--attack", "pgdd"], "attack: unknown attack 'pgdd'; did you mean pgd?"),
+        (["--attack", "pgd", "--eps", "8"], '8 is too large for pixels in [0, 1]; 8 grey levels are "8/255"'),
+        (["--attack", "pgd", "--eps", "x"], "'x' is no size of a perturbation"),
+        (["--attack", "cw"], "cw works in l2, not in linf"),
+        (["--attack", "fgsm", "--steps", "3"], "steps is said, but no attack of fgsm has it"),
         (["--save-adversarial", "x", "--calibration"], "--save-adversarial needs an attack"),
         (["--figure", "x.jpg", "--calibration"], "x.jpg: a figure is written as png, pdf, svg"),
         (["--arch", "resnet20", "--calibration"], "--arch is of a model that coretune did not train"),
