@@ -129,7 +129,8 @@ def check_nodes(ray: Any, results: Path | None, *, cpus: float = 0.0, gpus: floa
     faults, warnings = compare(answers, ours(), place, unseen)
     if faults:
         raise UnfitError("\n".join(faults))
-    return warnings
+    lost = [f"node {node.name} has left the cluster while it was looked at" for node in nodes if node not in answers]
+    return lost + warnings
 
 
 def ours() -> dict[str, Any]:
@@ -207,7 +208,10 @@ def by_value(ray: Any, module: str) -> Iterator[None]:
 def on_each(
     ray: Any, nodes: Iterable[Node], function: Callable[..., Any], *arguments: Any, patience_s: float = PATIENCE_S
 ) -> dict[Node, Any]:
-    """Calls a function on nodes, at the same time; returns its results, or the error in a result's place."""
+    """Calls a function on nodes, at the same time; returns its results, or the error in a result's place.
+
+    Nodes that leave the cluster meanwhile are left out.
+    """
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     asked = {
@@ -224,7 +228,18 @@ def on_each(
         except Exception as error:  # a task raises what Ray wraps it in, or that it is late
             answers[node] = error
             ray.cancel(reference, force=True)
-    return answers
+    return without_lost(answers, ray.nodes())
+
+
+def without_lost(answers: Mapping[Node, Any], nodes: Iterable[Mapping[str, Any]]) -> dict[Node, Any]:
+    """Returns answers without the errors of nodes that are not alive any more.
+
+    Args:
+        answers: What was found, or an error, by node.
+        nodes: Ray's table, as it is now.
+    """
+    there = {each["NodeID"] for each in nodes if each["Alive"]}
+    return {node: found for node, found in answers.items() if node.id in there or not isinstance(found, Exception)}
 
 
 def _without_trace(answers: Mapping[Node, Any], results: Path) -> set[Node]:

@@ -7,7 +7,16 @@ from typing import Any
 import pytest
 
 import coretune
-from coretune.cluster.probe import Node, code_digest, compare, fitting_nodes, look, reason, storage_problem
+from coretune.cluster.probe import (
+    Node,
+    code_digest,
+    compare,
+    fitting_nodes,
+    look,
+    reason,
+    storage_problem,
+    without_lost,
+)
 
 HERE = {"python": "3.11.9", "ray": "2.60.0", "torch": "2.14.1+cu130", "code": "aa", "unusable": None, "storage": None}
 ONE, TWO = Node("1", "one"), Node("2", "two")
@@ -73,6 +82,14 @@ def test_all_nodes_that_do_not_share_the_results_are_named_in_one_line() -> None
 def test_a_node_that_does_not_answer() -> None:
     (fault,), _ = compare({ONE: TimeoutError("late\nvery")}, HERE, None)
     assert fault == "node one does not answer: late"
+
+
+def test_a_node_that_was_lost_meanwhile_is_no_fault() -> None:
+    here, gone, silent = Node("1", "here"), Node("2", "gone"), Node("3", "silent")
+    table = [{"NodeID": "1", "Alive": True}, {"NodeID": "2", "Alive": False}, {"NodeID": "3", "Alive": True}]
+    late = TimeoutError("late")
+    found = without_lost({here: {"host": "a"}, gone: RuntimeError("not schedulable"), silent: late}, table)
+    assert found == {here: {"host": "a"}, silent: late}
 
 
 def test_of_a_remote_traceback_the_last_line_is_told() -> None:

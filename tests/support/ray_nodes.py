@@ -82,13 +82,14 @@ class Nodes:
         self._wait(1)
         return self
 
-    def add(self, *, cpus: int = 1, hiding: Path | None = None) -> int:
+    def add(self, *, cpus: int = 1, hiding: Path | None = None, machine: int | None = None) -> int:
         """Starts another node and returns its number.
 
-        `hiding` is a folder in whose place it sees an empty one (needs root).
+        `hiding` is a folder in whose place it sees an empty one (needs root). `machine` is the one of the network that
+        it is on; the next one by default.
         """
         before = self.alive()
-        self._start([f"--address={self.address}", f"--num-cpus={cpus}"], hiding)
+        self._start([f"--address={self.address}", f"--num-cpus={cpus}"], hiding, machine)
         self._wait(before + 1)
         return len(self._processes) - 1
 
@@ -159,14 +160,15 @@ class Nodes:
     def _on(self, number: int) -> Sequence[str]:
         return self.network.on(number) if self.network is not None else []
 
-    def _start(self, words: Sequence[str], hiding: Path | None = None) -> None:
+    def _start(self, words: Sequence[str], hiding: Path | None = None, machine: int | None = None) -> None:
         number = len(self._processes)
+        where = number if machine is None else machine
         mode = {"RAY_AUTH_MODE": "token"} if self.token is not None else {"RAY_AUTH_MODE": "disabled"}
         metrics, agent = free_ports(2)
         command = [
-            *self._on(number),
+            *self._on(where),
             str(Path(sys.executable).with_name("ray")), "start", "--block", "--disable-usage-stats", *words,
-            f"--node-ip-address={self._host(number)}", "--object-store-memory=80000000",
+            f"--node-ip-address={self._host(where)}", "--object-store-memory=80000000",
             f"--metrics-export-port={metrics}", f"--dashboard-agent-listen-port={agent}", "--min-worker-port=0",
             "--max-worker-port=0",
         ]  # fmt: skip
