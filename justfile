@@ -18,6 +18,10 @@ test-slow:
 test-nodes:
     pytest -m nodes
 
+# what needs a GPU: half precision, compiled backbones, shared GPUs, NCCL where there are two
+test-gpu:
+    pytest -m gpu
+
 # format, lint, import rules
 lint:
     ruff format --check .
