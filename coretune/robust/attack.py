@@ -112,6 +112,27 @@ def attackable(model: nn.Module, device: torch.device) -> Iterator[None]:
             parameter.grad = gradient
 
 
+class Connected(nn.Module):
+    """A model whose logits have a gradient in any case: of zero where they depend on nothing that is differentiable.
+
+    Attacks that are not ours would fail where gradients are cut off, instead of failing to fool.
+
+    Args:
+        model: Images (n, 3, H, W) → logits (n, C).
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Returns logits (n, C) in float32 at least."""
+        logits = logits_of(self.model, images)
+        if images.requires_grad and torch.is_grad_enabled() and not logits.requires_grad:
+            logits = logits + 0 * images.flatten(1).sum(dim=1, keepdim=True)
+        return logits
+
+
 @torch.no_grad()
 def predictions(model: nn.Module, images: Tensor) -> Tensor:
     """Returns the predicted classes (n,) of images (n, 3, H, W)."""

@@ -44,16 +44,22 @@ NORM_NAMES: dict[Norm, str] = {"linf": "Linf", "l2": "L2"}
 
 
 class Apgd(torchattacks.APGD):  # type: ignore[misc]
-    """Auto-PGD on any loss.
+    """Auto-PGD on any loss, from whose passes images leave once they are fooled.
+
+    The single run sees all images to its end; those that are fooled keep the logits that they had then, which takes no
+    pass of the network. Where gradients are averaged over draws, every image is passed every time.
 
     Args:
         model: Ready to be attacked.
+        subjects: The images.
         threat: The ball.
         params: Steps and step rule.
         loss: What is climbed.
     """
 
-    def __init__(self, model: nn.Module, threat: ThreatModel, params: ApgdParameters, loss: RowLoss) -> None:
+    def __init__(
+        self, model: nn.Module, subjects: Subjects, threat: ThreatModel, params: ApgdParameters, loss: RowLoss
+    ) -> None:
         super().__init__(
             model,
             norm=NORM_NAMES[threat.norm],
@@ -64,10 +70,39 @@ class Apgd(torchattacks.APGD):  # type: ignore[misc]
             rho=params.rho,
         )
         self._row_loss = loss
+        self._labels = subjects.labels
+        self._left = torch.arange(len(subjects), device=subjects.images.device)
+        self._logits = torch.zeros(len(subjects), subjects.classes, device=subjects.images.device)
+        self.found = subjects.images.clone()
+        self.fooled = torch.zeros_like(subjects.labels, dtype=torch.bool)
 
     def dlr_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Returns the loss that is climbed, under the name by which the single run asks for one."""
         return self._row_loss(logits, labels)
+
+    def get_logits(self, inputs: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Returns logits of all images, of those that are fooled the ones that they had then.
+
+        Raises:
+            _AllFooled: Nothing is left to do.
+        """
+        if self.eot_iter > 1:
+            return logits_of(self.model, inputs)
+        logits = logits_of(self.model, inputs[self._left] if len(self._left) < len(inputs) else inputs)
+        whole = self._logits.to(logits.dtype).index_put((self._left,), logits)
+        hit = logits.detach().argmax(dim=1) != self._labels[self._left]
+        if bool(hit.any()):
+            rows = self._left[hit]
+            self.found[rows], self.fooled[rows] = inputs.detach()[rows], True
+            self._logits = whole.detach()
+            self._left = self._left[~hit]
+            if not len(self._left):
+                raise _AllFooled
+        return whole
+
+
+class _AllFooled(Exception):
+    """Ends a single run of which nothing is left; it never leaves this module."""
 
 
 class Square(torchattacks.Square):  # type: ignore[misc]
@@ -110,7 +145,7 @@ def apgd_targeted(model: nn.Module, subjects: Subjects, threat: ThreatModel, par
         for restart in range(params.restarts):
             rows, left = state.left()
             if len(left):
-                attack = Apgd(model, threat, params, towards(ranked[rows, rank]))
+                attack = Apgd(model, left, threat, params, towards(ranked[rows, rank]))
                 state.put(rows, _single_apgd(attack, left, f"apgd-t {rank} {restart}"))
     return state.attempt()
 
@@ -236,14 +271,19 @@ def _restarted_apgd(
     for restart in range(params.restarts):
         rows, left = state.left()
         if len(left):
-            state.put(rows, _single_apgd(Apgd(model, threat, params, loss), left, f"{name} {restart}"))
+            state.put(rows, _single_apgd(Apgd(model, left, threat, params, loss), left, f"{name} {restart}"))
     return state.attempt()
 
 
 def _single_apgd(attack: Apgd, subjects: Subjects, purpose: str) -> Attempt:
     with SampleDraws(subjects.seed, purpose, subjects.index):
-        _, robust, _, found = attack.attack_single_run(subjects.images, subjects.labels)
-    return _finite(subjects, found.detach(), ~robust.bool())
+        try:
+            _, robust, _, found = attack.attack_single_run(subjects.images, subjects.labels)
+        except _AllFooled:
+            return Attempt(attack.found, attack.fooled)
+    if attack.eot_iter > 1:
+        return _finite(subjects, found.detach(), ~robust.bool())
+    return Attempt(attack.found, attack.fooled)
 
 
 def _single_fab(

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from coretune.robust.attack import Subjects, predictions
+from coretune.robust.attack import Connected, Subjects, predictions
 from coretune.robust.threat import ThreatModel, distance
 from coretune.spec.catalog.attacks import FabParameters, attack_named
 from coretune.spec.epsilon import Norm
@@ -33,7 +33,7 @@ def smallest_perturbations(model: nn.Module, subjects: Subjects, norm: Norm, ste
     left = subjects.pick(rows)
     fab = attack_named("fab-t").load()
     found = fab(
-        model, left, ThreatModel(norm, Fraction(0)), FabParameters(steps=steps)
+        Connected(model), left, ThreatModel(norm, Fraction(0)), FabParameters(steps=steps)
     )  # in no ball: the nearest of all
     lengths[rows] = torch.where(found.fooled, distance(found.images, left.images, norm), torch.inf)
     return lengths

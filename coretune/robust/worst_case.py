@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from coretune.robust.attack import Attack, Attempt, Subjects
+from coretune.robust.attack import Attack, Attempt, Connected, Subjects
 from coretune.robust.threat import TOLERANCE, ThreatModel, distance
 from coretune.spec.catalog.attack_choice import AttackChoice, AttackParameters
 from coretune.spec.catalog.attacks import AttackComponent
@@ -78,6 +78,7 @@ def worst_case(model: nn.Module, subjects: Subjects, correct: Tensor, plan: Plan
         plan: What is tried.
         chunk: Images that are attacked at once.
     """
+    model = Connected(model)
     level = torch.where(correct, plan.never, 0)
     outcome = Outcome(level, torch.full_like(level, -1), subjects.images.clone())
     nearest = [_Nearest(subjects) if choice.component.minimal else None for choice in plan.attacks]

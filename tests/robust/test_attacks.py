@@ -134,6 +134,20 @@ def test_constant_logits_leave_an_image_alone(name: str, norm: Norm) -> None:
     assert bool(found.images.isfinite().all())
 
 
+@pytest.mark.parametrize(("name", "norm"), ALL)
+def test_gradients_that_are_cut_off_fool_nobody_and_are_no_error(name: str, norm: Norm) -> None:
+    class Cut(ConvNet):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return super().forward(images.detach())
+
+    model = Cut()
+    aim = subjects(model, 3)
+    plan = Plan(norm, (Fraction(1, 10**6),), (chosen(name),))
+    with attackable(model, CPU):
+        found = worst_case(model, aim, torch.ones(3, dtype=torch.bool), plan, 3)
+    assert found.level.tolist() == [plan.never] * 3 and not found.faults
+
+
 @pytest.mark.parametrize("change", [{"side": 4}, {"p_init": 1.0}])
 def test_square_says_which_images_it_takes_in_l2(change: dict[str, Any]) -> None:
     model = ConvNet()

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 import torch
 from safetensors.numpy import load_file
+from support.crew import Crew
+from support.sharded import attack_that_cheats, attacked
 from support.training import accuracy_evaluation, catalog, context, digits_job, digits_spec
 from torch import Tensor, nn
 
@@ -30,6 +32,7 @@ from coretune.runs.job import Job
 from coretune.spec.catalog.attack_choice import AttackParameters
 from coretune.tuning.context import Context
 from coretune.tuning.judgement import Judgement
+from coretune.tuning.shard import Shard
 
 torch.set_num_threads(1)
 
@@ -255,6 +258,27 @@ def test_another_clean_accuracy_fails_loudly(monkeypatch: pytest.MonkeyPatch) ->
     model = net()
     with pytest.raises(CheckError, match="the accuracy at ε = 0 is 80 %, the clean accuracy is 50 %"):
         judged(model, pack(10, model=model), eps=["8/255"])
+
+
+def test_workers_divide_the_images_and_know_the_same(crew: Crew) -> None:
+    whole = attacked(Shard())
+    parts = crew.run(2, attacked)
+    for part in parts:
+        assert part["metrics"] == pytest.approx(whole["metrics"])
+        for key in ("threat", "curve", "attacks", "notes"):
+            assert part["details"][key] == whole["details"][key]
+        probes, expected = part["details"]["verdict"]["probes"], whole["details"]["verdict"]["probes"]
+        assert probes == pytest.approx(expected, rel=1e-4)
+    assert parts[0]["rows"]["index"] == list(range(0, 13, 2)) and parts[1]["rows"]["index"] == list(range(1, 13, 2))
+    levels = [None] * 13
+    levels[0::2], levels[1::2] = parts[0]["rows"]["level"], parts[1]["rows"]["level"]
+    assert levels == whole["rows"]["level"] and len(set(levels)) > 1
+
+
+def test_what_one_worker_finds_wrong_stops_all(crew: Crew) -> None:
+    said = crew.run(2, attack_that_cheats)
+    assert said[0] == "a self-check failed: on another worker"
+    assert said[1].startswith("a self-check failed: fgsm left the threat model (L∞, ε = 8/255)")
 
 
 @pytest.fixture(scope="module")

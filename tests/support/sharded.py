@@ -11,9 +11,14 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from coretune.errors import CheckError
 from coretune.nets.model import Model
+from coretune.robust import pgd
+from coretune.robust.attack import Attempt, Subjects
 from coretune.robust.calibration import evaluate_calibration
 from coretune.robust.corruption_error import evaluate_corruptions
+from coretune.robust.evaluation import evaluate_attack
+from coretune.spec.catalog.attack_choice import AttackParameters
 from coretune.spec.catalog.evaluations import CorruptionParameters, NeighbourParameters
 from coretune.spec.run import RunSpec
 from coretune.tuning.batch_norm import joined_statistics, synchronised_batch_norm
@@ -309,6 +314,36 @@ def calibration(shard: Shard) -> dict[str, float]:
             parts.model, data.packed, data.split.labelled, context(shard=shard), validation=data.split.validation
         )
     return dict(found.metrics)
+
+
+def attacked(shard: Shard, **said: Any) -> dict[str, Any]:
+    """What attacks leave of a toy model on 13 images; of the last worker, its own rows too."""
+    parts, data = toy_parts(toy_spec()), toy_dataset(labelled=13)
+    said = {"attacks": ["fgsm", {"name": "square", "queries": 5}], "eps": ["8/255", "32/255"], **said}
+    small = {"median_images": 7, "median_steps": 3, "probe_images": 9}
+    params = AttackParameters.model_validate({**said, **small})
+    with evaluation_mode(parts.model):
+        found = evaluate_attack(
+            parts.model, data.packed, data.split.labelled, context(shard=shard), params=params, rows=True
+        )
+    rows = {name: values.tolist() for name, values in found.arrays.items() if name != "adversarial"}
+    return {"metrics": dict(found.metrics), "details": dict(found.details), "rows": rows}
+
+
+def attack_that_cheats(shard: Shard) -> str:
+    """What is said where an attack leaves its ball on the last worker alone."""
+    last = shard.rank == shard.workers - 1
+
+    def cheat(model: Any, subjects: Subjects, threat: Any, params: Any) -> Attempt:
+        images = 1 - subjects.images if last else subjects.images
+        return Attempt(images, torch.zeros_like(subjects.labels, dtype=torch.bool))
+
+    with mock.patch.object(pgd, "fgsm", cheat):
+        try:
+            attacked(shard, attacks=["fgsm"])
+        except CheckError as error:
+            return str(error)
+    return "nothing"
 
 
 def corruption_errors(shard: Shard, batch: int = 256) -> dict[str, Any]:
