@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
 from coretune.errors import RequestError
@@ -15,6 +16,7 @@ from coretune_cli.arguments import JsonOption, ResultsArgument
 from coretune_cli.output import console, note, show, show_json
 from coretune_cli.robust_options import (
     DEFAULT_ATTACK,
+    OPTIONS,
     ArchOption,
     AttackOption,
     CalibrationOption,
@@ -27,6 +29,7 @@ from coretune_cli.robust_options import (
     FigureOption,
     LimitOption,
     MeanOption,
+    MedianOption,
     NormOption,
     PathOption,
     RestartsOption,
@@ -66,6 +69,7 @@ def evaluate(
     steps: StepsOption = None,
     restarts: RestartsOption = None,
     success: SuccessOption = None,
+    median: MedianOption = None,
     corruptions: CorruptionsOption = False,
     calibration: CalibrationOption = False,
     weights: WhichOption = None,
@@ -90,12 +94,13 @@ def evaluate(
 
     What is found is written beside the run's record, and not computed again.
     """
-    said = attack_parameters(attack, eps, norm, steps, restarts, success)
+    said = attack_parameters(attack, eps, norm, steps, restarts, success, median)
     if not (said or corruptions or calibration):
         note(f"--attack {DEFAULT_ATTACK}, since nothing is asked for; quote --attack autoattack", style="dim")
         said = {"attacks": DEFAULT_ATTACK}
     if said and "attacks" not in said:
-        raise RequestError(f"--{next(iter(said))} is of an attack: say which, --attack pgd")
+        first = next(iter(said))
+        raise RequestError(f"--{OPTIONS.get(first, first)} is of an attack: say which, --attack pgd")
     if save_adversarial is not None and not said:
         raise RequestError("--save-adversarial needs an attack: --attack pgd")
     if figure is not None:
@@ -181,13 +186,15 @@ def _found(subject: Subject, name: str, spec: EvalSpec, save_adversarial: Path |
 
 @contextmanager
 def _waiting(text: str) -> Iterator[None]:
-    """Says what is being done: a moving sign on a terminal, a line elsewhere."""
+    """Says what is being done: a moving sign and a clock on a terminal, a line elsewhere."""
     out = console(stderr=True)
     if not out.is_terminal:
         note(f"{text} ...", style="dim")
         yield
         return
-    with out.status(Text(text)):
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
+    with Progress(*columns, console=out, transient=True) as bar:
+        bar.add_task(text, total=None)
         yield
 
 

@@ -24,6 +24,8 @@ DEFAULT_ATTACK = "pgd"
 ATTACK = "Attack"
 MODEL = "A model that coretune did not train"
 FILES = "Files"
+OPTIONS = {"median_images": "median"}
+"""What options are called whose parameters have longer names."""
 
 
 class Norm(StrEnum):
@@ -76,6 +78,16 @@ RestartsOption = Annotated[
 SuccessOption = Annotated[
     Success | None,
     typer.Option("--success", help="Iterate that has to fool the model: the last one, or any.", rich_help_panel=ATTACK),
+]
+MedianOption = Annotated[
+    int | None,
+    typer.Option(
+        "--median",
+        min=0,
+        metavar="N",
+        help="Images whose smallest perturbation is looked for (FAB), which takes long; 0: none. Default: 100.",
+        rich_help_panel=ATTACK,
+    ),
 ]
 CorruptionsOption = Annotated[
     bool, typer.Option("--corruptions", help="The 15 common corruptions of ImageNet-C at 5 severities.")
@@ -190,12 +202,20 @@ def attack_parameters(
     steps: int | None,
     restarts: int | None,
     success: Success | None,
+    median: int | None,
 ) -> dict[str, Any]:
     """Returns what is said of the attack, as its evaluation's parameters; empty if nothing is."""
-    said = {"attacks": attack, "eps": eps, "norm": norm, "steps": steps, "restarts": restarts, "success": success}
-    return {
-        key: str(value) if isinstance(value, StrEnum) else value for key, value in said.items() if value is not None
+    said: dict[str, Any] = {
+        "attacks": attack,
+        "eps": eps,
+        "norm": norm,
+        "steps": steps,
+        "restarts": restarts,
+        "success": success,
+        "median_images": median,
     }
+    given = {key: value for key, value in said.items() if value is not None}
+    return {key: value.value if isinstance(value, StrEnum) else value for key, value in given.items()}
 
 
 def numbers(name: str, text: str | None) -> tuple[float, ...] | None:
@@ -235,6 +255,7 @@ def _spec(
         model = catalog.get("evaluation", name).parameters
         first = error.errors()[0]
         spot = locate(model, first["loc"])
-        option = f"--{spot.path[0]}" if spot.path and spot.path[0] != "attacks" else name
+        key = str(spot.path[0]) if spot.path else "attacks"
+        option = name if key == "attacks" else f"--{OPTIONS.get(key, key)}"
         raise RequestError(f"{option}: {describe([first], spot)}") from error
     return EvalSpec(evaluation=evaluation, weights=weights, limit=limit, seed=seed)

@@ -128,7 +128,7 @@ def test_a_model_that_coretune_did_not_train(cli: Any, tmp_path: Path) -> None:
     assert not Path("results").exists()
 
 
-QUICK = ("--attack", "pgd,fgsm", "--eps", "0,8/255,16/255", "--steps", "3", "--limit", "10")
+QUICK = ("--attack", "pgd,fgsm", "--eps", "0,8/255,16/255", "--steps", "3", "--limit", "10", "--median", "4")
 
 
 def test_an_attack_shows_its_threat_model_and_leaves_its_images(cli: Any, results: ResultsStore) -> None:
@@ -160,6 +160,8 @@ def test_an_attack_shows_its_threat_model_and_leaves_its_images(cli: Any, result
         (["--attack", "pgdd"], "attack: unknown attack 'pgdd'; did you mean pgd?"),
         (["--attack", "pgd", "--eps", "8"], '8 is too large for pixels in [0, 1]; 8 grey levels are "8/255"'),
         (["--attack", "pgd", "--eps", "x"], "'x' is no size of a perturbation"),
+        (["--median", "0"], "--median is of an attack"),
+        (["--attack", "pgd", "--median", "9999999"], "--median: must be at most 1000000, got 9999999"),
         (["--attack", "cw"], "cw works in l2, not in linf"),
         (["--attack", "fgsm", "--steps", "3"], "steps is said, but no attack of fgsm has it"),
         (["--save-adversarial", "x", "--calibration"], "--save-adversarial needs an attack"),
