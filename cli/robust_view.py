@@ -62,8 +62,6 @@ def _attack(evaluation: Evaluation, width: int) -> Iterator[RenderableType]:
     details, metrics = evaluation.details, evaluation.metrics
     if (threat := details.get("threat")) is not None:
         yield _line("threat", str(threat))
-    lines = details.get("threats", ())
-    yield from (_line("", str(line), style="dim") for line in (lines if len(lines) > 1 else ()))
     curve = list(details.get("curve", ()))
     names = list(dict.fromkeys(each["name"] for point in curve for each in point.get("attacks", ())))
     columns: list[Column[Row]] = [

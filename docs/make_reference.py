@@ -101,7 +101,7 @@ def type_text(item: Schema) -> str:
         if inner:
             return f"[{', '.join(map(type_text, inner))}]"
         each = type_text(item.get("items", {}))
-        return f"list of {each}" if each.endswith("]") else f"list of {each}s"
+        return f"list of {each}" if each.endswith(("]", "`")) else f"list of {each}s"
     kind = str(item.get("type", "anything"))
     bounds = " and ".join(f"{sign} {item[key]:,}" for key, sign in BOUNDS if key in item)
     return f"{WORDS.get(kind, kind)} {bounds}".rstrip()

@@ -110,3 +110,21 @@ def test_bad_arguments_are_refused(changes: dict[str, object], said: str) -> Non
     arguments = {"images": torch.rand(3, 3, 8, 8), "samples": np.arange(3), "name": "fog", "severity": 1, **changes}
     with pytest.raises(ValueError, match=said):
         corrupt(**arguments)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", list(CORRUPTIONS))
+def test_half_precision_around_it_changes_nothing(name: str) -> None:
+    images = noise_images(2, 16)
+    expected = corrupt(images, np.arange(2), name, 3)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(corrupt(images, np.arange(2), name, 3), expected)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", list(CORRUPTIONS))
+def test_a_gpu_makes_the_same_images(name: str) -> None:
+    images = noise_images(4, 32)
+    for severity in SEVERITIES:
+        expected = corrupt(images, np.arange(4), name, severity)
+        found = corrupt(images.cuda(), np.arange(4), name, severity).cpu()
+        assert (found - expected).abs().max() < 1.01 / 255 and float((found != expected).float().mean()) < 0.01
