@@ -170,6 +170,10 @@ class ResultsStore:
         """Returns those of some evaluations that a run does not have, in their order."""
         return [spec for spec in evaluations if self.evaluation(run_id, spec.eval_id(run_id)) is None]
 
+    def partial_evaluation(self, run_id: str, eval_id: str) -> Path:
+        """Returns the folder where an evaluation that can go on after a kill keeps what it has done: here alone."""
+        return self.run_folder(run_id) / "evals" / f"{eval_id}.partial"
+
     def put_evaluation(self, evaluation: Evaluation) -> None:
         """Writes an evaluation beside its run's record."""
         self._write(self.run_folder(evaluation.run_id) / "evals" / f"{evaluation.eval_id}.json", evaluation)

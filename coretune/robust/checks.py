@@ -24,11 +24,11 @@ class Repeated(NamedTuple):
 
     Attributes:
         faults: Contradictions, in words.
-        ties: Images whose class rounding decides.
+        tied: (n,) bool, images whose class rounding decides.
     """
 
     faults: list[str]
-    ties: int
+    tied: Tensor
 
 
 def check_distances(outcome: Outcome, images: Tensor, plan: Plan) -> list[str]:
@@ -67,7 +67,7 @@ def check_again(model: nn.Module, outcome: Outcome, labels: Tensor, plan: Plan, 
     order = torch.arange(n - 1, -1, -1, device=labels.device)
     size = max(1, (2 * chunk) // 3 - 1)
     if not n:
-        return Repeated([], 0)
+        return Repeated([], torch.zeros_like(labels, dtype=torch.bool))
     logits = torch.cat([logits_of(model, outcome.images[rows]) for rows in torch.split(order, size)])
     margins = margin(logits, labels[order])
     fooled = logits.argmax(dim=1) != labels[order]
@@ -75,7 +75,9 @@ def check_again(model: nn.Module, outcome: Outcome, labels: Tensor, plan: Plan, 
     tied = margins.abs() <= TIE * logits.abs().amax(dim=1)
     wrong = int((differs & ~tied).sum())
     said = f"{wrong} of {n} stored images are classified in another way in batches of {size}"
-    return Repeated([said] if wrong else [], int((differs & tied).sum()))
+    found = torch.zeros_like(fooled)
+    found[order] = differs & tied
+    return Repeated([said] if wrong else [], found)
 
 
 def check_monotone(robust: Sequence[int]) -> list[str]:

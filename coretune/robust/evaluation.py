@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,10 +23,11 @@ from coretune.nets.model import Model
 from coretune.robust.attack import Subjects, attackable, logits_of
 from coretune.robust.checks import check_again, check_distances, check_monotone
 from coretune.robust.describe import notes, threat_line, threat_lines
+from coretune.robust.kept import Kept, rows_of
 from coretune.robust.reliability import Probes, is_drawn, probe, reasons
 from coretune.robust.smallest import median_of, smallest_perturbations
 from coretune.robust.threat import ThreatModel
-from coretune.robust.worst_case import Plan, worst_case
+from coretune.robust.worst_case import Outcome, Plan, worst_case
 from coretune.spec.catalog.attack_choice import AttackParameters
 from coretune.spec.catalog.attacks import PgdParameters
 from coretune.spec.epsilon import eps_text
@@ -50,6 +52,7 @@ class _Scene:
     plan: Plan
     seed: int
     rows: bool
+    kept: Kept
 
     @property
     def headline(self) -> ThreatModel:
@@ -58,12 +61,18 @@ class _Scene:
 
 @dataclass(frozen=True)
 class _Found:
-    """Of all workers: by image its level and which attack fooled the model, (n, 2), in the order of the indices."""
+    """Of all workers: a row by image, (n, 4), in the order of the indices, as `kept.COLUMNS` says."""
 
     table: Tensor
-    ties: int
-    drawn: bool
     arrays: Mapping[str, NDArray[np.generic]]
+
+    @property
+    def ties(self) -> int:
+        return int(self.table[:, 2].sum())
+
+    @property
+    def drawn(self) -> bool:
+        return bool(self.table[:, 3].any())
 
 
 def evaluate_attack(
@@ -75,6 +84,7 @@ def evaluate_attack(
     params: AttackParameters | None = None,
     seed: int = 0,
     rows: bool = False,
+    partial: Path | None = None,
 ) -> Judgement:
     """Attacks a classifier on some images.
 
@@ -88,6 +98,8 @@ def evaluate_attack(
         rows: Whether the adversarial images are returned: `adversarial` (n, H, W, 3) float32, `index`, `label`, and
             `level`, the number of the ε in the curve that fooled the model (0: misclassified without; one more than
             there are: robust).
+        partial: A folder of this evaluation alone, where blocks that are done are kept, and from where they are taken;
+            None, or with `rows`: every image is attacked.
 
     Returns:
         `clean_top1` and `robust_top1` in per cent, `median_perturbation` in units of pixels unless it is not known.
@@ -101,7 +113,8 @@ def evaluate_attack(
     params = params or AttackParameters()
     if not len(indices) or len(packed.classes) < 2:
         return Judgement({})
-    scene = _Scene(model, packed, context, params, Plan.of(params), seed, rows)
+    kept = Kept.of(None if rows else partial, model)
+    scene = _Scene(model, packed, context, params, Plan.of(params), seed, rows, kept)
     with attackable(model, context.device):
         found = _attacked(scene, indices)
         _check_clean(scene, indices, found)
@@ -132,7 +145,7 @@ def curve_of(table: Tensor, plan: Plan) -> list[dict[str, Any]]:
     """Returns how many images are left at each ε, ascending from 0, and after each attack at it.
 
     Args:
-        table: (n, 2), by image the level and the number of the attack, as in `Outcome`.
+        table: (n, 2 or more), by image the level and the number of the attack, as in `Outcome`.
         plan: The grid.
     """
     level, by = table[:, 0], table[:, 1]
@@ -158,33 +171,46 @@ def _attacked(scene: _Scene, indices: Indices) -> _Found:
     """Attacks this worker's images, block by block, checks them, and gathers what became of all."""
     shard, device = scene.context.shard, scene.context.device
     own = indices[shard.rank :: shard.workers]
-    table, faults, images = [torch.zeros(0, 2)], list[str](), list[Tensor]()
-    ties = bad = 0
-    drawn = False
-    for block in _blocks(scene, own):
+    known = scene.kept.read()
+    left = own[[image not in known for image in own.tolist()]]
+    faults, images = list[str](), list[Tensor]()
+    bad = 0
+    for block in _blocks(scene, left):
         with torch.no_grad():
             logits = torch.cat([logits_of(scene.model, part) for part in torch.split(block.images, _chunk(scene))])
         bad += int((~logits.isfinite().all(dim=1)).sum())
         if bad:
-            continue
-        drawn = drawn or is_drawn(scene.model, block.images[: _chunk(scene)])
-        outcome = worst_case(scene.model, block, logits.argmax(dim=1) == block.labels, scene.plan, _chunk(scene))
-        faults += outcome.faults + check_distances(outcome, block.images, scene.plan)
-        if not drawn:
-            again = check_again(scene.model, outcome, block.labels, scene.plan, _chunk(scene))
-            faults, ties = faults + again.faults, ties + again.ties
-        table.append(torch.stack([outcome.level, outcome.by], dim=1).float().cpu())
+            continue  # the others have to be told, and nothing else matters
+        correct = logits.argmax(dim=1) == block.labels
+        outcome = worst_case(scene.model, block, correct, scene.plan, _chunk(scene))
+        rows, wrong = _checked(scene, block, outcome)
+        faults += wrong
+        if not faults:
+            scene.kept.put(block.index, rows)
+        known |= dict(zip(block.index.tolist(), rows.long().tolist(), strict=True))
         if scene.rows:
             images.append(outcome.images.permute(0, 2, 3, 1).cpu())
-    bad, ties, any_drawn = (int(value) for value in shard.sum(torch.tensor([bad, ties, int(drawn)], device=device)))
+    bad = int(shard.sum(torch.tensor([bad], device=device)))
     if bad:
         raise RunError(
             f"logits of {bad} of {len(indices)} images are not finite: no accuracy of this model means anything"
         )
     _refuse(shard, device, faults)
-    mine = torch.cat(table)
+    mine = rows_of(known, own.tolist())
     arrays = _arrays(scene, own, mine, images) if scene.rows else {}
-    return _Found(_gathered(mine.to(device), len(indices), shard).cpu(), ties, bool(any_drawn), arrays)
+    return _Found(_gathered(mine.to(device), len(indices), shard).cpu(), arrays)
+
+
+def _checked(scene: _Scene, block: Subjects, outcome: Outcome) -> tuple[Tensor, list[str]]:
+    """Returns the rows of a block, and what is wrong with it."""
+    faults = outcome.faults + check_distances(outcome, block.images, scene.plan)
+    drawn = is_drawn(scene.model, block.images[: _chunk(scene)])
+    tied = torch.zeros_like(block.labels, dtype=torch.bool)
+    if not drawn:
+        again, tied = check_again(scene.model, outcome, block.labels, scene.plan, _chunk(scene))
+        faults += again
+    rows = torch.stack([outcome.level, outcome.by, tied.long(), torch.full_like(block.labels, drawn)], dim=1)
+    return rows.float().cpu(), faults
 
 
 def _blocks(scene: _Scene, own: Indices) -> Iterator[Subjects]:

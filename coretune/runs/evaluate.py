@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -91,9 +92,11 @@ def evaluate_model(
         StorageError: The evaluation, or what goes to `arrays_to`, cannot be written.
         RequestError: The evaluation has another version here.
     """
-    evaluation = judge_model(model, dataset, job, spec, catalog, context, arrays_to=arrays_to)
+    partial = store.partial_evaluation(job.spec.run_id, spec.eval_id(job.spec.run_id))
+    evaluation = judge_model(model, dataset, job, spec, catalog, context, arrays_to=arrays_to, partial=partial)
     if context.shard.rank == 0:
         store.put_evaluation(evaluation)
+        shutil.rmtree(partial, ignore_errors=True)
     return evaluation
 
 
@@ -106,6 +109,7 @@ def judge_model(
     context: Context,
     *,
     arrays_to: Path | None = None,
+    partial: Path | None = None,
 ) -> Evaluation:
     """Evaluates a model that is in memory as `evaluate_model` does, and writes no evaluation.
 
@@ -117,6 +121,7 @@ def judge_model(
         catalog: What the names mean.
         context: Device and batch size, and the workers.
         arrays_to: As in `evaluate_model`.
+        partial: A folder where an evaluation that can go on after a kill keeps what it has done; None: nowhere.
 
     Raises:
         StorageError: What goes to `arrays_to` cannot be written.
@@ -130,6 +135,8 @@ def judge_model(
     further: dict[str, Any] = {**_further(needs, dataset)}
     if needs is not None and needs.rows:
         further["rows"] = arrays_to is not None
+    if needs is not None and needs.resumes:
+        further["partial"] = partial
     fixed = needs is not None and needs.precision == "fp32"
     indices = limited(getattr(dataset.split, spec.split), spec)
     with (

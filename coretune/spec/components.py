@@ -142,12 +142,15 @@ class EvaluationComponent(Component):
         precision: Arithmetic of the forward pass: as the model was `trained`, or `fp32` whatever that was. An attack
             needs `fp32`: rounding to half precision makes gradients of 0 and hides small perturbations.
         rows: Whether it is told if somebody asks for its rows by image: the keyword `rows`.
+        resumes: Whether it can go on after a kill: the keyword `partial`, a folder for what it has done so far, which
+            is removed once it is finished.
     """
 
     labelled: bool = False
     validation: bool = False
     precision: Literal["trained", "fp32"] = "trained"
     rows: bool = False
+    resumes: bool = False
 
 
 class Ref(Frozen):

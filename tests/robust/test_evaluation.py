@@ -281,6 +281,43 @@ def test_what_one_worker_finds_wrong_stops_all(crew: Crew) -> None:
     assert said[1].startswith("a self-check failed: fgsm left the threat model (L∞, ε = 8/255)")
 
 
+def test_a_killed_evaluation_goes_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    model = net()
+    packed = pack(20, model=model)
+    params = AttackParameters.model_validate({"attacks": [{"name": "pgd", "steps": 3}], "eps": ["8/255"], **QUICK})
+    real, seen = pgd_module.pgd, list[int]()
+
+    def spy(model: Any, subjects: Any, threat: Any, params: Any) -> Attempt:
+        if len(seen) > 8 and not resumed:
+            raise KeyboardInterrupt
+        seen.extend(subjects.index.tolist())
+        return real(model, subjects, threat, params)
+
+    def judge(partial: Path | None) -> Judgement:
+        where = context(evaluation_batch=2)  # blocks of 8 images
+        return evaluate_attack(model, packed, np.arange(20), where, params=params, partial=partial)
+
+    resumed = True
+    whole = judge(None)
+    monkeypatch.setattr(pgd_module, "pgd", spy)
+    resumed = False
+    seen.clear()
+    with pytest.raises(KeyboardInterrupt):
+        judge(tmp_path)
+    done = {path.name for path in tmp_path.iterdir()}
+    assert done == {"0-8.json"}
+    (tmp_path / "torn.json").write_text('{"')
+    resumed = True
+    seen.clear()
+    assert judge(tmp_path) == whole
+    assert seen and min(seen) >= 8
+    seen.clear()
+    with torch.no_grad():
+        model.classifier.weight *= 1.5  # type: ignore[union-attr, operator]
+    judge(tmp_path)
+    assert min(seen) < 8, "rows of other weights were taken"
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Job, ResultsStore, Dataset]:
     job = digits_job(digits_spec("ce", epochs=2, precision="bf16"), keep_weights=True)
@@ -296,6 +333,7 @@ def test_it_is_an_evaluation_beside_the_record(trained: tuple[Job, ResultsStore,
     path = tmp_path / "adversarial.safetensors"
     found = evaluate(job, spec, store, catalog(), context(), arrays_to=path)
     assert store.evaluation(job.spec.run_id, found.eval_id) == found
+    assert not store.partial_evaluation(job.spec.run_id, found.eval_id).exists()
     assert found.details["images"] == 20 and found.details["curve"][0]["eps"] == "0"
     assert load_file(path)["adversarial"].shape[0] == 20
     again = evaluate(job, spec, store, catalog(), context())

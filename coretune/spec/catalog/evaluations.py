@@ -136,5 +136,6 @@ COMPONENTS: list[Component] = [
         parameters=AttackParameters,
         precision="fp32",
         rows=True,
+        resumes=True,
     ),
 ]
