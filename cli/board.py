@@ -75,15 +75,11 @@ def _metric(metric: str, rank: int) -> Column[tuple[tuple[str, str, str], dict[s
         row = item[1].get(metric)
         if row is None or row.mean is None:
             return Text("–", style="dim")
-        tail = "" if row.stderr is None else f" ± {_short(row.stderr)}"
-        return Text.assemble(_short(row.mean), (tail, "dim"))
+        digits = 2 if abs(row.mean) >= 10 else 3 if abs(row.mean) >= 0.1 or row.mean == 0 else 5
+        tail = "" if row.stderr is None else f" ± {row.stderr:.{digits}f}"
+        return Text.assemble(f"{row.mean:.{digits}f}", (tail, "dim"))
 
     return Column(metric, shown, rank, "right")
-
-
-def _short(value: float) -> str:
-    """Writes a number of any size with two decimals from 1 on, below that with three significant digits."""
-    return f"{value:.2f}" if abs(value) >= 1 or value == 0 else f"{value:.3g}"
 
 
 def board_columns(leaderboard: Leaderboard, axes: dict[str, Axis | None], width: int) -> list[Column[Row]]:

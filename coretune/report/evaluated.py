@@ -89,19 +89,23 @@ def evaluated_rows(reader: Reader, table: Sequence[Scores], baseline: str | None
         baseline: Label of the method that others are compared with.
     """
     names = labels(reader, table)
+    order = {label: place for place, label in enumerate(dict.fromkeys(names.values()))}
     found = {scores.cell.key: _by_label(reader, scores, names) for scores in table}
     rows: list[EvaluatedRow] = []
     for scores in table:
         cell = scores.cell
         partner = next((each.cell.key for each in table if _is_baseline(each, scores, baseline)), None)
-        for label, runs in found[cell.key].items():
+        for label, runs in sorted(found[cell.key].items(), key=lambda item: order[item[0]]):
             others = found[partner].get(label, {}) if partner is not None else {}
             rows += _rows(scores, label, runs, others, is_baseline=cell.method == baseline)
     return tuple(rows)
 
 
 def labels(reader: Reader, table: Sequence[Scores]) -> dict[str, str]:
-    """Returns what further evaluations of final runs are called, by their descriptions as canonical JSON."""
+    """Returns what further evaluations of final runs are called, by their descriptions as canonical JSON.
+
+    Those of the study come first, in its order, then the others by name.
+    """
     given = {_text(spec): label for scores in table for label, spec in further_evaluations(scores.cell).items()}
     others: dict[str, list[str]] = {}
     for scores in table:
@@ -110,9 +114,9 @@ def labels(reader: Reader, table: Sequence[Scores]) -> dict[str, str]:
             if text not in given and text not in others.setdefault(_name(evaluation), []):
                 others[_name(evaluation)].append(text)
     taken = set(given.values())
-    for name, texts in others.items():
+    for name, texts in sorted(others.items()):
         alone = len(texts) == 1 and name not in taken
-        given |= {text: name if alone else f"{name}-{digest(text)[:4]}" for text in texts}
+        given |= {text: name if alone else f"{name}-{digest(text)[:4]}" for text in sorted(texts)}
     return given
 
 

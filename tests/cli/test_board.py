@@ -169,8 +169,8 @@ def test_further_evaluations_stand_below_the_scores() -> None:
     text = drawn(replace(ONE, evaluations=tuple(rows)), 100)
     lines = [line.split() for line in text.splitlines()]
     assert ["corruptions"] in lines and ["method", "n", "corruption_error", "relative_mce"] in lines
-    assert ["ce", "6", "30.46", "±", "0.5", "100.00"] in lines
-    assert ["core_tuning", "6", "0.0123", "±", "0.5", "87.50", "±", "0.5"] in lines
+    assert ["ce", "6", "30.46", "±", "0.50", "100.00"] in lines
+    assert ["core_tuning", "6", "0.01234", "±", "0.50000", "87.50", "±", "0.50"] in lines
     assert "relative_mce: errors under corruptions as shares of those of ce" in text
     assert "corruptions" not in drawn(ONE, 100)
 
