@@ -6,13 +6,14 @@ Batch, order, limit, workers and device do not change it, so that one image meet
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from coretune.data.draws import uniforms
@@ -67,6 +68,15 @@ class SampleDraws(TorchFunctionMode):
         self._index = index
         self._draws = 0
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leaves for a while: what a model draws is its own, and none of its functions takes the detour."""
+        self.__exit__(None, None, None)  # type: ignore[no-untyped-call]
+        try:
+            yield
+        finally:
+            self.__enter__()  # type: ignore[no-untyped-call]
+
     def keep(self, rows: Tensor) -> None:
         """Forgets images that the attack is done with.
 
@@ -101,6 +111,26 @@ class SampleDraws(TorchFunctionMode):
             values = torch.from_numpy(uniforms(self._seed, self._purpose, draw, 1, math.prod(shape)))
         values = (normal_of(values) if normal else values).reshape(shape)
         return values if device is None else values.to(device)
+
+
+class DrawsApart(nn.Module):
+    """A model for which draws are paused.
+
+    Args:
+        model: Images → logits.
+        draws: Entered while it is called.
+    """
+
+    def __init__(self, model: nn.Module, draws: SampleDraws) -> None:
+        super().__init__()
+        self.model = model
+        self._draws = draws
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Returns the model's logits."""
+        with self._draws.paused():
+            logits: Tensor = self.model(images)
+        return logits
 
 
 def _shape(sizes: Sequence[Any]) -> torch.Size:

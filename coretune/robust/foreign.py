@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from coretune.errors import RequestError
 from coretune.robust.attack import Attempt, Subjects, logits_of, predictions
-from coretune.robust.draws import SampleDraws
+from coretune.robust.draws import DrawsApart, SampleDraws
 from coretune.robust.losses import DLR_CLASSES, RowLoss, dlr_towards, margin_towards, row_loss
 from coretune.robust.threat import ThreatModel, distance
 from coretune.spec.catalog.attacks import (
@@ -145,8 +145,8 @@ def apgd_targeted(model: nn.Module, subjects: Subjects, threat: ThreatModel, par
         for restart in range(params.restarts):
             rows, left = state.left()
             if len(left):
-                attack = Apgd(model, left, threat, params, towards(ranked[rows, rank]))
-                state.put(rows, _single_apgd(attack, left, f"apgd-t {rank} {restart}"))
+                loss = towards(ranked[rows, rank])
+                state.put(rows, _single_apgd(model, left, threat, params, loss, f"apgd-t {rank} {restart}"))
     return state.attempt()
 
 
@@ -189,7 +189,7 @@ def square(model: nn.Module, subjects: Subjects, threat: ThreatModel, params: Sq
         rows, left = state.left()
         if len(left):
             with SampleDraws(left.seed, f"square {restart}", left.index) as draws, torch.no_grad():
-                attack = Square(model, threat, params, draws)
+                attack = Square(DrawsApart(model, draws), threat, params, draws)
                 attack.init_hyperparam(left.images)
                 _, found = attack.attack_single_run(left.images, left.labels)
             state.put(rows, _judged(model, left, found))
@@ -208,22 +208,25 @@ def mi_fgsm(model: nn.Module, subjects: Subjects, threat: ThreatModel, params: M
 def tpgd(model: nn.Module, subjects: Subjects, threat: ThreatModel, params: TradesParameters) -> Attempt:
     """Attacks by steps away from the clean prediction; the last iterate counts."""
     subjects = _laid_out(subjects)
-    attack = torchattacks.TPGD(model, eps=threat.radius, alpha=_step(params, threat), steps=params.steps)
-    with SampleDraws(subjects.seed, "tpgd", subjects.index):
+    with SampleDraws(subjects.seed, "tpgd", subjects.index) as draws:
+        apart = DrawsApart(model, draws)
+        attack = torchattacks.TPGD(apart, eps=threat.radius, alpha=_step(params, threat), steps=params.steps)
         found = attack.forward(subjects.images, subjects.labels)
     return _judged(model, subjects, found)
 
 
 def eot_pgd(model: nn.Module, subjects: Subjects, threat: ThreatModel, params: EotParameters) -> Attempt:
     """Attacks by PGD on gradients summed over several passes; the last iterate counts."""
-    attack = torchattacks.EOTPGD(
-        model, eps=threat.radius, alpha=_step(params, threat), steps=params.steps, eot_iter=params.eot
-    )
+    size = _step(params, threat)
     state = _State(subjects)
     for restart in range(params.restarts):
         rows, left = state.left()
         if len(left):
-            with SampleDraws(left.seed, f"eot-pgd {restart}", left.index):
+            with SampleDraws(left.seed, f"eot-pgd {restart}", left.index) as draws:
+                apart = DrawsApart(model, draws)
+                attack = torchattacks.EOTPGD(
+                    apart, eps=threat.radius, alpha=size, steps=params.steps, eot_iter=params.eot
+                )
                 found = attack.forward(left.images, left.labels)
             state.put(rows, _judged(model, left, found))
     return state.attempt()
@@ -271,12 +274,15 @@ def _restarted_apgd(
     for restart in range(params.restarts):
         rows, left = state.left()
         if len(left):
-            state.put(rows, _single_apgd(Apgd(model, left, threat, params, loss), left, f"{name} {restart}"))
+            state.put(rows, _single_apgd(model, left, threat, params, loss, f"{name} {restart}"))
     return state.attempt()
 
 
-def _single_apgd(attack: Apgd, subjects: Subjects, purpose: str) -> Attempt:
-    with SampleDraws(subjects.seed, purpose, subjects.index):
+def _single_apgd(
+    model: nn.Module, subjects: Subjects, threat: ThreatModel, params: ApgdParameters, loss: RowLoss, purpose: str
+) -> Attempt:
+    with SampleDraws(subjects.seed, purpose, subjects.index) as draws:
+        attack = Apgd(DrawsApart(model, draws), subjects, threat, params, loss)
         try:
             _, robust, _, found = attack.attack_single_run(subjects.images, subjects.labels)
         except _AllFooled:
@@ -289,16 +295,16 @@ def _single_apgd(attack: Apgd, subjects: Subjects, purpose: str) -> Attempt:
 def _single_fab(
     model: nn.Module, subjects: Subjects, threat: ThreatModel, params: FabParameters, rank: int, restart: int
 ) -> Tensor:
-    attack = torchattacks.FAB(
-        model,
-        norm=NORM_NAMES[threat.norm],
-        eps=threat.radius,
-        steps=params.steps,
-        multi_targeted=True,
-        n_classes=subjects.classes,
-    )
-    attack.target_class = rank + 2  # counted from the likeliest class, which is the label
-    with SampleDraws(subjects.seed, f"fab-t {rank} {restart}", subjects.index):
+    with SampleDraws(subjects.seed, f"fab-t {rank} {restart}", subjects.index) as draws:
+        attack = torchattacks.FAB(
+            DrawsApart(model, draws),
+            norm=NORM_NAMES[threat.norm],
+            eps=threat.radius,
+            steps=params.steps,
+            multi_targeted=True,
+            n_classes=subjects.classes,
+        )
+        attack.target_class = rank + 2  # counted from the likeliest class, which is the label
         found: Tensor = attack.attack_single_run_targeted(subjects.images, subjects.labels, use_rand_start=restart > 0)
     return torch.where(found.isfinite().flatten(1).all(dim=1).view(-1, 1, 1, 1), found.detach(), subjects.images)
 

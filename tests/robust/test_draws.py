@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from torch import nn
 
-from coretune.robust.draws import SampleDraws, normal_of, normal_rows, uniform_rows
+from coretune.robust.draws import DrawsApart, SampleDraws, normal_of, normal_rows, uniform_rows
 
 
 def test_rows_belong_to_images() -> None:
@@ -58,6 +59,25 @@ def test_images_that_are_done_take_their_rows_with_them() -> None:
     with SampleDraws(3, "square", index) as draws:
         torch.rand(3, 1, 2, 2)
         assert torch.equal(torch.rand(3, 1, 2, 2)[[0, 2]], left)
+
+
+def test_a_model_draws_for_itself() -> None:
+    class Noisy(nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return images + torch.rand(images.shape)
+
+    images = torch.zeros(2, 1, 2, 2)
+    torch.manual_seed(0)
+    plain = [Noisy()(images), Noisy()(images)]
+    torch.manual_seed(0)
+    with SampleDraws(0, "x", np.arange(2)) as draws:
+        first = torch.rand(2, 1, 2, 2)
+        apart = DrawsApart(Noisy(), draws)
+        found = [apart(images), apart(images)]
+        second = torch.rand(2, 1, 2, 2)
+    assert all(torch.equal(one, other) for one, other in zip(plain, found, strict=True))
+    with SampleDraws(0, "x", np.arange(2)):
+        assert torch.equal(torch.rand(2, 1, 2, 2), first) and torch.equal(torch.rand(2, 1, 2, 2), second)
 
 
 def test_torchs_generators_are_left_alone() -> None:
