@@ -31,6 +31,8 @@ RELATIVE = "relative_mce"
 CORRUPTIONS = "corruptions"
 
 ByLabel = Mapping[str, Mapping[Seed, Evaluation]]
+Further = tuple[Seed, Evaluation]
+"""An evaluation of a final run, and which final run."""
 
 
 @dataclass(frozen=True)
@@ -88,9 +90,10 @@ def evaluated_rows(reader: Reader, table: Sequence[Scores], baseline: str | None
         table: The cells and their final runs.
         baseline: Label of the method that others are compared with.
     """
-    names = labels(reader, table)
+    further = _all_further(reader, table)
+    names = labels(table, further)
     order = {label: place for place, label in enumerate(dict.fromkeys(names.values()))}
-    found = {scores.cell.key: _by_label(reader, scores, names) for scores in table}
+    found = {key: _by_label(evaluations, names) for key, evaluations in further.items()}
     rows: list[EvaluatedRow] = []
     for scores in table:
         cell = scores.cell
@@ -101,15 +104,15 @@ def evaluated_rows(reader: Reader, table: Sequence[Scores], baseline: str | None
     return tuple(rows)
 
 
-def labels(reader: Reader, table: Sequence[Scores]) -> dict[str, str]:
+def labels(table: Sequence[Scores], further: Mapping[str, Sequence[Further]]) -> dict[str, str]:
     """Returns what further evaluations of final runs are called, by their descriptions as canonical JSON.
 
     Those of the study come first, in its order, then the others by name.
     """
     given = {_text(spec): label for scores in table for label, spec in further_evaluations(scores.cell).items()}
     others: dict[str, list[str]] = {}
-    for scores in table:
-        for _, evaluation in _further(reader, scores):
+    for evaluations in further.values():
+        for _, evaluation in evaluations:
             text = _text(evaluation.spec)
             if text not in given and text not in others.setdefault(_name(evaluation), []):
                 others[_name(evaluation)].append(text)
@@ -122,16 +125,21 @@ def labels(reader: Reader, table: Sequence[Scores]) -> dict[str, str]:
 
 def further_labels(reader: Reader, table: Sequence[Scores]) -> dict[str, dict[str, str]]:
     """Returns the ids of the further evaluations of final runs, by run and label."""
-    names = labels(reader, table)
+    further = _all_further(reader, table)
+    names = labels(table, further)
     found: dict[str, dict[str, str]] = {}
-    for scores in table:
-        for seed, evaluation in _further(reader, scores):
-            run_id = _run_of(scores, seed)
-            found.setdefault(run_id, {})[names[_text(evaluation.spec)]] = evaluation.eval_id
+    for evaluations in further.values():
+        for _, evaluation in evaluations:
+            found.setdefault(evaluation.run_id, {})[names[_text(evaluation.spec)]] = evaluation.eval_id
     return found
 
 
-def _further(reader: Reader, scores: Scores) -> Iterator[tuple[Seed, Evaluation]]:
+def _all_further(reader: Reader, table: Sequence[Scores]) -> dict[str, tuple[Further, ...]]:
+    """Returns the further evaluations of each cell's final runs, by the cell's key."""
+    return {scores.cell.key: tuple(_further(reader, scores)) for scores in table}
+
+
+def _further(reader: Reader, scores: Scores) -> Iterator[Further]:
     """Yields the evaluations of a cell's completed final runs beside the one that scores them."""
     for final in scores.finals:
         if final.state in ("failed", "unfinished"):
@@ -142,9 +150,9 @@ def _further(reader: Reader, scores: Scores) -> Iterator[tuple[Seed, Evaluation]
                 yield (final.index, final.seed), evaluation
 
 
-def _by_label(reader: Reader, scores: Scores, names: Mapping[str, str]) -> ByLabel:
+def _by_label(evaluations: Sequence[Further], names: Mapping[str, str]) -> ByLabel:
     found: dict[str, dict[Seed, Evaluation]] = {}
-    for seed, evaluation in _further(reader, scores):
+    for seed, evaluation in evaluations:
         found.setdefault(names[_text(evaluation.spec)], {})[seed] = evaluation
     return found
 
@@ -213,10 +221,6 @@ def _row(
 def _is_baseline(each: Scores, of: Scores, baseline: str | None) -> bool:
     place = (of.cell.dataset, of.cell.backbone, baseline)
     return of.cell.method != baseline and (each.cell.dataset, each.cell.backbone, each.cell.method) == place
-
-
-def _run_of(scores: Scores, seed: Seed) -> str:
-    return next(final.run_id for final in scores.finals if (final.index, final.seed) == seed)
 
 
 def _name(evaluation: Evaluation) -> str:
