@@ -11,7 +11,7 @@ from coretune.errors import LockedError, RequestError
 from coretune.results.remote import remote_url
 from coretune_cli.formats import score
 from coretune_cli.output import note
-from coretune_cli.places import RunPlace, find_results, find_run
+from coretune_cli.places import RUNS, RunPlace, find_results, find_run, is_results
 
 if TYPE_CHECKING:
     from coretune.data.dataset import Dataset
@@ -79,6 +79,8 @@ def choose_run(results: str | None, run: str | None, weights: Weights | None) ->
         place = find_run(run, folder)
         key, said = _final(ResultsStore(place.results), place.run_id)
         return RunChoice(place, f"run {place.run_id}{key}", weights or said)
+    if results is not None and (Path(results) / RUNS).is_dir() and not is_results(Path(results)):
+        raise RequestError(f"{results} holds single runs, no study: name one with --run ID")
     folder, newest = find_results(results)
     if newest:
         note(f"{folder}, the newest results", style="dim")

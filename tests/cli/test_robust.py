@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -191,3 +192,13 @@ def test_weights_that_were_not_kept_are_said(cli: Any, results: ResultsStore) ->
     assert answer.code == 2 and "its last weights were not kept" in answer.err
     other = cli("robust", "eval", "--calibration")
     assert other.code == 0 and "the best of 3 final runs" in other.err
+
+
+def test_a_single_run_is_named(cli: Any, results: ResultsStore) -> None:
+    """As `coretune.tune` leaves it: a directory with runs and no study."""
+    shutil.rmtree(results.root / "cells")
+    run_id = results.run_ids()[0]
+    refused = cli("robust", "eval", "results/tiny", "--calibration")
+    assert refused.code == 2 and "results/tiny holds single runs, no study: name one with --run ID" in refused.err
+    said = cli("robust", "eval", "results/tiny", "--run", run_id, "--calibration")
+    assert said.code == 0 and f"run {run_id}, last weights" in said.out and not (results.root / "runs.csv").exists()
