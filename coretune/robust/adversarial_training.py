@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
+from fractions import Fraction
 from typing import Literal
 
 import numpy as np
@@ -16,7 +17,10 @@ from torch import Tensor
 from coretune.data.dataset import Dataset
 from coretune.data.draws import permutation
 from coretune.nets.model import Model
-from coretune.robust.inner import NEAR, Ball, Objective, climb, normal, start_draws
+from coretune.robust.draws import normal_of
+from coretune.robust.inner import NEAR, Objective, climb, start_draws, uniform_start
+from coretune.robust.losses import cross_entropy
+from coretune.robust.threat import ThreatModel
 from coretune.spec.run import ROBUST, RunSpec
 from coretune.tuning.arguments import computing_dtype
 from coretune.tuning.classification import ClassificationTask
@@ -136,12 +140,12 @@ class AdversarialTask:
         metrics = ClassificationMetrics(len(packed.classes), context.device, shard)
         own = chosen[shard.rank :: shard.workers]
         labels = to_device(torch.from_numpy(packed.labels[own]), context.device)
-        ball, seen = Ball(self._adversary.norm, float(self._adversary.size)), 0
+        threat, seen = ThreatModel(self._adversary.norm, self._adversary.size), 0
         for images in plain_images(packed, own, context):
             part = slice(seen, seen + len(images))
             draws = start_draws(self._spec.seed, "validation attack", 0, own[part], images)
-            start = ball.uniform(draws, images)
-            attacked = climb(_cross_entropy(model, labels[part]), images, start, ball, step=step, steps=steps)
+            start = uniform_start(threat, draws, images)
+            attacked = climb(_cross_entropy(model, labels[part]), images, start, threat, step=step, steps=steps)
             metrics.update(model(attacked), labels[part])
             seen += len(images)
         return metrics.compute()["top1"]
@@ -171,21 +175,21 @@ class AdversarialTask:
         self, model: Model, images: Tensor, labels: Tensor, samples: NDArray[np.int64], purpose: str, moment: Moment
     ) -> Tensor:
         adversary, grown = self._adversary, self._grown(moment)
-        ball = Ball(adversary.norm, grown * float(adversary.size))
+        threat = ThreatModel(adversary.norm, grown * adversary.size)
         draws = start_draws(self._spec.seed, purpose, moment.epoch, samples, images)
         if adversary.attack == "trades":
-            start = images + NEAR * normal(draws[:, :-1]).view_as(images)
+            start = images + NEAR * normal_of(draws[:, :-1]).to(images.dtype).view_as(images)
             objective = _divergence_from(model, images)
         else:
-            start, objective = ball.uniform(draws, images), _cross_entropy(model, labels)
-        step = grown * float(adversary.step)
-        return climb(objective, images, start, ball, step=step, steps=adversary.number_of_steps)
+            start, objective = uniform_start(threat, draws, images), _cross_entropy(model, labels)
+        step = float(grown * adversary.step)
+        return climb(objective, images, start, threat, step=step, steps=adversary.number_of_steps)
 
-    def _grown(self, moment: Moment) -> float:
+    def _grown(self, moment: Moment) -> Fraction:
         """Returns which share of ε a step has."""
-        rising = self._adversary.warmup_epochs * self.steps()
+        rising = Fraction(self._adversary.warmup_epochs) * self.steps()
         done = moment.epoch * self.steps() + moment.step + 1
-        return min(1.0, done / rising) if rising else 1.0
+        return min(Fraction(1), done / rising) if rising else Fraction(1)
 
     def _both(
         self, batch: Batch, attacked: tuple[Tensor, ...], division: Division, method: Method, context: Context
@@ -244,7 +248,7 @@ def overfitting(report: EpochReport) -> str:
 def _cross_entropy(model: Model, labels: Tensor) -> Objective:
     def objective(images: Tensor) -> Tensor:
         logits = model(images)
-        return F.cross_entropy(logits.to(computing_dtype(logits)), labels, reduction="none")
+        return cross_entropy(logits.to(computing_dtype(logits)), labels)
 
     return objective
 

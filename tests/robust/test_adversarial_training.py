@@ -16,7 +16,9 @@ from torch import Tensor
 
 from coretune.errors import RequestError
 from coretune.robust.adversarial_training import AdversarialTask, divergence, overfitting
-from coretune.robust.inner import NEAR, Ball, climb, normal, start_draws
+from coretune.robust.draws import normal_of
+from coretune.robust.inner import NEAR, climb, start_draws, uniform_start
+from coretune.robust.threat import ThreatModel
 from coretune.runs.build import check_adversary
 from coretune.tuning.loop import EpochReport, Parts, train
 from coretune.tuning.method import LossTerms
@@ -47,7 +49,7 @@ def attacked(parts: Parts, batch: Batch, spec: Any, eps: float = 16 / 255) -> Te
     with evaluation_mode(parts.model, parts.method):
         if spec.adversary.attack == "trades":
             clean = parts.model(images).softmax(dim=1).detach()
-            found = images + NEAR * normal(draws[:, :-1]).view_as(images)
+            found = images + NEAR * normal_of(draws[:, :-1]).view_as(images)
             steps, step = 10, eps / 4
         else:
             found = images + eps * (2 * draws[:, :-1].view_as(images) - 1)
@@ -192,15 +194,15 @@ def test_the_validation_attack_is_that_written_out_and_the_same_each_time() -> N
     assert len(chosen) == 7 and set(chosen) <= set(data.split.validation) and list(chosen) == sorted(chosen)
     images = torch.from_numpy(data.packed.images[chosen]).permute(0, 3, 1, 2) / 255
     labels = torch.from_numpy(data.packed.labels[chosen])
-    ball = Ball("linf", 16 / 255)
-    start = ball.uniform(start_draws(spec.seed, "validation attack", 0, chosen, images), images)
+    threat = ThreatModel.parse("linf", "16/255")
+    start = uniform_start(threat, start_draws(spec.seed, "validation attack", 0, chosen, images), images)
 
     def accuracy(step: float, steps: int) -> float:
         hard = climb(
             lambda x: F.cross_entropy(parts.model(x), labels, reduction="none"),
             images,
             start,
-            ball,
+            threat,
             step=step,
             steps=steps,
         )

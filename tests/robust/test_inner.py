@@ -2,42 +2,25 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 import torch
 import torchattacks
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from scipy import stats
-from torch import Tensor, nn
+from torch import nn
 
-from coretune.robust.inner import Ball, climb, normal, start_draws
+from coretune.robust.draws import normal_of
+from coretune.robust.inner import climb, start_draws, uniform_start
+from coretune.robust.threat import ThreatModel
 from coretune.spec.epsilon import Norm
 
 NORMS: tuple[Norm, ...] = ("linf", "l2")
 
 
-def lengths(values: Tensor, norm: Norm) -> Tensor:
-    return torch.linalg.vector_norm(values.flatten(1), ord=float("inf") if norm == "linf" else 2, dim=1)
-
-
-@settings(deadline=None, max_examples=60)
-@given(
-    seed=st.integers(0, 2**32 - 1), norm=st.sampled_from(NORMS), eps=st.floats(1e-3, 3), away=st.floats(0, 5),
-    dtype=st.sampled_from([torch.float32, torch.float64]),
-)  # fmt: skip
-def test_a_projection_lies_in_ball_and_box_and_stays(
-    seed: int, norm: Norm, eps: float, away: float, dtype: torch.dtype
-) -> None:
-    draws = torch.Generator().manual_seed(seed)
-    centres = torch.rand(3, 3, 4, 5, generator=draws, dtype=dtype)
-    images = centres + away * torch.randn(3, 3, 4, 5, generator=draws, dtype=dtype)
-    ball = Ball(norm, eps)
-    found = ball.project(images, centres)
-    assert found.dtype == dtype and found.min() >= 0 and found.max() <= 1
-    assert lengths(found - centres, norm).max() <= eps + 1e-6
-    torch.testing.assert_close(ball.project(found, centres), found, rtol=0, atol=1e-6)
-    assert torch.equal(ball.project(centres, centres), centres)
+def ball(norm: Norm, eps: float) -> ThreatModel:
+    return ThreatModel(norm, Fraction(eps))
 
 
 @pytest.mark.parametrize("norm", NORMS)
@@ -46,7 +29,7 @@ def test_on_a_linear_function_the_ascent_ends_at_the_known_maximum(norm: Norm) -
     weights = torch.randn(3, 4, 4, generator=draws, dtype=torch.float64)
     centres = 0.4 + 0.2 * torch.rand(5, 3, 4, 4, generator=draws, dtype=torch.float64)
     found = climb(
-        lambda images: (images * weights).sum((1, 2, 3)), centres, centres, Ball(norm, 0.1), step=0.04, steps=4
+        lambda images: (images * weights).sum((1, 2, 3)), centres, centres, ball(norm, 0.1), step=0.04, steps=4
     )
     best = 0.1 * (weights.abs().sum() if norm == "linf" else weights.norm())
     torch.testing.assert_close(((found - centres) * weights).sum((1, 2, 3)), best.expand(5))
@@ -64,12 +47,12 @@ def test_ascent_on_a_net_is_that_of_torchattacks(norm: Norm) -> None:
     else:
         rival = torchattacks.PGDL2(net, eps=0.5, alpha=0.125, steps=7, random_start=False)
     rival.set_device(torch.device("cpu"))
-    ball, step = (Ball("linf", 8 / 255), 2 / 255) if norm == "linf" else (Ball("l2", 0.5), 0.125)
+    threat, step = (ball("linf", 8 / 255), 2 / 255) if norm == "linf" else (ball("l2", 0.5), 0.125)
     found = climb(
         lambda x: nn.functional.cross_entropy(net(x), labels, reduction="none"),
         images,
         images,
-        ball,
+        threat,
         step=step,
         steps=7,
     )
@@ -80,34 +63,28 @@ def test_no_gradient_is_left_and_none_is_needed_around() -> None:
     net = nn.Linear(12, 2)
     images = torch.rand(2, 3, 2, 2)
     with torch.no_grad():
-        found = climb(lambda x: net(x.flatten(1))[:, 0], images, images, Ball("linf", 0.1), step=0.1, steps=2)
+        found = climb(lambda x: net(x.flatten(1))[:, 0], images, images, ball("linf", 0.1), step=0.1, steps=2)
     assert not found.requires_grad and all(parameter.grad is None for parameter in net.parameters())
 
 
 def test_no_image_is_attacked_to_none() -> None:
     none = torch.zeros(0, 3, 2, 2)
     for norm in NORMS:
-        ball = Ball(norm, 0.1)
-        start = ball.uniform(start_draws(0, "x", 0, np.zeros(0, np.int64), none), none)
-        assert climb(lambda x: x.sum((1, 2, 3)), none, start, ball, step=0.1, steps=2).shape == none.shape
+        start = uniform_start(ball(norm, 0.1), start_draws(0, "x", 0, np.zeros(0, np.int64), none), none)
+        assert climb(lambda x: x.sum((1, 2, 3)), none, start, ball(norm, 0.1), step=0.1, steps=2).shape == none.shape
 
 
 def test_starts_are_uniform_in_the_ball() -> None:
     centres = torch.full((2000, 3, 2, 1), 0.5)
     draws = start_draws(7, "start", 3, np.arange(2000), centres)
-    flat = (Ball("linf", 0.2).uniform(draws, centres) - centres).flatten()
+    flat = (uniform_start(ball("linf", 0.2), draws, centres) - centres).flatten()
     assert stats.kstest((flat / 0.2).numpy(), stats.uniform(-1, 2).cdf).pvalue > 1e-3
-    round_ = (Ball("l2", 0.2).uniform(draws, centres) - centres).flatten(1)
+    round_ = (uniform_start(ball("l2", 0.2), draws, centres) - centres).flatten(1)
     radii = round_.norm(dim=1) / 0.2
     assert stats.kstest(radii.pow(6).numpy(), "uniform").pvalue > 1e-3, "the share of the volume within a radius"
     directions = round_ / round_.norm(dim=1, keepdim=True)
     assert directions.mean(dim=0).abs().max() < 0.05
-    assert stats.kstest(normal(draws[:, :-1]).flatten().numpy(), "norm").pvalue > 1e-3
-
-
-def test_no_uniform_number_has_an_infinite_quantile() -> None:
-    ends = normal(torch.tensor([0.0, 1 - 2.0**-24]))
-    assert torch.isfinite(ends).all() and torch.allclose(ends[0], -ends[1], atol=0.2)
+    assert stats.kstest(normal_of(draws[:, :-1]).flatten().numpy(), "norm").pvalue > 1e-3
 
 
 def test_a_samples_draws_depend_on_it_alone() -> None:
