@@ -88,7 +88,7 @@ def attackable(model: nn.Module, device: torch.device) -> Iterator[None]:
     """Makes a model ready to be attacked, and puts back what was, whatever happens.
 
     It is in evaluation mode, gradients are enabled but for its parameters, which get none and keep the ones that they
-    have; torch's global random numbers may be drawn; autocast is off.
+    have; torch's global random numbers may be drawn; autocast is off, and convolutions on a GPU round to no TF32.
 
     Args:
         model: Changed meanwhile.
@@ -104,12 +104,26 @@ def attackable(model: nn.Module, device: torch.device) -> Iterator[None]:
             private_random_numbers(device),
             torch.enable_grad(),
             full_precision(device),
+            _whole_mantissas(device),
         ):
             yield
     finally:
         for parameter, (needs, gradient) in zip(parameters, before, strict=True):
             parameter.requires_grad_(needs)
             parameter.grad = gradient
+
+
+@contextmanager
+def _whole_mantissas(device: torch.device) -> Iterator[None]:
+    """Keeps cuDNN from TF32, whose 10 bits would let batches of another size say another class, and small δ vanish."""
+    before = torch.backends.cudnn.allow_tf32
+    if device.type == "cuda":
+        torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        if device.type == "cuda":
+            torch.backends.cudnn.allow_tf32 = before
 
 
 class Connected(nn.Module):

@@ -157,6 +157,17 @@ def test_a_limit_and_the_batch_size_change_nothing_of_an_image() -> None:
     assert len(set(levels[0])) > 2
 
 
+def test_channels_last_changes_nothing() -> None:
+    model = net()
+    packed = pack(16, model=model)
+    auto = {"name": "autoattack", "steps": 3, "queries": 6, "targets": 2}
+    said: dict[str, Any] = {"attacks": [{"name": "pgd", "steps": 2}, auto], "eps": ["2/255", "8/255"]}
+    one = judged(model, packed, **said)
+    laid = judged(model.to(memory_format=torch.channels_last), packed, where=context(channels_last=True), **said)
+    assert laid.details["curve"] == one.details["curve"]
+    assert laid.metrics == pytest.approx(one.metrics, rel=1e-3)
+
+
 def test_rows_are_the_adversarial_images() -> None:
     model = net()
     packed = pack(20, model=model)
@@ -316,6 +327,19 @@ def test_a_killed_evaluation_goes_on(monkeypatch: pytest.MonkeyPatch, tmp_path: 
         model.classifier.weight *= 1.5  # type: ignore[union-attr, operator]
     judge(tmp_path)
     assert min(seen) < 8, "rows of other weights were taken"
+
+
+@pytest.mark.gpu
+def test_a_gpu_agrees_with_the_cpu() -> None:
+    model = net()
+    packed = pack(32, model=model)
+    attacks = [{"name": "pgd", "steps": 4}, {"name": "autoattack", "steps": 4, "queries": 10, "targets": 2}]
+    before = torch.backends.cudnn.allow_tf32
+    found = judged(model, packed, attacks=attacks, eps=["4/255"])
+    there = judged(model.cuda(), packed, where=Context(torch.device("cuda")), attacks=attacks, eps=["4/255"])
+    assert torch.backends.cudnn.allow_tf32 == before
+    assert there.metrics["clean_top1"] == found.metrics["clean_top1"]
+    assert there.metrics["robust_top1"] == pytest.approx(found.metrics["robust_top1"], abs=100 / 32)
 
 
 @pytest.fixture(scope="module")
