@@ -21,6 +21,9 @@ from coretune.data.draws import uniforms
 IMAGE_DIMENSIONS = 4
 """Of what is drawn by image, (n, C, H, W); what has fewer is drawn once for all images of a batch."""
 
+COMMON_BLOCK = 1024
+"""Numbers that all images share, made at a time."""
+
 HALF_STEP = 2.0**-25
 """Half the distance of two neighbouring uniform numbers: keeps them away from 0 and 1."""
 
@@ -67,6 +70,8 @@ class SampleDraws(TorchFunctionMode):
         self._purpose = purpose
         self._index = index
         self._draws = 0
+        self._common = torch.empty(0)
+        self._blocks = 0
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -108,9 +113,18 @@ class SampleDraws(TorchFunctionMode):
         if len(shape) == IMAGE_DIMENSIONS and shape[0] <= len(self._index):
             values = uniform_rows(self._seed, self._purpose, draw, self._index[: shape[0]], columns)
         else:
-            values = torch.from_numpy(uniforms(self._seed, self._purpose, draw, 1, math.prod(shape)))
+            values = self._shared(math.prod(shape))
         values = (normal_of(values) if normal else values).reshape(shape)
         return values if device is None else values.to(device)
+
+    def _shared(self, count: int) -> Tensor:
+        """Returns the next numbers that all images share, made in blocks: a few numbers at a time would cost more."""
+        while len(self._common) < count:
+            block = uniforms(self._seed, f"{self._purpose} of all images", self._blocks, 1, COMMON_BLOCK)[0]
+            self._common = torch.cat([self._common, torch.from_numpy(block)])
+            self._blocks += 1
+        values, self._common = self._common[:count], self._common[count:]
+        return values
 
 
 class DrawsApart(nn.Module):

@@ -14,7 +14,9 @@ What stays theirs is the mathematics of a single run. What is not used of them, 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import cast
 
 import torch
 import torchattacks
@@ -106,7 +108,7 @@ class _AllFooled(Exception):
 
 
 class Square(torchattacks.Square):  # type: ignore[misc]
-    """Square, which tells the draws when an image is done with."""
+    """Square, whose numbers are drawn by image, and which tells the draws when an image is done with."""
 
     def __init__(self, model: nn.Module, threat: ThreatModel, params: SquareParameters, draws: SampleDraws) -> None:
         super().__init__(
@@ -124,6 +126,21 @@ class Square(torchattacks.Square):  # type: ignore[misc]
         margin, loss = super().margin_and_loss(images, labels)
         self._draws.keep(margin > 0)
         return margin, loss
+
+    def random_choice(self, shape: Sequence[int]) -> Tensor:
+        """Returns signs."""
+        with self._draws:
+            return cast("Tensor", super().random_choice(shape))
+
+    def random_int(self, low: int = 0, high: int = 1, shape: Sequence[int] = (1,)) -> Tensor:
+        """Returns whole numbers in [low, high)."""
+        with self._draws:
+            return cast("Tensor", super().random_int(low, high, shape))
+
+    def eta(self, s: int) -> Tensor:
+        """Returns a square's pattern in L2, which is turned by chance."""
+        with self._draws:
+            return cast("Tensor", super().eta(s))
 
 
 def apgd_ce(model: nn.Module, subjects: Subjects, threat: ThreatModel, params: ApgdParameters) -> Attempt:
@@ -188,9 +205,10 @@ def square(model: nn.Module, subjects: Subjects, threat: ThreatModel, params: Sq
     for restart in range(params.restarts):
         rows, left = state.left()
         if len(left):
-            with SampleDraws(left.seed, f"square {restart}", left.index) as draws, torch.no_grad():
-                attack = Square(DrawsApart(model, draws), threat, params, draws)
-                attack.init_hyperparam(left.images)
+            # Draws are entered only where something is drawn: there are thousands of passes.
+            attack = Square(model, threat, params, SampleDraws(left.seed, f"square {restart}", left.index))
+            attack.init_hyperparam(left.images)
+            with torch.no_grad():
                 _, found = attack.attack_single_run(left.images, left.labels)
             state.put(rows, _judged(model, left, found))
     return state.attempt()

@@ -36,6 +36,9 @@ QUERIES = 300
 RISE = 0.1
 """Share of the loss's rise that twice the steps may add."""
 
+ENOUGH = 8
+"""Images below which probes that find nothing say nothing."""
+
 SAME = 1e-5
 """Relative difference of two passes of the same images from which on the output counts as drawn."""
 
@@ -145,6 +148,10 @@ def reasons(found: Probes, *, scale_free: bool) -> list[str]:
     whole, more = found.loss_twice - found.loss_begin, found.loss_twice - found.loss_end
     rising = 100 * more / whole if whole > 0 else 0.0
     signs = [
+        (
+            n < ENOUGH,
+            f"too few images: {n:.0f} of those that were drawn are classified correctly, {ENOUGH} are needed",
+        ),
         (
             found.zero_gradient >= least,
             f"zero gradients: those of the cross-entropy are 0 for {_of(found.zero_gradient, n)}",

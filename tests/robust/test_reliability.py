@@ -108,6 +108,7 @@ def test_a_scale_free_attack_of_the_evaluation_answers_flat_logits() -> None:
 def test_a_single_image_is_no_sign_and_none_is_one() -> None:
     assert reasons(Probes(images=8, zero_gradient=1, unbounded=7), scale_free=True) == []
     assert reasons(Probes(), scale_free=True) == ["no image is classified correctly: there was nothing to probe"]
+    assert reasons(Probes(images=7, unbounded=7), scale_free=True)[0].startswith("too few images: 7 of those")
     assert probed(Masked("plain"), subjects(ConvNet(), 0)) == Probes()
 
 
