@@ -15,7 +15,6 @@ What stays theirs is the mathematics of a single run. What is not used of them, 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import cast
 
 import torch
@@ -23,88 +22,22 @@ import torchattacks
 from torch import Tensor, nn
 
 from coretune.errors import RequestError
-from coretune.robust.attack import Attempt, Subjects, logits_of, predictions
+from coretune.robust.attack import Attempt, Subjects, predictions
 from coretune.robust.draws import DrawsApart, SampleDraws
-from coretune.robust.losses import DLR_CLASSES, RowLoss, dlr_towards, margin_towards, row_loss
+from coretune.robust.restarts import NORM_NAMES, Restarts, laid_out, whole
 from coretune.robust.threat import ThreatModel, distance
 from coretune.spec.catalog.attacks import (
-    ApgdParameters,
     DeepFoolParameters,
     EotParameters,
     FabParameters,
     MomentumParameters,
     SquareParameters,
-    TargetedParameters,
     TradesParameters,
 )
-from coretune.spec.epsilon import Norm, step_size
+from coretune.spec.epsilon import step_size
 
 SQUARE_SIDE, SQUARE_SHARE = 5, 0.8
 """What torchattacks' Square in L2 can divide: smaller images, or larger first squares, run over the edge."""
-
-NORM_NAMES: dict[Norm, str] = {"linf": "Linf", "l2": "L2"}
-
-
-class Apgd(torchattacks.APGD):  # type: ignore[misc]
-    """Auto-PGD on any loss, from whose passes images leave once they are fooled.
-
-    The single run sees all images to its end; those that are fooled keep the logits that they had then, which takes no
-    pass of the network. Where gradients are averaged over draws, every image is passed every time.
-
-    Args:
-        model: Ready to be attacked.
-        subjects: The images.
-        threat: The ball.
-        params: Steps and step rule.
-        loss: What is climbed.
-    """
-
-    def __init__(
-        self, model: nn.Module, subjects: Subjects, threat: ThreatModel, params: ApgdParameters, loss: RowLoss
-    ) -> None:
-        super().__init__(
-            model,
-            norm=NORM_NAMES[threat.norm],
-            eps=threat.radius,
-            steps=params.steps,
-            loss="dlr",
-            eot_iter=params.eot,
-            rho=params.rho,
-        )
-        self._row_loss = loss
-        self._labels = subjects.labels
-        self._left = torch.arange(len(subjects), device=subjects.images.device)
-        self._logits = torch.zeros(len(subjects), subjects.classes, device=subjects.images.device)
-        self.found = subjects.images.clone()
-        self.fooled = torch.zeros_like(subjects.labels, dtype=torch.bool)
-
-    def dlr_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Returns the loss that is climbed, under the name by which the single run asks for one."""
-        return self._row_loss(logits, labels)
-
-    def get_logits(self, inputs: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Returns logits of all images, of those that are fooled the ones that they had then.
-
-        Raises:
-            _AllFooled: Nothing is left to do.
-        """
-        if self.eot_iter > 1:
-            return logits_of(self.model, inputs)
-        logits = logits_of(self.model, inputs[self._left] if len(self._left) < len(inputs) else inputs)
-        whole = self._logits.to(logits.dtype).index_put((self._left,), logits)
-        hit = logits.detach().argmax(dim=1) != self._labels[self._left]
-        if bool(hit.any()):
-            rows = self._left[hit]
-            self.found[rows], self.fooled[rows] = inputs.detach()[rows], True
-            self._logits = whole.detach()
-            self._left = self._left[~hit]
-            if not len(self._left):
-                raise _AllFooled
-        return whole
-
-
-class _AllFooled(Exception):
-    """Ends a single run of which nothing is left; it never leaves this module."""
 
 
 class Square(torchattacks.Square):  # type: ignore[misc]
@@ -143,36 +76,12 @@ class Square(torchattacks.Square):  # type: ignore[misc]
             return cast("Tensor", super().eta(s))
 
 
-def apgd_ce(model: nn.Module, subjects: Subjects, threat: ThreatModel, params: ApgdParameters) -> Attempt:
-    """Attacks by auto-PGD on the cross-entropy."""
-    return _restarted_apgd(model, subjects, threat, params, row_loss("ce", subjects.classes), "apgd-ce")
-
-
-def apgd_dlr(model: nn.Module, subjects: Subjects, threat: ThreatModel, params: ApgdParameters) -> Attempt:
-    """Attacks by auto-PGD on DLR, or on the margin below four classes."""
-    return _restarted_apgd(model, subjects, threat, params, row_loss("dlr", subjects.classes), "apgd-dlr")
-
-
-def apgd_targeted(model: nn.Module, subjects: Subjects, threat: ThreatModel, params: TargetedParameters) -> Attempt:
-    """Attacks by auto-PGD towards the likeliest wrong classes in turn, on DLR, or on the margin below four classes."""
-    towards = dlr_towards if subjects.classes >= DLR_CLASSES else margin_towards
-    ranked = likeliest_wrong(model, subjects)
-    state = _State(subjects)
-    for rank in range(min(params.targets, subjects.classes - 1)):
-        for restart in range(params.restarts):
-            rows, left = state.left()
-            if len(left):
-                loss = towards(ranked[rows, rank])
-                state.put(rows, _single_apgd(model, left, threat, params, loss, f"apgd-t {rank} {restart}"))
-    return state.attempt()
-
-
 def fab_targeted(model: nn.Module, subjects: Subjects, threat: ThreatModel, params: FabParameters) -> Attempt:
     """Looks for the nearest image of another class; leaves off once it is in the ball.
 
     An image that is fooled at a larger distance counts as fooled: whether that is within ε is for the caller to say.
     """
-    subjects = _laid_out(subjects)
+    subjects = laid_out(subjects)
     nearest = subjects.images.clone()
     lengths = torch.full((len(subjects),), torch.inf, dtype=torch.float64, device=nearest.device)
     for rank in range(min(params.targets, subjects.classes - 1)):
@@ -201,7 +110,7 @@ def square(model: nn.Module, subjects: Subjects, threat: ThreatModel, params: Sq
             f"square in L2 needs images of at least {SQUARE_SIDE} pixels and p_init of at most {SQUARE_SHARE}, "
             f"got {side} pixels and p_init {params.p_init:g}"
         )
-    state = _State(subjects)
+    state = Restarts(laid_out(subjects))
     for restart in range(params.restarts):
         rows, left = state.left()
         if len(left):
@@ -216,7 +125,7 @@ def square(model: nn.Module, subjects: Subjects, threat: ThreatModel, params: Sq
 
 def mi_fgsm(model: nn.Module, subjects: Subjects, threat: ThreatModel, params: MomentumParameters) -> Attempt:
     """Attacks by steps with momentum; the last iterate counts."""
-    subjects = _laid_out(subjects)
+    subjects = laid_out(subjects)
     attack = torchattacks.MIFGSM(
         model, eps=threat.radius, alpha=_step(params, threat), steps=params.steps, decay=params.decay
     )
@@ -225,7 +134,7 @@ def mi_fgsm(model: nn.Module, subjects: Subjects, threat: ThreatModel, params: M
 
 def tpgd(model: nn.Module, subjects: Subjects, threat: ThreatModel, params: TradesParameters) -> Attempt:
     """Attacks by steps away from the clean prediction; the last iterate counts."""
-    subjects = _laid_out(subjects)
+    subjects = laid_out(subjects)
     with SampleDraws(subjects.seed, "tpgd", subjects.index) as draws:
         apart = DrawsApart(model, draws)
         attack = torchattacks.TPGD(apart, eps=threat.radius, alpha=_step(params, threat), steps=params.steps)
@@ -236,7 +145,7 @@ def tpgd(model: nn.Module, subjects: Subjects, threat: ThreatModel, params: Trad
 def eot_pgd(model: nn.Module, subjects: Subjects, threat: ThreatModel, params: EotParameters) -> Attempt:
     """Attacks by PGD on gradients summed over several passes; the last iterate counts."""
     size = _step(params, threat)
-    state = _State(subjects)
+    state = Restarts(laid_out(subjects))
     for restart in range(params.restarts):
         rows, left = state.left()
         if len(left):
@@ -252,62 +161,9 @@ def eot_pgd(model: nn.Module, subjects: Subjects, threat: ThreatModel, params: E
 
 def deepfool(model: nn.Module, subjects: Subjects, threat: ThreatModel, params: DeepFoolParameters) -> Attempt:
     """Looks for the nearest image of another class, image by image; the caller says whether it is within ε."""
-    subjects = _laid_out(subjects)
+    subjects = laid_out(subjects)
     attack = torchattacks.DeepFool(model, steps=params.steps, overshoot=params.overshoot)
     return _judged(model, subjects, attack.forward(subjects.images, subjects.labels))
-
-
-def likeliest_wrong(model: nn.Module, subjects: Subjects) -> Tensor:
-    """Returns the wrong classes of each image by falling logit, (n, C − 1)."""
-    with torch.no_grad():
-        logits = logits_of(model, subjects.images)
-    logits = logits.scatter(1, subjects.labels[:, None], torch.inf)
-    return logits.argsort(dim=1, descending=True)[:, 1:]
-
-
-class _State:
-    """What restarts have found so far."""
-
-    def __init__(self, subjects: Subjects) -> None:
-        subjects = _laid_out(subjects)
-        self._subjects = subjects
-        self._images = subjects.images.clone()
-        self._fooled = torch.zeros_like(subjects.labels, dtype=torch.bool)
-
-    def left(self) -> tuple[Tensor, Subjects]:
-        rows = (~self._fooled).nonzero().squeeze(1)
-        return rows, self._subjects.pick(rows)
-
-    def put(self, rows: Tensor, attempt: Attempt) -> None:
-        self._images[rows], self._fooled[rows] = attempt
-
-    def attempt(self) -> Attempt:
-        return Attempt(self._images, self._fooled)
-
-
-def _restarted_apgd(
-    model: nn.Module, subjects: Subjects, threat: ThreatModel, params: ApgdParameters, loss: RowLoss, name: str
-) -> Attempt:
-    state = _State(subjects)
-    for restart in range(params.restarts):
-        rows, left = state.left()
-        if len(left):
-            state.put(rows, _single_apgd(model, left, threat, params, loss, f"{name} {restart}"))
-    return state.attempt()
-
-
-def _single_apgd(
-    model: nn.Module, subjects: Subjects, threat: ThreatModel, params: ApgdParameters, loss: RowLoss, purpose: str
-) -> Attempt:
-    with SampleDraws(subjects.seed, purpose, subjects.index) as draws:
-        attack = Apgd(DrawsApart(model, draws), subjects, threat, params, loss)
-        try:
-            _, robust, _, found = attack.attack_single_run(subjects.images, subjects.labels)
-        except _AllFooled:
-            return Attempt(attack.found, attack.fooled)
-    if attack.eot_iter > 1:
-        return _finite(subjects, found.detach(), ~robust.bool())
-    return Attempt(attack.found, attack.fooled)
 
 
 def _single_fab(
@@ -329,16 +185,7 @@ def _single_fab(
 
 def _judged(model: nn.Module, subjects: Subjects, found: Tensor) -> Attempt:
     found = found.detach()
-    return _finite(subjects, found, predictions(model, found) != subjects.labels)
-
-
-def _finite(subjects: Subjects, found: Tensor, fooled: Tensor) -> Attempt:
-    whole = found.isfinite().flatten(1).all(dim=1)
-    return Attempt(torch.where(whole.view(-1, 1, 1, 1), found, subjects.images), fooled & whole)
-
-
-def _laid_out(subjects: Subjects) -> Subjects:
-    return replace(subjects, images=subjects.images.contiguous())
+    return whole(subjects, found, predictions(model, found) != subjects.labels)
 
 
 def _step(params: MomentumParameters | TradesParameters | EotParameters, threat: ThreatModel) -> float:

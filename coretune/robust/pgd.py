@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from coretune.robust.attack import Attempt, Subjects, column, gradient, logits_of, pick_rows, predictions
 from coretune.robust.draws import normal_rows, uniform_rows
 from coretune.robust.losses import RowLoss, row_loss
+from coretune.robust.restarts import Restarts
 from coretune.robust.threat import ThreatModel
 from coretune.spec.catalog.attacks import FgsmParameters, PgdParameters, Success
 from coretune.spec.epsilon import step_size
@@ -58,16 +59,12 @@ def pgd(model: nn.Module, subjects: Subjects, threat: ThreatModel, params: PgdPa
         row_loss(params.loss, subjects.classes),
         params.success,
     )
-    found = subjects.images.clone()
-    fooled = torch.zeros_like(subjects.labels, dtype=torch.bool)
+    state = Restarts(subjects)
     for restart in range(params.restarts):
-        rows = (~fooled).nonzero().squeeze(1)
-        if not len(rows):
-            break
-        left = subjects.pick(rows)
-        attempt = climb(model, left, start_of(left, threat, restart, params.start), ascent)
-        found[rows], fooled[rows] = attempt.images, attempt.fooled
-    return Attempt(found, fooled)
+        rows, left = state.left()
+        if len(left):
+            state.put(rows, climb(model, left, start_of(left, threat, restart, params.start), ascent))
+    return state.attempt()
 
 
 def fgsm(model: nn.Module, subjects: Subjects, threat: ThreatModel, params: FgsmParameters) -> Attempt:
