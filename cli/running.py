@@ -152,11 +152,16 @@ def execute(request: Request, *, as_json: bool) -> int:
             address=request.address,
             observe=observe,
             on_abort=last_line(
-                f"stopped at once; go on with: coretune study resume {remote_url(request.out) or request.out}"
+                f"stopped at once; go on with: {resuming(remote_url(request.out) or request.out, request.address)}"
             ),
         )
-    report(outcome, as_json=as_json)
+    report(outcome, as_json=as_json, address=request.address)
     return exit_code(outcome)
+
+
+def resuming(results: object, address: str | None) -> str:
+    """Returns the command that goes on with a study."""
+    return f"coretune study resume {results}" + (f" --address {address}" if address is not None else "")
 
 
 def exit_code(outcome: Outcome) -> int:
@@ -166,7 +171,7 @@ def exit_code(outcome: Outcome) -> int:
     return FAILED if outcome.phase != "done" or outcome.failed_runs else 0
 
 
-def report(outcome: Outcome, *, as_json: bool) -> None:
+def report(outcome: Outcome, *, as_json: bool, address: str | None = None) -> None:
     """Prints leaderboard and planned contrasts to stdout, to stderr what became of the study and what comes next."""
     from coretune.report import contrasts
     from coretune.report.export import contrasts_to_dict, to_dict
@@ -199,13 +204,13 @@ def report(outcome: Outcome, *, as_json: bool) -> None:
         note(thing.text, style="bold magenta")
     if outcome.phase == "interrupted":
         why = f" ({outcome.reason})" if outcome.reason not in (None, outcome.phase) else ""
-        note(f"interrupted{why}; go on with: coretune study resume {outcome.results}", style="bold")
+        note(f"interrupted{why}; go on with: {resuming(outcome.results, address)}", style="bold")
     elif outcome.phase == "failed":
         note(f"failed; `coretune study status {outcome.results}` says what happened", style="bold red")
     elif outcome.phase == "incomplete":
         lacking = plural(len(outcome.missing), "cell")
         note(
-            f"incomplete: {lacking} missing; once what they lack is there: coretune study resume {outcome.results}",
+            f"incomplete: {lacking} missing; once what they lack is there: {resuming(outcome.results, address)}",
             style="bold magenta",
         )
     else:

@@ -227,9 +227,11 @@ class CellScheduler(_NotInSnapshots, TrialScheduler):
         if run_id is None:
             stays = self._search.keeps_idle(trial.trial_id) and not self._gives_way()
             return TrialScheduler.CONTINUE if stays else TrialScheduler.STOP
-        if "life" in result:
-            self._book.on_life(run_id, result["life"])
-        self._progress.ticked(run_id, result.get("epoch", 0), result.get("images_per_s"))
+        life = result.get("life")
+        if life is not None:
+            self._book.on_life(run_id, life)
+        node = None if life is None else life.environment.get("hostname")
+        self._progress.ticked(run_id, result.get("epoch", 0), result.get("images_per_s"), node)
         give_up = [self._book.on_report(run_id, epoch, metrics) for epoch, metrics in result["reports"]]
         if any(give_up) or self._book.stopping is not None:
             return TrialScheduler.STOP

@@ -36,6 +36,7 @@ class Slot:
     epochs: int = 0
     images_per_s: float | None = None
     since: str = ""
+    node: str | None = None
 
 
 @dataclass
@@ -101,21 +102,22 @@ class Progress:
                 self._slots.append(slot)
             slot.run_id, slot.label, slot.since = run_id, run.label, now_iso()
             slot.epoch, slot.epochs, slot.images_per_s = 0, run.job.spec.train.epochs, None
+            slot.node = None
             self._begun[run_id] = time.monotonic()
 
-    def ticked(self, run_id: str, epoch: int, images_per_s: float | None) -> None:
-        """Notes how far a run is."""
+    def ticked(self, run_id: str, epoch: int, images_per_s: float | None, node: str | None = None) -> None:
+        """Notes how far a run is, and on which node it is trained; of several, that of its first worker."""
         with self._lock:
             for slot in self._slots:
                 if slot.run_id == run_id:
-                    slot.epoch, slot.images_per_s = epoch, images_per_s
+                    slot.epoch, slot.images_per_s, slot.node = epoch, images_per_s, node
 
     def ended(self, run_id: str) -> None:
         """Notes that a run leaves its slot."""
         with self._lock:
             for slot in self._slots:
                 if slot.run_id == run_id:
-                    slot.run_id, slot.label, slot.images_per_s = None, "", None
+                    slot.run_id, slot.label, slot.images_per_s, slot.node = None, "", None, None
             now = time.monotonic()
             if run_id in self._begun:
                 self._seconds.append(now - self._begun.pop(run_id))
@@ -258,13 +260,20 @@ class Progress:
         running = sum(run.state == "running" for run in self._book.runs.values())
         return total, done, running, failed
 
-    def _throughput(self) -> dict[str, float]:
+    def _throughput(self) -> dict[str, Any]:
         images = sum(slot.images_per_s or 0.0 for slot in self._slots)
+        nodes: dict[str, dict[str, Any]] = {}
+        for slot in self._slots:
+            if slot.node is not None:
+                node = nodes.setdefault(slot.node, {"images_per_s": 0.0, "running": 0})
+                node["images_per_s"] = round(node["images_per_s"] + (slot.images_per_s or 0.0), 1)
+                node["running"] += 1
         times = self._finished_at
         span = time.monotonic() - times[0] if times else 0.0
         return {
             "images_per_s": round(images, 1),
             "runs_per_min": round(60 * len(times) / span, 1) if span > 1 and len(times) > 1 else 0.0,
+            "nodes": nodes,
         }
 
     def _remaining(self, runs: int) -> float | None:

@@ -25,6 +25,9 @@ OUT = "coretune_results"
 STOP_S = 60
 """How long Ray waits for the driver to store the states of its runs before it kills it; Ray's own 3 s are too short."""
 
+ELSEWHERE = 'cd / && PYTHONPATH="$OLDPWD${PYTHONPATH:+:$PYTHONPATH}"'
+"""Leaves the job's folder: nodes that share a machine unpack it again, and a process in it has no folder then."""
+
 
 @dataclass(frozen=True)
 class Submitted:
@@ -68,10 +71,10 @@ def submit(client: JobsClient, loaded: LoadedStudy, out: str, options: Sequence[
             )
     path = archive(loaded.plugins, {STUDY: resolved_yaml(loaded).encode()})
     id = job_id(loaded.study.name, out, earlier)
-    words = ["python", "-m", "coretune_cli.main", "study", "run", STUDY, "--out", out, "--address", "auto", *options]
+    words = ["--out", out, "--address", "auto", *options]
     client.submit(
         id,
-        f"exec {shlex.join(words)}",
+        f'{ELSEWHERE} exec python -m coretune_cli.main study run "$OLDPWD/{STUDY}" {shlex.join(words)}',
         runtime_env={
             "working_dir": client.upload(path),
             "env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_S)},

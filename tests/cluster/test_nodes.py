@@ -151,7 +151,7 @@ def test_a_study_is_submitted_stopped_continued_and_told_apart(nodes: Nodes, hid
     assert second.returncode == 3 and f"job {job} is writing {out} already" in second.stderr
     wait_until(lambda: bool(records(out)), timeout=200)
     busy = json.loads(coretune(nodes, tmp_path, "cluster", "status", "--address", nodes.address, "--json").stdout)
-    assert any("study run study.yaml" in driver["command"] for driver in busy["drivers"]), busy
+    assert any("study run " in each["command"] and "study.yaml" in each["command"] for each in busy["drivers"]), busy
     assert sum(node["actors"].get("slot", 0) for node in busy["nodes"]) == 2
     assert coretune(nodes, tmp_path, "study", "stop", job, "--address", nodes.dashboard).returncode == 0
     ended = coretune(nodes, tmp_path, "study", "logs", job, "--address", nodes.dashboard)

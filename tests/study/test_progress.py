@@ -56,9 +56,10 @@ SCHEMA: dict[str, Any] = {
             "epochs": int,
             "images_per_s": OPTIONAL_NUMBER,
             "since": str,
+            "node": (str, type(None)),
         }
     ],
-    "throughput": {"images_per_s": float, "runs_per_min": float},
+    "throughput": {"images_per_s": float, "runs_per_min": float, "nodes": dict},
     "events": [{"time": datetime, "level": {"info", "warning", "error"}, "text": str}],
 }
 
@@ -101,18 +102,20 @@ def test_a_state_at_every_moment_of_a_study(root: Path) -> None:
     done = 0
     while (job := book.next_job()) is not None:
         progress.started(job.spec.run_id)
-        progress.ticked(job.spec.run_id, 2, 812.5)
+        progress.ticked(job.spec.run_id, 2, 812.5, "one")
         state = seen(progress)
         assert (state["runs"]["done"], state["runs"]["running"]) == (done, 1)
         (slot,) = [slot for slot in state["slots"] if slot["run_id"] is not None]
         assert (slot["run_id"], slot["epoch"], slot["images_per_s"]) == (job.spec.run_id, 2, 812.5)
         assert slot["epochs"] == job.spec.train.epochs and slot["label"]
         assert state["throughput"]["images_per_s"] == 812.5
+        assert state["throughput"]["nodes"] == {"one": {"images_per_s": 812.5, "running": 1}}
         answer(store, job, lr_score(job))
         progress.ended(job.spec.run_id)
         book.on_finished(job.spec.run_id, ended=True)
         done += 1
         phases.append(seen(progress)["phase"])
+        assert seen(progress)["throughput"]["nodes"] == {}
     assert list(dict.fromkeys(phases)) == ["preparing", "searching", "finals"]
     progress.phase = "done"
     state = seen(progress)

@@ -34,7 +34,8 @@ def test_the_job_runs_the_study_as_resolved_here(board: Dashboard, loaded: Loade
     (job,) = board.jobs.values()
     assert job["submission_id"] == given.job and given.earlier == ()
     assert job["entrypoint"] == (
-        f"exec python -m coretune_cli.main study run study.yaml --out {OUT} --address auto --only method=ce"
+        'cd / && PYTHONPATH="$OLDPWD${PYTHONPATH:+:$PYTHONPATH}" exec python -m coretune_cli.main study run '
+        f'"$OLDPWD/study.yaml" --out {OUT} --address auto --only method=ce'
     )
     (content,) = board.packages.values()
     assert len(content) == given.size
