@@ -110,11 +110,29 @@ def _resolved(address: str | None) -> str:
     path = temporary_folder() / "ray_current_cluster"
     try:
         return path.read_text().strip()
+    except FileNotFoundError:
+        return _only(_running(), path)
     except OSError as error:
+        raise UnfitError(f"{path}: the address of this machine's cluster cannot be read: {_reason(error)}") from error
+
+
+def _running() -> list[str]:
+    """Returns the addresses of clusters of which this machine has processes, whatever `--temp-dir` they have."""
+    found: set[str] = import_module("ray._private.services").find_gcs_addresses()
+    return sorted(found)
+
+
+def _only(found: list[str], path: Path) -> str:
+    if len(found) == 1:
+        return found[0]
+    if found:
         raise UnfitError(
-            f"no Ray cluster runs on this machine ({path} says of none): start one with `ray start --head`, or give "
-            "--address host:port"
-        ) from error
+            f"this machine is a node of several Ray clusters ({', '.join(found)}): say --address host:port"
+        )
+    raise UnfitError(
+        f"no Ray cluster runs on this machine ({path} says of none): start one with `ray start --head`, or give "
+        "--address host:port"
+    )
 
 
 def _ask(address: str, token: str | None) -> Answer:

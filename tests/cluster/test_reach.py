@@ -122,8 +122,16 @@ def test_nobody_listens() -> None:
 
 def test_auto_finds_the_cluster_of_this_machine(nobodys: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_TMPDIR", str(nobodys))
+    running: list[str] = []
+    monkeypatch.setattr(module, "_running", lambda: running)
     with pytest.raises(UnfitError, match=r"no Ray cluster runs on this machine .*ray start --head"):
         reach("auto")
+    with listening(None) as address:
+        running.append(address)
+        assert reach("auto") == reach(address)
+        running.append("10.0.0.1:6379")
+        with pytest.raises(UnfitError, match=r"several Ray clusters \(.*10.0.0.1:6379\): say --address host:port"):
+            reach("auto")
     (nobodys / "ray").mkdir()
     with listening(None) as address:
         (nobodys / "ray" / "ray_current_cluster").write_text(address + "\n")
