@@ -93,12 +93,13 @@ class AdversarialTask:
         division = self._division(batch.labels.shape[0], method, context)
         own = slice(None) if method.whole_images else division.whole.rows(context.shard.rank, batch.labels.device)
         labels, index = batch.labels[own], batch.index[own]
+        train, seen = self._spec.train, self._adversary.seen
+        views = batch.views if seen in ("adversarial", "both") else batch.views[:1]
         with evaluation_mode(model, method):
             attacked = tuple(
                 self._attack(model, view, labels, index, f"attack{number}", moment, context)
-                for number, view in enumerate(batch.views)
+                for number, view in enumerate(views)
             )
-        train, seen = self._spec.train, self._adversary.seen
         if seen == "adversarial":
             return contrast_loss(model, replace(batch, views=attacked), method, train, moment, context)
         if seen == "both":

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from support.crew import Crew
 from support.near import assert_near
 from support.sharded import adversarial_step, training_result
-from support.training import context, reports, tensors_of, toy_dataset, toy_parts, toy_spec
+from support.training import catalog, context, reports, tensors_of, toy_dataset, toy_parts, toy_spec
 from torch import Tensor
 
 from coretune.errors import RequestError
@@ -29,6 +29,7 @@ from coretune.tuning.task import Batch, Moment
 torch.set_num_threads(1)
 
 MOMENT = Moment(seed=3, epoch=1, step=0, progress=0.4)
+METHODS = sorted(name for name in catalog().names("method") if not catalog().get("method", name).refused)
 PGD = {"attack": "pgd", "eps": "16/255"}
 
 
@@ -241,6 +242,14 @@ def test_trades_is_refused_where_images_are_mixed(method: str) -> None:
     with pytest.raises(RequestError, match=f"{method} sees neither, but mixed ones"):
         check_adversary(spec, toy_parts(spec).method)
     check_adversary(toy_spec(method, adversary=PGD), toy_parts(spec).method)
+
+
+@pytest.mark.parametrize("features", ["adversarial", "clean", "both"])
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_trains_against_an_adversary(method: str, features: str) -> None:
+    spec = toy_spec(method, adversary={**PGD, "steps": 1, "features": features}, epochs=1)
+    (report,) = reports(train(toy_parts(spec), context()))
+    assert 0 <= report.metrics["robust_top1"] <= 100
 
 
 @pytest.mark.parametrize("workers", [2, 3])
