@@ -19,7 +19,7 @@ from typer.main import get_command
 import coretune
 from coretune.errors import CoretuneError, DeadClusterError
 from coretune.runs.interrupt import EXIT_CODE as INTERRUPTED
-from coretune_cli import checkpoint, cluster, data, doctor, leaderboard, pretrain, robust, study
+from coretune_cli import checkpoint, cluster, data, doctor, leaderboard, pretrain, robust, study, tune
 from coretune_cli.output import discard
 
 UNFIT = 3
@@ -39,7 +39,9 @@ app.add_typer(data.app)
 app.add_typer(checkpoint.app)
 app.add_typer(robust.app)
 app.add_typer(cluster.app)
+app.command("tune")(tune.tune)
 app.command("pretrain")(pretrain.pretrain)
+robust.app.command("train")(tune.harden)
 app.command("doctor")(doctor.doctor)
 
 

@@ -83,7 +83,7 @@ def pretrain(
     What is not said is the published recipe. Ctrl-C stores the state, and the same command goes on. What is recorded
     is not trained again.
     """
-    said = settings(sets or [])
+    said = settings(sets or [], SECTIONS, "train.epochs, augment.grey or params.queue")
     train = given(epochs=epochs, batch=batch, lr=lr)
     twice = [f"--{key}" for key in train if key in said["train"]]
     if image_size is not None and "image_size" in said["data"]:
@@ -134,8 +134,13 @@ def given(**options: Any) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 
-def settings(items: Sequence[str]) -> dict[str, dict[str, Any]]:
+def settings(items: Sequence[str], sections: Sequence[str], examples: str) -> dict[str, dict[str, Any]]:
     """Returns what `--set` says, by section.
+
+    Args:
+        items: KEY=VALUE each.
+        sections: What keys may begin with.
+        examples: Of keys, for who gave none.
 
     Raises:
         RequestError: Not SECTION.KEY=VALUE, no such section, or a value that is no YAML.
@@ -143,14 +148,14 @@ def settings(items: Sequence[str]) -> dict[str, dict[str, Any]]:
     from coretune.spec.wording import nearest
     from coretune.spec.yamlfile import parse_yaml
 
-    found: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
+    found: dict[str, dict[str, Any]] = {section: {} for section in sections}
     for item in items:
         key, equals, text = item.partition("=")
         section, dot, name = key.strip().partition(".")
         if not equals or not dot or not name:
-            raise RequestError(f"--set {item}: needs KEY=VALUE, the key as train.epochs, augment.grey or params.queue")
+            raise RequestError(f"--set {item}: needs KEY=VALUE, the key as {examples}")
         if section not in found:
-            raise RequestError(f"--set {item}: {section!r} begins no key here{nearest(section, SECTIONS)}")
+            raise RequestError(f"--set {item}: {section!r} begins no key here{nearest(section, sections)}")
         try:
             found[section][name] = parse_yaml(text, f"--set {item}").value
         except StudyError as error:

@@ -13,14 +13,17 @@ from coretune.errors import RequestError, RunError
 from coretune.results.record import Evaluation, Record
 from coretune.results.store import ResultsStore
 from coretune.runs.alone import context_on, execute_alone, held_directory
+from coretune.runs.build import OpenData
 from coretune.runs.job import Job
 from coretune.spec.cells import Cell
 from coretune.spec.load import LoadedStudy, resolve_study
-from coretune.spec.run import EvalSpec
+from coretune.spec.run import ROBUST, EvalSpec, RunSpec
 from coretune.spec.seeds import derive_seed
 from coretune.spec.yamlfile import Document
 from coretune.tuning.context import Context
 from coretune.tuning.loop import EpochReport, Tick
+
+OnStart = Callable[[RunSpec, int, Path], None]
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,7 @@ def tune(
     *,
     method: str = "core_tuning",
     backbone: str = "resnet50",
+    backbone_params: Mapping[str, Any] | None = None,
     checkpoint: str | None = None,
     pretrain: Mapping[str, Any] | None = None,
     path: str | None = None,
@@ -53,6 +57,7 @@ def tune(
     device: str | None = None,
     out: Path | str = "results/tune",
     plugins: tuple[str, ...] = (),
+    on_start: OnStart | None = None,
     on_event: Callable[[Tick | EpochReport], None] | None = None,
     **parameters: Any,
 ) -> TuneResult:
@@ -62,16 +67,20 @@ def tune(
         dataset: Name of a data set.
         method: Name of a method.
         backbone: Name of an architecture.
+        backbone_params: Its parameters.
         checkpoint: A file of weights to start from.
         pretrain: Pre-train first, e.g. `{"method": "moco_v2"}`; keys as in a study file.
         path: Where the images are, for a data set that needs to be told.
-        data: How the images are divided; keys of `data` in a study file.
+        data: How the images are divided, and the data set's parameters; keys of a data set in a study file.
         train: The recipe; keys of `train` in a study file. What is given here wins over what the method changes.
-        adversary: Adversarial training; keys of `adversary` in a study file.
+        adversary: Adversarial training; keys of `adversary` in a study file. The weights of the best epoch under attack
+            are kept and tested too, beside the last one's.
         seed: Seed of the training and of the labelled subset.
         device: Torch device; by default the first GPU, or else the CPU.
         out: The results directory; not that of a study. This process writes it alone meanwhile.
         plugins: Plug-in files.
+        on_start: Called with each run that is to be trained, how many images it is trained on, and the results
+            directory.
         on_event: Called with every `Tick` and `EpochReport`.
         **parameters: The method's parameters, e.g. `eta=1.0`.
 
@@ -84,9 +93,8 @@ def tune(
         RunError: The training failed; the message says why.
         KeyboardInterrupt: It was interrupted; its state is stored, and the same call goes on.
     """
-    loaded = _as_study(
-        dataset, method, backbone, checkpoint, pretrain, path, data, train, adversary, plugins, parameters
-    )
+    start = _given(params=backbone_params, checkpoint=checkpoint, pretrain=pretrain)
+    loaded = _as_study(dataset, method, {backbone: start}, path, data, train, adversary, plugins, parameters)
     chosen = loaded.cells[0].dataset
     context = context_on(device)
     found = fingerprint(open_source(loaded.catalog, chosen.ref, chosen.path))
@@ -96,7 +104,7 @@ def tune(
         return {starts.label: content_hash(Path(starts.checkpoint))} if starts.checkpoint is not None else {}
 
     with held_directory(out, "tune", {chosen.label: found}, checkpoints) as store:
-        return _run(loaded, found, seed, store, context, on_event)
+        return _run(loaded, found, seed, store, context, on_start, on_event)
 
 
 def _run(
@@ -105,21 +113,31 @@ def _run(
     seed: int,
     store: ResultsStore,
     context: Context,
+    on_start: OnStart | None,
     on_event: Callable[[Tick | EpochReport], None] | None,
 ) -> TuneResult:
     """Executes what the model starts from, and the model. The caller holds the directory's lock."""
     (cell,) = loaded.cells
     catalog, path, checkpoint = loaded.catalog, cell.dataset.path, cell.backbone.checkpoint
 
+    open_data = OpenData()
+
     def execute(job: Job) -> Record:
-        return execute_alone(job, store, catalog, context, on_event)
+        if on_start is not None and store.record(job.spec.run_id) is None:
+            split = open_data(job, catalog).split
+            images = split.labelled if job.spec.task == "classification" else split.train
+            on_start(job.spec, len(images), store.root)
+        return execute_alone(job, store, catalog, context, on_event, open_data)
 
     weights = _starting_weights(cell, found, execute)
     test = EvalSpec(evaluation=catalog.ref("evaluation", "classification"))
     spec = cell.spec(
         catalog, {}, fingerprint=found, weights=weights, seed=seed, subset_seed=derive_seed(seed, "subset")
     )
-    record = execute(Job(spec, path, checkpoint, keep_weights=True, evaluations=(test,), plugins=loaded.plugins))
+    evaluations = (test,)
+    if spec.adversary is not None:  # robust accuracy falls long before the last epoch: both are kept
+        spec, evaluations = spec.replace(best_by=ROBUST), (test, test.replace(weights="best"))
+    record = execute(Job(spec, path, checkpoint, keep_weights=True, evaluations=evaluations, plugins=loaded.plugins))
     evaluation = store.evaluation(spec.run_id, test.eval_id(spec.run_id))
     if evaluation is None:
         raise RunError(f"run {spec.run_id}: its evaluation is missing in {store.run_folder(spec.run_id)}")
@@ -129,9 +147,7 @@ def _run(
 def _as_study(
     dataset: str,
     method: str,
-    backbone: str,
-    checkpoint: str | None,
-    pretrain: Mapping[str, Any] | None,
+    backbones: Mapping[str, Any],
     path: str | None,
     data: Mapping[str, Any] | None,
     train: Mapping[str, Any] | None,
@@ -148,19 +164,21 @@ def _as_study(
             f"{dataset!r} is no name of a data set but looks like a path; for a folder of images, <class>/<image>: "
             f'ct.tune("folder", path={dataset!r}, ...)'
         )
-    start: dict[str, Any] = {"checkpoint": checkpoint} if checkpoint is not None else {}
-    start |= {"pretrain": dict(pretrain)} if pretrain is not None else {}
     study = {
         "name": "tune",
-        "datasets": {dataset: {"path": path} if path is not None else {}},
-        "backbones": {backbone: start},
+        "datasets": {dataset: {**(data or {}), **_given(path=path)}},
+        "backbones": backbones,
         "methods": {method: {**parameters, "train": dict(train or {})}},  # where it wins over the method's own recipe
-        "data": dict(data or {}),
         "adversary": None if adversary is None else dict(adversary),
         "search": "none",
         "plugins": list(plugins),
     }
     return resolve_study(Document(study, "coretune.tune"), folder=Path.cwd())
+
+
+def _given(**options: Any) -> dict[str, Any]:
+    """Returns the options that were given."""
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def _starting_weights(cell: Cell, found: str, execute: Callable[[Job], Record]) -> str:

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from coretune.errors import RequestError
-from coretune_cli.pretrain import settings
+from coretune_cli.pretrain import SECTIONS, settings
 
 SMALL = ["digits", "--arch", "small_resnet", "--set", "arch.widths=[4, 8]", "--image-size", "8", "--batch", "200"]
 PLACE = Path("results/pretrain-digits-small_resnet")
@@ -117,7 +117,9 @@ def test_a_bad_request_is_answered_in_a_line(cli: Any, words: list[str], said: s
 
 
 def test_settings_by_section() -> None:
-    assert settings(["train.lr=1e-3", "arch.stem=cifar", "augment.crop_scale=[0.1, 1]", "train.lr=2"]) == {
+    assert settings(
+        ["train.lr=1e-3", "arch.stem=cifar", "augment.crop_scale=[0.1, 1]", "train.lr=2"], SECTIONS, ""
+    ) == {
         "train": {"lr": 2},
         "augment": {"crop_scale": [0.1, 1]},
         "params": {},
@@ -125,7 +127,7 @@ def test_settings_by_section() -> None:
         "data": {},
     }
     with pytest.raises(RequestError, match="begins no key"):
-        settings(["seed.x=1"])
+        settings(["seed.x=1"], SECTIONS, "")
 
 
 def test_help_names_the_options(cli: Any) -> None:

@@ -41,6 +41,8 @@ def test_an_adversary_makes_another_run(tmp_path: Path) -> None:
     found = ct.tune("digits", method="ce", adversary=adversary, out=tmp_path, device="cpu", **SMALL)
     assert found.record.run_id != clean.record.run_id
     assert found.record.spec["adversary"] == {"attack": "fgsm_rs", "validation_limit": 20}
+    assert found.record.spec["best_by"] == "robust_top1" and len(list(found.weights.parent.glob("evals/*.json"))) == 2
+    assert len(list(found.weights.parent.glob("*.safetensors"))) == 2
     assert {"robust_top1", "fgsm_top1", "catastrophic_overfitting"} <= set(found.record.metrics["last"])
     assert "robust_top1" not in clean.record.metrics["last"]
 
