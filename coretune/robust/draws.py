@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from coretune.data.draws import uniforms
+from coretune.data.draws import sample_uniforms, uniforms
 
 IMAGE_DIMENSIONS = 4
 """Of what is drawn by image, (n, C, H, W); what has fewer is drawn once for all images of a batch."""
@@ -38,8 +38,7 @@ def uniform_rows(seed: int, purpose: str, draw: int, index: NDArray[np.int64], c
         index: (n,) numbers of the images.
         columns: Numbers per image.
     """
-    rows = [uniforms(seed, f"{purpose} of image {image}", draw, 1, columns) for image in index.tolist()]
-    return torch.from_numpy(np.concatenate(rows) if rows else np.empty((0, columns), np.float32))
+    return torch.from_numpy(sample_uniforms(seed, purpose, draw, index, columns))
 
 
 def normal_rows(seed: int, purpose: str, draw: int, index: NDArray[np.int64], columns: int) -> Tensor:

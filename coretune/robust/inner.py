@@ -9,8 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from coretune.data.draws import sample_uniforms
-from coretune.robust.draws import normal_of
+from coretune.robust.draws import normal_of, uniform_rows
 from coretune.robust.threat import ThreatModel
 from coretune.spec.epsilon import Norm
 from coretune.tuning.sampling import to_device
@@ -82,8 +81,7 @@ def start_draws(seed: int, purpose: str, epoch: int, samples: NDArray[np.int64],
         images: (n, 3, H, W), theirs.
     """
     columns = images.shape[1:].numel() + 1
-    draws = torch.from_numpy(sample_uniforms(seed, purpose, epoch, samples, columns))
-    return to_device(draws, images.device).to(images.dtype)
+    return to_device(uniform_rows(seed, purpose, epoch, samples, columns), images.device).to(images.dtype)
 
 
 def _norms(values: Tensor) -> Tensor:

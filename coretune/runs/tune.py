@@ -134,7 +134,7 @@ def _run(
     spec = cell.spec(
         catalog, {}, fingerprint=found, weights=weights, seed=seed, subset_seed=derive_seed(seed, "subset")
     )
-    evaluations = (test,)
+    evaluations: tuple[EvalSpec, ...] = (test,)
     if spec.adversary is not None:  # robust accuracy falls long before the last epoch: both are kept
         spec, evaluations = spec.replace(best_by=ROBUST), (test, test.replace(weights="best"))
     record = execute(Job(spec, path, checkpoint, keep_weights=True, evaluations=evaluations, plugins=loaded.plugins))
