@@ -59,7 +59,9 @@ def submit(
     place = _needed(address, "submit")
     loaded, _ = open_study(study, sets or [])
     if out is None:
-        raise RequestError(f"--out is needed: where the cluster's nodes see the results, e.g. /shared/results/{study}")
+        raise RequestError(
+            f"--out is needed: where the cluster's nodes see the results, e.g. /shared/results/{loaded.study.name}"
+        )
     chosen = parse_only(only)
     chosen_cells(loaded.cells, chosen)
     options = [word for kind, label in chosen.items() for word in ("--only", f"{kind}={label}")]

@@ -114,6 +114,9 @@ class DirectoryLock:
         self.took_over = None
         try:
             self.root.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageError(f"{explain(error, self.root)}: the results directory cannot be made there") from error
+        try:
             with self._guard():
                 self._take(mine)
         except OSError as error:
