@@ -209,3 +209,14 @@ def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
         assert path.read_text() == text
 
     return compare
+
+
+@pytest.fixture
+def torch_as_it_was() -> Iterator[None]:
+    """For commands that own their process, which is here the tests' own."""
+    import torch
+
+    before = torch.utils.deterministic.fill_uninitialized_memory
+    yield
+    torch.use_deterministic_algorithms(False)
+    torch.utils.deterministic.fill_uninitialized_memory = before

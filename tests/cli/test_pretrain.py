@@ -6,28 +6,19 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from PIL import Image
 
 from coretune.errors import RequestError
 from coretune_cli.pretrain import SECTIONS, settings
 
+pytestmark = pytest.mark.usefixtures("torch_as_it_was")
+
 SMALL = ["digits", "--arch", "small_resnet", "--set", "arch.widths=[4, 8]", "--image-size", "8", "--batch", "200"]
 PLACE = Path("results/pretrain-digits-small_resnet")
-
-
-@pytest.fixture(autouse=True)
-def _torch_as_it_was() -> Iterator[None]:
-    """The command owns its process, which is here the tests' own."""
-    before = torch.utils.deterministic.fill_uninitialized_memory
-    yield
-    torch.use_deterministic_algorithms(False)
-    torch.utils.deterministic.fill_uninitialized_memory = before
 
 
 def test_it_says_where_the_weights_are_and_how_to_use_them(cli: Any) -> None:

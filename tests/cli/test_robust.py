@@ -6,7 +6,6 @@ import csv
 import json
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +17,9 @@ from support.finals import CELLS, make_finals
 from coretune.results.lock import DirectoryLock
 from coretune.results.store import ResultsStore
 
+pytestmark = pytest.mark.usefixtures("torch_as_it_was")
+
 torch.set_num_threads(1)
-
-
-@pytest.fixture(autouse=True)
-def _torch_as_it_was() -> Iterator[None]:
-    """The command owns its process, which is here the tests' own."""
-    before = torch.utils.deterministic.fill_uninitialized_memory
-    yield
-    torch.use_deterministic_algorithms(False)
-    torch.utils.deterministic.fill_uninitialized_memory = before
 
 
 @pytest.fixture(scope="module")

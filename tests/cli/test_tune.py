@@ -3,27 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
+
+pytestmark = pytest.mark.usefixtures("torch_as_it_was")
 
 SMALL = [
     "digits", "--method", "ce", "--arch", "small_resnet", "--set", "arch.widths=[4, 8]", "--image-size", "8", "--batch",
     "20", "--epochs", "2", "--set", "train.contrast_batch=20", "--set", "data.labels_per_class=2", "--set",
     "data.validation=50", "--set", "data.test=50",
 ]  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def _torch_as_it_was() -> Iterator[None]:
-    """The command owns its process, which is here the tests' own."""
-    before = torch.utils.deterministic.fill_uninitialized_memory
-    yield
-    torch.use_deterministic_algorithms(False)
-    torch.utils.deterministic.fill_uninitialized_memory = before
 
 
 def test_a_model_is_tuned_tested_and_never_again(cli: Any) -> None:
