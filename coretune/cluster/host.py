@@ -98,15 +98,16 @@ class GroupHost:
             asyncio.run_coroutine_threadsafe(self._desk.die(why), loop)
 
     def _trainer(self, me: Any, folder: str) -> Any:
-        from ray.train.v2.api.config import FailureConfig, RunConfig, ScalingConfig  # ray.train types older ones
+        import ray.train
+        import ray.train.torch
+        from ray.train.v2.api.config import FailureConfig, ScalingConfig  # ray.train has the types of older ones
 
         from coretune.cluster.connection import ConnectionConfig
         from coretune.cluster.member import serve
-        from coretune.cluster.trainer import GroupTrainer
 
         options = self._options
         failures = FailureConfig(max_failures=REBUILDS, controller_failure_limit=REBUILDS)
-        return GroupTrainer(
+        return ray.train.torch.TorchTrainer(
             serve,
             train_loop_config={"desk": me, "resources": options.resources},
             torch_config=ConnectionConfig(backend=options.backend, timeout_s=MEETING_S),
@@ -116,7 +117,7 @@ class GroupHost:
                 resources_per_worker=options.bundle,
                 elastic_resize_monitor_interval_s=NEVER_S,
             ),
-            run_config=RunConfig(name=self._name, storage_path=folder, failure_config=failures),
+            run_config=ray.train.RunConfig(name=self._name, storage_path=folder, failure_config=failures),
         )
 
     async def start(self, task: Task) -> None:

@@ -20,7 +20,7 @@ from support.command import coretune, records, wait_until, write_study
 from support.network import Network
 from support.ray_nodes import Nodes, ray_nodes
 
-pytestmark = pytest.mark.nodes
+pytestmark = [pytest.mark.nodes, pytest.mark.timeout(700)]
 
 STUDY = """
 name: tiny
@@ -33,7 +33,7 @@ search: none
 finals: {seeds: 6}
 """
 GROUPED = STUDY.replace("seeds: 6", "seeds: 1") + "resources: {workers: 2, collective_timeout_s: 60}\n"
-PATIENCE_S = 240
+PATIENCE_S = 420
 LEAVE_S = 60
 SEED = 20261129
 WORKER = "RayTrainWorker"
@@ -117,12 +117,18 @@ class Study:
         return (self.results / "log.txt").read_text()
 
 
-def leaves_nothing(nodes: Nodes, numbers: Sequence[int] = (0, 1)) -> None:
+def leaves_nothing(nodes: Nodes, numbers: Sequence[int] = (0, 1), but: str = RAYS) -> None:
     """Waits until nothing of a study is on a cluster."""
     deadline = time.monotonic() + LEAVE_S
     while True:
-        processes = [each.cmdline()[0] for number in numbers for word in OURS for each in nodes.below(number, word)]
-        left = [*(user for user in nodes.users() if user != RAYS), *processes]
+        processes = [
+            each.cmdline()[0]
+            for number in numbers
+            for word in OURS
+            if word != but
+            for each in nodes.below(number, word)
+        ]
+        left = [*(user for user in nodes.users() if user not in (RAYS, but)), *processes]
         if not left:
             return
         assert time.monotonic() < deadline, left
@@ -295,7 +301,8 @@ def test_kills_at_random_moments_change_nothing(
         study.ends()
         assert outcome(study.results) == (together if grouped else undisturbed)
         assert seen.items() <= study.times().items(), "no record was made twice"
-        leaves_nothing(changing, [0, last])
+        # Ray Train's own, detached, outlives a driver that is killed while its groups start.
+        leaves_nothing(changing, [0, last], but="PlacementGroupCleaner")
 
 
 def test_a_group_that_loses_a_node_for_good_goes_on_with_the_worker_that_is_left(
