@@ -24,6 +24,10 @@ ResultsArgument = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+DeviceOption = Annotated[
+    str | None,
+    typer.Option("--device", metavar="NAME", help="cpu, cuda, cuda:1; default: the first GPU, else the CPU."),
+]
 SetOption = Annotated[
     list[str] | None,
     typer.Option(

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from coretune.errors import RequestError, StudyError
 from coretune.runs.interrupt import EXIT_CODE as INTERRUPTED
-from coretune_cli.arguments import JsonOption
+from coretune_cli.arguments import DeviceOption, JsonOption
 from coretune_cli.chosen import DataArgument, DownloadOption, PathOption, choose
 from coretune_cli.epochs import epochs_table, metrics_by_epoch
 from coretune_cli.formats import duration, plural
@@ -56,10 +56,6 @@ SetOption = Annotated[
 SeedOption = Annotated[int, typer.Option("--seed", min=0, metavar="N", help="Seed of the training.")]
 OutOption = Annotated[
     Path | None, typer.Option("--out", metavar="DIR", help="Results directory; default: results/pretrain-DATA-ARCH.")
-]
-DeviceOption = Annotated[
-    str | None,
-    typer.Option("--device", metavar="NAME", help="cpu, cuda, cuda:1; default: the first GPU, else the CPU."),
 ]
 
 

@@ -12,7 +12,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
 from coretune.errors import RequestError
-from coretune_cli.arguments import JsonOption, ResultsArgument
+from coretune_cli.arguments import DeviceOption, JsonOption, ResultsArgument
 from coretune_cli.output import console, note, show, show_json
 from coretune_cli.robust_options import (
     DEFAULT_ATTACK,
@@ -24,7 +24,6 @@ from coretune_cli.robust_options import (
     CorruptionsOption,
     CsvOption,
     DataOption,
-    DeviceOption,
     EpsOption,
     FigureOption,
     LimitOption,

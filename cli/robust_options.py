@@ -108,10 +108,6 @@ LimitOption = Annotated[
     ),
 ]
 SeedOption = Annotated[int, typer.Option("--seed", min=0, metavar="N", help="Of the images, attacks and corruptions.")]
-DeviceOption = Annotated[
-    str | None,
-    typer.Option("--device", metavar="NAME", help="cpu, cuda, cuda:1; default: the first GPU, else the CPU."),
-]
 CheckpointOption = Annotated[
     Path | None,
     typer.Option("--checkpoint", metavar="FILE", help="A file of weights with a classifier.", rich_help_panel=MODEL),

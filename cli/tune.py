@@ -12,11 +12,11 @@ from rich.table import Table
 
 from coretune.errors import RequestError
 from coretune.runs.interrupt import EXIT_CODE as INTERRUPTED
-from coretune_cli.arguments import JsonOption
+from coretune_cli.arguments import DeviceOption, JsonOption
 from coretune_cli.chosen import DataArgument, DownloadOption, PathOption, choose
 from coretune_cli.formats import duration, plural, score
 from coretune_cli.output import console, note, show, show_json
-from coretune_cli.pretrain import BatchOption, DeviceOption, SeedOption, SizeOption, given, settings
+from coretune_cli.pretrain import BatchOption, SeedOption, SizeOption, given, settings
 from coretune_cli.training import TrainingView
 
 if TYPE_CHECKING:

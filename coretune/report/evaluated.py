@@ -21,7 +21,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from coretune.report.reader import Reader
-from coretune.report.scores import Scores, Seed, further_evaluations
+from coretune.report.scores import Scores, Seed, further_evaluations, partner
 from coretune.report.statistics import compare_paired, mean, summarise
 from coretune.results.record import Evaluation
 from coretune.spec.frozen import canonical_json, digest
@@ -97,9 +97,9 @@ def evaluated_rows(reader: Reader, table: Sequence[Scores], baseline: str | None
     rows: list[EvaluatedRow] = []
     for scores in table:
         cell = scores.cell
-        partner = next((each.cell.key for each in table if _is_baseline(each, scores, baseline)), None)
+        compared = partner(scores, table, baseline)
         for label, runs in sorted(found[cell.key].items(), key=lambda item: order[item[0]]):
-            others = found[partner].get(label, {}) if partner is not None else {}
+            others = found[compared.cell.key].get(label, {}) if compared is not None else {}
             rows += _rows(scores, label, runs, others, is_baseline=cell.method == baseline)
     return tuple(rows)
 
@@ -216,11 +216,6 @@ def _row(
         values=tuple(values.values()),
         spec=_text(next(iter(runs.values())).spec),
     )
-
-
-def _is_baseline(each: Scores, of: Scores, baseline: str | None) -> bool:
-    place = (of.cell.dataset, of.cell.backbone, baseline)
-    return of.cell.method != baseline and (each.cell.dataset, each.cell.backbone, each.cell.method) == place
 
 
 def _name(evaluation: Evaluation) -> str:

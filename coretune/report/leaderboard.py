@@ -17,7 +17,7 @@ from coretune.report import notes
 from coretune.report.evaluated import EvaluatedRow, evaluated_rows
 from coretune.report.missing import missing_note, read_missing
 from coretune.report.reader import Reader
-from coretune.report.scores import Final, Scores, Seed, read_scores, shared_seeds
+from coretune.report.scores import Final, Scores, Seed, partner, read_scores, shared_seeds
 from coretune.report.statistics import RESOLUTION, compare_paired, summarise
 from coretune.report.study import read_study
 from coretune.results.cellfile import CellFile
@@ -134,7 +134,7 @@ def build_from(reader: Reader, cells: Sequence[CellFile]) -> Leaderboard:
     table = [read_scores(reader, cell, asked.final_seeds) for cell in cells if asked.asks_for(cell)]
     study = asked.study
     baseline = study.baseline_label if study is not None else None
-    rows = _ranked([_cell_row(scores, _partner(scores, table, baseline), asked.trials) for scores in table])
+    rows = _ranked([_cell_row(scores, partner(scores, table, baseline), asked.trials) for scores in table])
     means = _ranked(_mean_rows(table, baseline))
     evaluated = evaluated_rows(reader, table, baseline)
     cell = table[0].cell if table else None
@@ -261,15 +261,6 @@ def _row(
         values=tuple(values.values()),
         run_ids=tuple(final.run_id for final in runs),
     )
-
-
-def _partner(scores: Scores, table: Sequence[Scores], baseline: str | None) -> Scores | None:
-    """Returns the baseline's cell on the same data set and backbone; None for the baseline itself."""
-    cell = scores.cell
-    if cell.method == baseline:
-        return None
-    place = (cell.dataset, cell.backbone, baseline)
-    return next((one for one in table if (one.cell.dataset, one.cell.backbone, one.cell.method) == place), None)
 
 
 def _ranked(rows: Sequence[Row]) -> list[Row]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
@@ -127,6 +127,15 @@ def shared_seeds(groups: Iterable[Scores]) -> list[Seed]:
     """Returns the seeds that all cells have a score for, in order."""
     found = [set(scores.by_seed) for scores in groups]
     return sorted(set.intersection(*found)) if found else []
+
+
+def partner(scores: Scores, table: Sequence[Scores], baseline: str | None) -> Scores | None:
+    """Returns the baseline's cell on the same data set and backbone; None for the baseline itself."""
+    cell = scores.cell
+    if cell.method == baseline:
+        return None
+    place = (cell.dataset, cell.backbone, baseline)
+    return next((one for one in table if (one.cell.dataset, one.cell.backbone, one.cell.method) == place), None)
 
 
 def _search_status(ended: Counter[TrialState], trials: int | None) -> str:

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from coretune.robust.attack import column
 from coretune.robust.draws import normal_of, uniform_rows
 from coretune.robust.threat import ThreatModel
 from coretune.spec.epsilon import Norm
@@ -25,7 +26,7 @@ def steepest(gradients: Tensor, norm: Norm) -> Tensor:
     """Returns the direction of length 1 in which a linear function grows most, (n, ...); 0 where it is flat."""
     if norm == "linf":
         return gradients.sign()
-    return gradients / _norms(gradients).clamp_min(torch.finfo(gradients.dtype).tiny)
+    return gradients / column(gradients.flatten(1).norm(dim=1).clamp_min(torch.finfo(gradients.dtype).tiny))
 
 
 def uniform_start(threat: ThreatModel, draws: Tensor, centres: Tensor) -> Tensor:
@@ -82,8 +83,3 @@ def start_draws(seed: int, purpose: str, epoch: int, samples: NDArray[np.int64],
     """
     columns = images.shape[1:].numel() + 1
     return to_device(uniform_rows(seed, purpose, epoch, samples, columns), images.device).to(images.dtype)
-
-
-def _norms(values: Tensor) -> Tensor:
-    norms: Tensor = torch.linalg.vector_norm(values.flatten(1), dim=1).view(-1, 1, 1, 1)
-    return norms
