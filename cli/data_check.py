@@ -57,9 +57,11 @@ def report_view(report: Report | MaskReport, chosen: Chosen) -> RenderableType:
     if isinstance(report, MaskReport):
         table = pixel_table(report)
         lines.append(Text(f"{report.void:.1%} of the pixels are void, of no class"))
+        copies = [*report.across]
     else:
         table = class_table(report)
         lines += [_counted(report.domains)] if report.domains else []
+        copies = [*report.across, *report.across_domains]
     if report.sizes is not None:
         width, height = report.sizes.width, report.sizes.height
         lines.append(
@@ -69,7 +71,7 @@ def report_view(report: Report | MaskReport, chosen: Chosen) -> RenderableType:
             )
         )
     verdict = [Text(f"! {problem}", style="bold red") for problem in report.problems]
-    details = [f"  {line}" for line in report.unreadable] + [f"  {' = '.join(group)}" for group in report.across]
+    details = [f"  {line}" for line in report.unreadable] + [f"  {' = '.join(group)}" for group in copies]
     if len(details) > MOST:
         details = [*details[:MOST], f"  and {len(details) - MOST:,} more (--json has all)"]
     remarks = [Text(f"· {remark}") for remark in report.remarks]

@@ -8,7 +8,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from coretune.data.look import Copies, Sizes, by_part, content_of, copies, looked_at, sizes_of
+from coretune.data.look import (
+    Copies,
+    Sizes,
+    across_domains,
+    by_part,
+    content_of,
+    copies,
+    looked_at,
+    sizes_of,
+)
 from coretune.data.resize import square
 from coretune.data.source import TEST, Source, domains_of, remarks_of
 from coretune.spec.components import DatasetComponent
@@ -47,6 +56,7 @@ class Report:
         sizes: Sizes of the images, or None if none can be read.
         unreadable: What cannot be read and why, one line each.
         across: Names of images that are the same, in different official parts; one group each.
+        across_domains: Names of images that are the same, in different domains; one group each.
         repeated: Number of images that are the same as an earlier one of their own part.
         contradicting: Number of images that are the same as an earlier one of another class.
         near: Near-duplicates of test images outside of the test part, or None where they were not looked for.
@@ -62,6 +72,7 @@ class Report:
     sizes: Sizes | None
     unreadable: tuple[str, ...]
     across: tuple[tuple[str, ...], ...]
+    across_domains: tuple[tuple[str, ...], ...]
     repeated: int
     contradicting: int
     near: tuple[Near, ...] | None
@@ -85,6 +96,7 @@ def check(source: Source, about: DatasetComponent, on_image: Callable[[], None] 
     domains = domains_of(source)
     counts = np.bincount(domains.of, minlength=len(domains.names)).tolist() if domains is not None else []
     by_domain = dict(zip(domains.names, counts, strict=True)) if domains is not None else {}
+    shared = across_domains(same, domains.of, source.names) if domains is not None else ()
     problems = [
         *miscounted(about, len(source.names), parts, by_domain),
         *unread_or_across(len(unreadable), len(source.names), same),
@@ -98,12 +110,14 @@ def check(source: Source, about: DatasetComponent, on_image: Callable[[], None] 
         sizes=sizes_of([look.shape for look in seen.values()]),
         unreadable=unreadable,
         across=same.across,
+        across_domains=shared,
         repeated=same.repeated,
         contradicting=contradicting,
         near=near,
         problems=tuple(problems),
         remarks=(
             *remarks_of(source),
+            *_about_domains(shared),
             *_remarks(about, parts, same.repeated, contradicting, near, unreadable=bool(unreadable)),
         ),
     )
@@ -178,6 +192,14 @@ def miscounted(
         here, there = found.get(name, 0), expected.get(name, 0)
         if here != there:
             yield f"{name}: {here:,} images, expected {there:,}"
+
+
+def _about_domains(shared: tuple[tuple[str, ...], ...]) -> Iterator[str]:
+    if shared:
+        yield (
+            f"{len(shared):,} images stand in several domains, e.g. {' = '.join(shared[0])}: of a held-out domain, "
+            "such images are trained on"
+        )
 
 
 def _remarks(

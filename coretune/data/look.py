@@ -102,6 +102,18 @@ def copies(contents: Mapping[int, bytes], parts: NDArray[np.int8], names: Sequen
     return Copies(several, tuple(across), repeated)
 
 
+def across_domains(same: Copies, domains: NDArray[np.int64], names: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+    """Returns the groups of equal images that stand in several domains, by name.
+
+    Args:
+        same: The images of equal content.
+        domains: (N,) domain of each image.
+        names: Names of the images.
+    """
+    groups = [group for group in same.groups if len({int(domains[index]) for index in group}) > 1]
+    return tuple(tuple(names[index] for index in group) for group in groups)
+
+
 def by_part(parts: NDArray[np.int8]) -> dict[str, int]:
     """Returns the number of images of each part that has some."""
     counts = Counter(parts.tolist())

@@ -94,6 +94,21 @@ def test_counts_are_compared_by_part_and_by_domain(catalog: Catalog, tmp_path: P
     assert (found.near, len(found.problems)) == (None, 4)
 
 
+def test_the_same_image_in_two_domains_is_told(catalog: Catalog, tmp_path: Path) -> None:
+    root = tmp_path / "mine"
+    for seed, name in enumerate(("a/cat/1.png", "a/dog/1.png", "b/cat/1.png", "b/dog/1.png")):
+        photo(root / name, seed)
+    assert report(catalog, root, "domain_folders").across_domains == ()
+    Image.open(root / "a/dog/1.png").save(root / "b/dog/copy.bmp")
+    Image.open(root / "a/cat/1.png").save(root / "a/cat/copy.bmp")
+    found = report(catalog, root, "domain_folders")
+    assert found.across_domains == (("a/dog/1.png", "b/dog/copy.bmp"),) and found.problems == ()
+    assert found.remarks[0] == (
+        "1 images stand in several domains, e.g. a/dog/1.png = b/dog/copy.bmp: of a held-out domain, such images are "
+        "trained on"
+    )
+
+
 def test_a_layout_without_official_parts_is_compared_as_a_whole(catalog: Catalog, tmp_path: Path) -> None:
     path = sets.folders(tmp_path / "flat", sets.numbered("breed", 37), ("",))
     found = report(catalog, path, "pets")
@@ -114,6 +129,7 @@ def test_the_real_pacs(real_data: Path, catalog: Catalog) -> None:
     assert found.problems == ()
     assert found.domains == dict(catalog.dataset("pacs").counts)
     assert found.classes["horse"] == {"undecided": 1540}
+    assert found.across_domains == ()
 
 
 def test_a_class_folder_without_an_image_is_told(photos: Path, catalog: Catalog) -> None:

@@ -68,6 +68,17 @@ COMPONENTS: list[Component] = [
     ),
     DatasetComponent(
         kind="dataset",
+        name="domain_folders",
+        version=1,
+        target="coretune.data.sources.domain_folders:DomainFolders",
+        summary="your own images of several domains: a folder per domain, and in it one per class",
+        parameters=FolderParameters,
+        augment={"crop_scale": [0.2, 1.0], "flip": True},
+        splits="none; parts are drawn with a fixed seed",
+        needs_path=True,
+    ),
+    DatasetComponent(
+        kind="dataset",
         name="images",
         version=1,
         target="coretune.data.sources.images:Images",
