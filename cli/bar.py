@@ -77,7 +77,7 @@ def byte_bar(title: str, *, out: Console | None = None, clock: Clock = time.mono
 
 
 def _byte_lines(title: str, out: Console, clock: Clock) -> AtBytes:
-    due = _now_and_then(clock)
+    due = now_and_then(clock)
 
     def at(done: int, total: int | None) -> None:
         if due():
@@ -87,7 +87,7 @@ def _byte_lines(title: str, out: Console, clock: Clock) -> AtBytes:
     return at
 
 
-def _now_and_then(clock: Clock) -> Callable[[], bool]:
+def now_and_then(clock: Clock) -> Callable[[], bool]:
     """Returns what says whether a line is due: every ten seconds, and not at once."""
     said = clock()
 
@@ -119,7 +119,7 @@ def pace(left: int, images_per_s: float) -> str:
 
 
 def _lines(title: str, total: int, out: Console, clock: Clock) -> At:
-    due = _now_and_then(clock)
+    due = now_and_then(clock)
 
     def at(done: int, speed: float) -> None:
         if due():

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
 from coretune.errors import RequestError
 from coretune_cli.arguments import DeviceOption, JsonOption, ResultsArgument
+from coretune_cli.headway import headway_bar
 from coretune_cli.output import console, note, show, show_json
 from coretune_cli.robust_options import (
     DEFAULT_ATTACK,
@@ -39,15 +39,19 @@ from coretune_cli.robust_options import (
     StdOption,
     StepsOption,
     SuccessOption,
+    TransferArchOption,
+    TransferOption,
     WhichOption,
     asked,
     attack_parameters,
     numbers,
 )
 from coretune_cli.robust_subject import ForeignModel, RecordedRun, Subject, choose_run
+from coretune_cli.robust_transfer import NONE, Transfer, not_tested, tested, transfer_spec, verdict_of
 from coretune_cli.robust_view import Found, view
 
 if TYPE_CHECKING:
+    from coretune.results.record import Evaluation
     from coretune.spec.run import EvalSpec
     from coretune.tuning.context import Context
 
@@ -69,6 +73,8 @@ def evaluate(
     restarts: RestartsOption = None,
     success: SuccessOption = None,
     median: MedianOption = None,
+    transfer_from: TransferOption = None,
+    transfer_arch: TransferArchOption = None,
     corruptions: CorruptionsOption = False,
     calibration: CalibrationOption = False,
     weights: WhichOption = None,
@@ -100,8 +106,13 @@ def evaluate(
     if said and "attacks" not in said:
         first = next(iter(said))
         raise RequestError(f"--{OPTIONS.get(first, first)} is of an attack: say which, --attack pgd")
-    if save_adversarial is not None and not said:
-        raise RequestError("--save-adversarial needs an attack: --attack pgd")
+    for option, value in {
+        "--save-adversarial": save_adversarial,
+        "--transfer-from": transfer_from,
+        "--transfer-arch": transfer_arch,
+    }.items():
+        if value is not None and not said:
+            raise RequestError(f"{option} needs an attack: --attack pgd")
     if figure is not None:
         from coretune.report.robustness import check_format
 
@@ -127,6 +138,8 @@ def evaluate(
             subject = RecordedRun(choice, context, place)
         specs = asked(subject.catalog, **wanted, weights=subject.weights, limit=limit, seed=seed)
         found = [_found(subject, name, spec, save_adversarial) for name, spec in specs.items()]
+        if said:
+            found[0] = replace(found[0], transfer=_transfer(subject, specs["attack"], transfer_from, transfer_arch))
         subject.finish()
     _report(subject, found, as_json=as_json)
     _write(subject, found, csv, figure, save_adversarial)
@@ -179,34 +192,49 @@ def _found(subject: Subject, name: str, spec: EvalSpec, save_adversarial: Path |
         return Found(name, recorded, recorded=True)
     images = "all test images" if spec.limit is None else f"up to {spec.limit:,} test images"
     again = ", again for its images" if recorded is not None else ""
-    with _waiting(f"{name} on {images}{again}"):
-        return Found(name, subject.evaluate(spec, arrays_to), recorded=False)
+    with headway_bar(f"{name} on {images}{again}") as tell:
+        return Found(name, subject.evaluate(spec, arrays_to=arrays_to, tell=tell), recorded=False)
 
 
-@contextmanager
-def _waiting(text: str) -> Iterator[None]:
-    """Says what is being done: a moving sign and a clock on a terminal, a line elsewhere."""
-    out = console(stderr=True)
-    if not out.is_terminal:
-        note(f"{text} ...", style="dim")
-        yield
-        return
-    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
-    with Progress(*columns, console=out, transient=True) as bar:
-        bar.add_task(text, total=None)
-        yield
+def _transfer(subject: Subject, attack: EvalSpec, words: str | None, arch: str | None) -> Transfer:
+    """Returns what images of another model do to this one: as it is recorded, or made now."""
+    if words == NONE:
+        return not_tested("--transfer-from none")
+    surrogate = subject.surrogate(words, arch)
+    if surrogate is None:
+        return not_tested(f"{subject.alone}; --transfer-from names another model of the same images")
+    if words is None:
+        note(f"transfer from {surrogate.title}; --transfer-from names another", style="dim")
+    spec = transfer_spec(subject.catalog, attack, surrogate)
+    recorded = subject.recorded(spec)
+    if recorded is not None:
+        return tested(surrogate, recorded, recorded=True)
+    with headway_bar(f"transfer from {surrogate.title}, on up to {spec.limit} test images") as tell:
+        return tested(surrogate, subject.evaluate(spec, surrogate=surrogate, tell=tell), recorded=False)
 
 
 def _report(subject: Subject, found: list[Found], *, as_json: bool) -> None:
     if as_json:
-        evaluations = [
-            {**item.evaluation.model_dump(mode="json"), "label": item.label, "recorded": item.recorded}
-            for item in found
-        ]
-        show_json({**subject.about, "notes": list(subject.notes), "evaluations": evaluations})
+        value = {**subject.about, "notes": list(subject.notes)}
+        value["evaluations"] = [_plain(label, made, recorded) for label, made, recorded in _made(found)]
+        for each in found:
+            if each.label == "attack":
+                value["verdict"] = verdict_of(each.evaluation, each.transfer)
+        show_json(value)
         return
     show(Text(subject.title, style="bold"), *(Text(line, style="dim") for line in subject.notes), Text(""))
     show(view(found, console().width))
+
+
+def _made(found: list[Found]) -> list[tuple[str, Evaluation, bool]]:
+    """Returns all evaluations: their label, and whether they were recorded already."""
+    made = [(each.label, each.evaluation, each.recorded) for each in found]
+    others = [each.transfer for each in found if each.transfer is not None]
+    return made + [("transfer", each.evaluation, each.recorded) for each in others if each.evaluation is not None]
+
+
+def _plain(label: str, evaluation: Evaluation, recorded: bool) -> dict[str, Any]:
+    return {**evaluation.model_dump(mode="json"), "label": label, "recorded": recorded}
 
 
 def _write(
@@ -216,7 +244,7 @@ def _write(
     from coretune.report.robustness import to_csv, write_figure
     from coretune.results.files import put_atomic
 
-    evaluations = [item.evaluation for item in found]
+    evaluations = [evaluation for _, evaluation, _ in _made(found)]
     if csv is not None:
         put_atomic(csv, to_csv(evaluations).encode())
     if figure is not None:

@@ -89,6 +89,25 @@ MedianOption = Annotated[
         rich_help_panel=ATTACK,
     ),
 ]
+TransferOption = Annotated[
+    str | None,
+    typer.Option(
+        "--transfer-from",
+        metavar="ID|FILE|none",
+        help="Another model of the same images, on which adversarial images are made that may fool this one: a run, or "
+        "a file of weights with a classifier. Default: another final run of the same results.",
+        rich_help_panel=ATTACK,
+    ),
+]
+TransferArchOption = Annotated[
+    str | None,
+    typer.Option(
+        "--transfer-arch",
+        metavar="NAME",
+        help="The architecture of that file; default: the model's own.",
+        rich_help_panel=ATTACK,
+    ),
+]
 CorruptionsOption = Annotated[
     bool, typer.Option("--corruptions", help="The 15 common corruptions of ImageNet-C at 5 severities.")
 ]

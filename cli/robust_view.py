@@ -13,6 +13,7 @@ from rich.text import Text
 
 from coretune_cli.columns import Column, fitted
 from coretune_cli.formats import duration
+from coretune_cli.robust_transfer import Transfer, verdict_of
 
 if TYPE_CHECKING:
     from coretune.results.record import Evaluation
@@ -31,11 +32,13 @@ class Found:
         label: What was asked for.
         evaluation: The evaluation.
         recorded: Whether it was there already.
+        transfer: Of an attack, what became of transfer; None where nobody asked for it.
     """
 
     label: str
     evaluation: Evaluation
     recorded: bool
+    transfer: Transfer | None = None
 
 
 def view(found: Sequence[Found], width: int) -> RenderableType:
@@ -43,7 +46,7 @@ def view(found: Sequence[Found], width: int) -> RenderableType:
     parts: list[RenderableType] = []
     for item in found:
         parts += [Text("")] if parts else []
-        parts += [title(item), *_BODIES.get(item.label, _numbers)(item.evaluation, width)]
+        parts += [title(item), *_BODIES.get(item.label, _numbers)(item, width)]
     return Group(*parts)
 
 
@@ -58,7 +61,8 @@ def title(found: Found) -> Text:
     return Text.assemble((found.label, "bold"), f"  {said}  ", (f"{how}, took {duration(took)}", "dim"))
 
 
-def _attack(evaluation: Evaluation, width: int) -> Iterator[RenderableType]:
+def _attack(found: Found, width: int) -> Iterator[RenderableType]:
+    evaluation = found.evaluation
     details, metrics = evaluation.details, evaluation.metrics
     if (threat := details.get("threat")) is not None:
         yield _line("threat", str(threat))
@@ -74,7 +78,7 @@ def _attack(evaluation: Evaluation, width: int) -> Iterator[RenderableType]:
     yield _line("clean", f"{_number(metrics.get('clean_top1'))} %")
     yield _line("robust", f"{_number(metrics.get('robust_top1'))} % at ε = {headline(evaluation)}")
     yield from _median(details.get("median_perturbation"))
-    yield from _verdict(details.get("verdict"))
+    yield from _verdict(verdict_of(evaluation, found.transfer))
     yield from (_line("note", str(note), style="dim") for note in details.get("notes", ()))
 
 
@@ -103,18 +107,16 @@ def _median(found: Row | None) -> Iterator[RenderableType]:
     yield _line("median", f"smallest perturbation {said}, {found.get('images')} images, {unbroken} unbroken")
 
 
-def _verdict(verdict: Row | None) -> Iterator[RenderableType]:
-    if verdict is None:
-        return
-    reliable = bool(verdict.get("reliable"))
+def _verdict(verdict: Row) -> Iterator[RenderableType]:
+    reliable = bool(verdict["reliable"])
+    yield _line("transfer", str(verdict["transfer"]), style="dim")
     yield _line("reliable", "yes" if reliable else "no", style="bold green" if reliable else "bold red")
-    for reason in verdict.get("reasons", ()):
-        said = reason if isinstance(reason, str) else ": ".join(map(str, reason.values()))
-        yield _line("", f"– {said}", style="" if reliable else "red")
+    for reason in verdict["reasons"]:
+        yield _line("", f"– {reason}", style="red")
 
 
-def _corruptions(evaluation: Evaluation, width: int) -> Iterator[RenderableType]:
-    details, metrics = evaluation.details, evaluation.metrics
+def _corruptions(found: Found, width: int) -> Iterator[RenderableType]:
+    details, metrics = found.evaluation.details, found.evaluation.metrics
     severities = details.get("severities", [])
     rows = [{"name": name, "values": values} for name, values in details.get("error", {}).items()]
     means = details.get("mean_error", {})
@@ -138,8 +140,8 @@ def _at(severity: int, place: int) -> Column[Row]:
     return Column(f"at {severity}", lambda row: _percent(row["values"][place]), 9 - place, "right")
 
 
-def _calibration(evaluation: Evaluation, width: int) -> Iterator[RenderableType]:
-    details, metrics = evaluation.details, evaluation.metrics
+def _calibration(found: Found, width: int) -> Iterator[RenderableType]:
+    details, metrics = found.evaluation.details, found.evaluation.metrics
     scaled = "temperature" in metrics
     rows = [("raw", "")] + ([(f"temperature {metrics['temperature']:.3g}", "_scaled")] if scaled else [])
 
@@ -168,8 +170,8 @@ def _calibration(evaluation: Evaluation, width: int) -> Iterator[RenderableType]
         yield _line("", str(details["not_scaled"]), style="dim")
 
 
-def _numbers(evaluation: Evaluation, width: int) -> Iterator[RenderableType]:
-    yield from (_line(name, f"{value:.6g}") for name, value in evaluation.metrics.items())
+def _numbers(found: Found, width: int) -> Iterator[RenderableType]:
+    yield from (_line(name, f"{value:.6g}") for name, value in found.evaluation.metrics.items())
 
 
 def _line(name: str, text: str, style: str = "") -> Table:

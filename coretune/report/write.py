@@ -10,6 +10,9 @@ from coretune.report.runs_table import FIRST, LAST, runs_table_from
 from coretune.results.files import put_atomic
 from coretune.results.store import ResultsStore
 
+TABLES = ("leaderboard.csv", "contrasts.csv", "evaluations.csv", "runs.csv")
+"""Names of all tables; some directories have no use for some of them."""
+
 
 class Writer:
     """Rewrites the tables as records arrive; what is settled is read once, so that a rewrite costs little."""

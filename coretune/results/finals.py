@@ -49,7 +49,7 @@ def best_final(store: ResultsStore) -> Best:
     Raises:
         RequestError: There is no completed final run, or their weights were not kept.
     """
-    completed = list(_completed(store))
+    completed = list(completed_finals(store))
     kept = [run for run in completed if store.has_weights(run.run_id, [run.weights])]
     if not kept:
         why = (
@@ -67,7 +67,8 @@ def weights_of(cell: CellFile) -> str:
     return str(cell.evaluation.get("weights", "last"))
 
 
-def _completed(store: ResultsStore) -> Iterator[FinalRun]:
+def completed_finals(store: ResultsStore) -> Iterator[FinalRun]:
+    """Yields the completed final runs of all cells, whether or not their weights were kept, by cell and index."""
     for cell in store.cells():
         weights = weights_of(cell)
         for final in sorted(cell.finals, key=lambda entry: entry.index):

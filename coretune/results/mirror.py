@@ -22,7 +22,10 @@ from coretune.spec.paths import cache_root
 
 RECORD = "record.json"
 _OWN = ".tmp"
-Role = Literal["driver", "worker", "reader"]
+PARTIAL = ".partial"
+"""How folders end that hold what is done of something that is not finished: they stay on this machine."""
+
+Role = Literal["driver", "worker", "evaluator", "reader"]
 
 
 class OnDisk:
@@ -73,8 +76,8 @@ class Mirror(OnDisk):
 
     Args:
         url: Where.
-        role: `driver`, `worker` or `reader`. Each has a copy of its own on a machine: what one has written and not
-            published yet, another would take for gone.
+        role: `driver`, `worker`, `evaluator` or `reader`. Each has a copy of its own on a machine: what one has written
+            and not published yet, another would take for gone.
         cache: Root of the caches of this machine.
     """
 
@@ -187,7 +190,7 @@ class Mirror(OnDisk):
 
     def _names(self, folder: Path) -> set[str]:
         paths: Iterable[Path] = folder.rglob("*") if folder.is_dir() else ()
-        return {path.relative_to(self.root).as_posix() for path in paths if path.is_file() and not _temporary(path)}
+        return {path.relative_to(self.root).as_posix() for path in paths if path.is_file() and not _own(path)}
 
     def _remove(self, name: str) -> None:
         path = self.root / name
@@ -214,5 +217,6 @@ def _small(name: str) -> bool:
     return not name.endswith(".safetensors") and not (words[0] == "runs" and len(words) > 2 and words[2] == "state")
 
 
-def _temporary(path: Path) -> bool:
-    return path.name.startswith(".") and path.name.endswith(_OWN)
+def _own(path: Path) -> bool:
+    """Returns whether a file is nobody else's business: being written, or a part of something unfinished."""
+    return (path.name.startswith(".") and path.name.endswith(_OWN)) or path.parent.name.endswith(PARTIAL)

@@ -22,7 +22,7 @@ from pydantic import ValidationError
 from coretune.errors import StorageError
 from coretune.results.cellfile import CellFile, TrialEntry
 from coretune.results.files import CORRUPT, explain, put_atomic, set_aside
-from coretune.results.mirror import Mirror, mirror_of
+from coretune.results.mirror import PARTIAL, Mirror, Role, mirror_of
 from coretune.results.neighbours import adopt
 from coretune.results.planned import Planned
 from coretune.results.proposals import NAME as PROPOSALS
@@ -46,6 +46,7 @@ class ResultsStore:
     Args:
         place: A directory, or an address in an object store (`s3://bucket/name`, `gs://bucket/name`).
         repair: As the attribute.
+        role: Whose copy of an object store it is; None: the driver's with `repair`, else a worker's.
 
     Attributes:
         mirror: Where the directory really lies.
@@ -55,8 +56,8 @@ class ResultsStore:
         warnings: What could not be read, one line each.
     """
 
-    def __init__(self, place: Path | str, *, repair: bool = False) -> None:
-        self.mirror = mirror_of(place, "driver" if repair else "worker")
+    def __init__(self, place: Path | str, *, repair: bool = False, role: Role | None = None) -> None:
+        self.mirror = mirror_of(place, role or ("driver" if repair else "worker"))
         self.root = self.mirror.root
         self.repair = repair
         self.warnings: list[str] = []
@@ -172,7 +173,7 @@ class ResultsStore:
 
     def partial_evaluation(self, run_id: str, eval_id: str) -> Path:
         """Returns the folder where an evaluation that can go on after a kill keeps what it has done: here alone."""
-        return self.run_folder(run_id) / "evals" / f"{eval_id}.partial"
+        return self.run_folder(run_id) / "evals" / f"{eval_id}{PARTIAL}"
 
     def put_evaluation(self, evaluation: Evaluation) -> None:
         """Writes an evaluation beside its run's record."""

@@ -5,7 +5,7 @@ With E_cs the error (per cent) of corruption c at severity s,
     corruption error = mean over c of the mean over s of E_cs.
 
 It is not divided by a reference network's, as ImageNet-C's mCE is by AlexNet's; leaderboards divide it by that of
-CE-tuning on the same data and backbone (`coretune.report.corruptions`).
+CE-tuning on the same data and backbone (`coretune.report.evaluated`).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from torch import Tensor
 from coretune.data.pack import Packed
 from coretune.nets.model import Model
 from coretune.robust.corruptions import corrupt, table_for
+from coretune.robust.headway import Tell, Teller
 from coretune.spec.catalog.evaluations import CorruptionParameters
 from coretune.tuning.context import Context
 from coretune.tuning.judgement import Judgement
@@ -35,6 +36,7 @@ def evaluate_corruptions(
     *,
     params: CorruptionParameters | None = None,
     seed: int = 0,
+    tell: Tell | None = None,
 ) -> Judgement:
     """Measures the error on some images, clean and with each corruption at each severity.
 
@@ -47,6 +49,7 @@ def evaluate_corruptions(
         context: Device and batch size, and the workers.
         params: Which corruptions and severities.
         seed: Of the corruptions.
+        tell: Is told how far this worker is.
 
     Returns:
         `corruption_error` and `clean_error` in per cent. Details: `error` by corruption, a list by severity;
@@ -59,11 +62,12 @@ def evaluate_corruptions(
     side = packed.images.shape[1] if packed.sides is None else packed.sides.crop
     own = indices[context.shard.rank :: context.shard.workers]
     misses = torch.zeros(1 + len(params.corruptions) * len(params.severities), dtype=torch.int64, device=context.device)
-    seen = 0
+    seen, teller = 0, Teller(tell)
+    teller.begin("corruptions", len(own) * len(params.corruptions))
     for images in plain_images(packed, own, context):
         samples = own[seen : seen + len(images)]
         labels = to_device(torch.from_numpy(packed.labels[samples]), context.device)
-        misses += _misses(model, images, labels, samples, params, seed)
+        misses += _misses(model, images, labels, samples, params, seed, teller)
         seen += len(images)
     errors = 100 * context.shard.sum(misses).cpu().double() / len(indices)
     table = errors[1:].view(len(params.corruptions), len(params.severities))
@@ -80,14 +84,22 @@ def evaluate_corruptions(
 
 
 def _misses(
-    model: Model, images: Tensor, labels: Tensor, samples: Indices, params: CorruptionParameters, seed: int
+    model: Model,
+    images: Tensor,
+    labels: Tensor,
+    samples: Indices,
+    params: CorruptionParameters,
+    seed: int,
+    teller: Teller,
 ) -> Tensor:
     """Returns how many images of a batch are misclassified: clean, then by corruption and severity."""
     found = [(model(images).argmax(dim=1) != labels).sum()]
     for name in params.corruptions:
+        teller.at(name.replace("_", " "))
         for severity in params.severities:
             changed = corrupt(images, np.asarray(samples), name, severity, seed=seed)
             found.append((model(_like(changed, images)).argmax(dim=1) != labels).sum())
+        teller.advance(len(images))
     return torch.stack(found)
 
 

@@ -6,8 +6,8 @@ details are those of docs/robustness.md.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +16,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from coretune.data.draws import permutation
 from coretune.data.pack import Packed
-from coretune.errors import CheckError, RunError
+from coretune.errors import RunError
 from coretune.nets.model import Model
 from coretune.robust.attack import Subjects, attackable, logits_of
 from coretune.robust.checks import check_again, check_distances, check_monotone
 from coretune.robust.describe import notes, threat_line, threat_lines
+from coretune.robust.headway import Tell, Teller
 from coretune.robust.kept import Kept, rows_of
-from coretune.robust.reliability import Probes, is_drawn, probe, reasons
+from coretune.robust.reliability import UNTESTED, Probes, is_drawn, probe, reasons
+from coretune.robust.scene import Indices, Scene
 from coretune.robust.smallest import median_of, smallest_perturbations
 from coretune.robust.threat import ThreatModel
 from coretune.robust.worst_case import Outcome, Plan, worst_case
@@ -34,25 +35,20 @@ from coretune.spec.epsilon import eps_text
 from coretune.tuning.classification import evaluate_classification
 from coretune.tuning.context import Context
 from coretune.tuning.judgement import Judgement
-from coretune.tuning.sampling import plain_images, to_device
-from coretune.tuning.shard import Shard
-
-Indices = NDArray[np.int64]
 
 BATCHES = 4
 """Batches of an evaluation that are attacked together: as images leave, those that are left still fill one."""
 
+SCALE_FREE = ("apgd-dlr", "apgd-t", "fab-t", "square", "cw")
+"""Attacks whose loss does not depend on the logits' scale."""
+
 
 @dataclass(frozen=True)
-class _Scene:
-    model: Model
-    packed: Packed
-    context: Context
-    params: AttackParameters
-    plan: Plan
-    seed: int
-    rows: bool
-    kept: Kept
+class _Attacks(Scene):
+    params: AttackParameters = field(kw_only=True)
+    plan: Plan = field(kw_only=True)
+    rows: bool = field(kw_only=True)
+    kept: Kept = field(kw_only=True)
 
     @property
     def headline(self) -> ThreatModel:
@@ -85,6 +81,7 @@ def evaluate_attack(
     seed: int = 0,
     rows: bool = False,
     partial: Path | None = None,
+    tell: Tell | None = None,
 ) -> Judgement:
     """Attacks a classifier on some images.
 
@@ -98,8 +95,9 @@ def evaluate_attack(
         rows: Whether the adversarial images are returned: `adversarial` (n, H, W, 3) float32, `index`, `label`, and
             `level`, the number of the ε in the curve that fooled the model (0: misclassified without; one more than
             there are: robust).
-        partial: A folder of this evaluation alone, where blocks that are done are kept, and from where they are taken;
-            None, or with `rows`: every image is attacked.
+        partial: A folder of this evaluation alone, where blocks that are done are kept, and from where they are taken,
+            with `rows` those whose images are there; None: every image is attacked.
+        tell: Is told how far this worker is.
 
     Returns:
         `clean_top1` and `robust_top1` in per cent, `median_perturbation` in units of pixels unless it is not known.
@@ -113,30 +111,29 @@ def evaluate_attack(
     params = params or AttackParameters()
     if not len(indices) or len(packed.classes) < 2:
         return Judgement({})
-    kept = Kept.of(None if rows else partial, model)
-    scene = _Scene(model, packed, context, params, Plan.of(params), seed, rows, kept)
-    with attackable(model, context.device):
+    kept = Kept.of(partial, model, images=rows)
+    plan = Plan.of(params)
+    scene = _Attacks(model, packed, context, seed, Teller(tell), params=params, plan=plan, rows=rows, kept=kept)
+    with attackable(model, context.device), scene.teller.watching(model):
         found = _attacked(scene, indices)
         _check_clean(scene, indices, found)
         probes = _probed(scene, indices)
         median = _median(scene, indices)
-    curve = curve_of(found.table, scene.plan)
-    _refuse(context.shard, context.device, check_monotone(_carried(curve)))
+    curve = curve_of(found.table, plan)
+    scene.refuse(check_monotone(_carried(curve)))
     at = next(entry for entry in curve if entry["eps"] == eps_text(scene.headline.eps))
-    scale_free = any(choice.name in ("apgd-dlr", "apgd-t", "fab-t", "square", "cw") for choice in scene.plan.attacks)
-    scale_free |= any(choice.params.get("loss") in ("dlr", "margin") for choice in scene.plan.attacks)
-    against = reasons(probes, scale_free=scale_free)
+    against = reasons(probes, scale_free=_is_scale_free(plan))
     metrics = {"clean_top1": curve[0]["robust_top1"], "robust_top1": at["robust_top1"]}
     if median is not None and median["value"] is not None:
         metrics["median_perturbation"] = median["value"]
     details = {
-        "threat": threat_line(scene.plan, scene.headline, len(indices), seed),
-        "threats": threat_lines(scene.plan),
+        "threat": threat_line(plan, scene.headline, len(indices), seed),
+        "threats": threat_lines(plan),
         "curve": curve,
         "attacks": at["attacks"],
-        "verdict": {"reliable": not against, "reasons": against, "probes": probes.numbers()},
+        "verdict": {"reliable": not against, "reasons": against, "probes": probes.numbers(), "transfer": UNTESTED},
         "median_perturbation": median,
-        "notes": notes(scene.plan, params, len(packed.classes), ties=found.ties, drawn=found.drawn),
+        "notes": notes(plan, params, len(packed.classes), ties=found.ties, drawn=found.drawn),
     }
     return Judgement(metrics, details, found.arrays)
 
@@ -167,129 +164,95 @@ def curve_of(table: Tensor, plan: Plan) -> list[dict[str, Any]]:
     return curve
 
 
-def _attacked(scene: _Scene, indices: Indices) -> _Found:
+def _is_scale_free(plan: Plan) -> bool:
+    return any(each.name in SCALE_FREE or each.params.get("loss") in ("dlr", "margin") for each in plan.attacks)
+
+
+def _attacked(scene: _Attacks, indices: Indices) -> _Found:
     """Attacks this worker's images, block by block, checks them, and gathers what became of all."""
-    shard, device = scene.context.shard, scene.context.device
-    own = indices[shard.rank :: shard.workers]
-    known = scene.kept.read()
+    own = scene.own(indices)
+    known, images = scene.kept.read()
     left = own[[image not in known for image in own.tolist()]]
-    faults, images = list[str](), list[Tensor]()
+    tries = len(scene.plan.grid) * len(scene.plan.attacks)
+    scene.teller.begin("attack", len(own) * tries)
+    scene.teller.advance((len(own) - len(left)) * tries)
+    faults = list[str]()
     bad = 0
-    for block in _blocks(scene, left):
+    for chosen in scene.chunks(left, BATCHES * scene.chunk):
+        block = scene.subjects(chosen)
         with torch.no_grad():
-            logits = torch.cat([logits_of(scene.model, part) for part in torch.split(block.images, _chunk(scene))])
+            logits = torch.cat([logits_of(scene.model, part) for part in torch.split(block.images, scene.chunk)])
         bad += int((~logits.isfinite().all(dim=1)).sum())
         if bad:
             continue  # the others have to be told, and nothing else matters
         correct = logits.argmax(dim=1) == block.labels
-        outcome = worst_case(scene.model, block, correct, scene.plan, _chunk(scene))
+        outcome = worst_case(scene.model, block, correct, scene.plan, scene.chunk, scene.teller)
         rows, wrong = _checked(scene, block, outcome)
         faults += wrong
+        found = outcome.images.permute(0, 2, 3, 1).cpu() if scene.rows else None
         if not faults:
-            scene.kept.put(block.index, rows)
+            scene.kept.put(block.index, rows, found)
         known |= dict(zip(block.index.tolist(), rows.long().tolist(), strict=True))
-        if scene.rows:
-            images.append(outcome.images.permute(0, 2, 3, 1).cpu())
-    bad = int(shard.sum(torch.tensor([bad], device=device)))
+        images |= {} if found is None else dict(zip(block.index.tolist(), found.numpy(), strict=True))
+    bad = scene.summed(bad)
     if bad:
         raise RunError(
             f"logits of {bad} of {len(indices)} images are not finite: no accuracy of this model means anything"
         )
-    _refuse(shard, device, faults)
+    scene.refuse(faults)
     mine = rows_of(known, own.tolist())
     arrays = _arrays(scene, own, mine, images) if scene.rows else {}
-    return _Found(_gathered(mine.to(device), len(indices), shard).cpu(), arrays)
+    return _Found(scene.gathered(mine.to(scene.device), len(indices)).cpu(), arrays)
 
 
-def _checked(scene: _Scene, block: Subjects, outcome: Outcome) -> tuple[Tensor, list[str]]:
+def _checked(scene: _Attacks, block: Subjects, outcome: Outcome) -> tuple[Tensor, list[str]]:
     """Returns the rows of a block, and what is wrong with it."""
     faults = outcome.faults + check_distances(outcome, block.images, scene.plan)
-    drawn = is_drawn(scene.model, block.images[: _chunk(scene)])
+    drawn = is_drawn(scene.model, block.images[: scene.chunk])
     tied = torch.zeros_like(block.labels, dtype=torch.bool)
     if not drawn:
-        again, tied = check_again(scene.model, outcome, block.labels, scene.plan, _chunk(scene))
+        again, tied = check_again(scene.model, outcome, block.labels, scene.plan, scene.chunk)
         faults += again
     rows = torch.stack([outcome.level, outcome.by, tied.long(), torch.full_like(block.labels, drawn)], dim=1)
     return rows.float().cpu(), faults
 
 
-def _blocks(scene: _Scene, own: Indices) -> Iterator[Subjects]:
-    size = BATCHES * scene.context.evaluation_batch
-    for begin in range(0, len(own), size):
-        yield _subjects(scene, own[begin : begin + size])
-
-
-def _subjects(scene: _Scene, chosen: Indices) -> Subjects:
-    images = torch.cat(list(plain_images(scene.packed, chosen, scene.context)))
-    labels = to_device(torch.from_numpy(scene.packed.labels[chosen]), scene.context.device)
-    images = images.contiguous(memory_format=scene.context.memory_format)
-    return Subjects(images, labels, len(scene.packed.classes), chosen, scene.seed)
-
-
-def _chunk(scene: _Scene) -> int:
-    return scene.context.evaluation_batch
-
-
-def _check_clean(scene: _Scene, indices: Indices, found: _Found) -> None:
+def _check_clean(scene: _Attacks, indices: Indices, found: _Found) -> None:
     """ε = 0 has to be the clean accuracy, as the evaluation of classification has it, to the last image."""
     measured = evaluate_classification(scene.model, scene.packed, indices, scene.context)["top1"]
     ours = 100 * int((found.table[:, 0] > 0).sum()) / len(indices)
     same = round(measured * len(indices) / 100) == round(ours * len(indices) / 100)
     said = f"the accuracy at ε = 0 is {ours:.6g} %, the clean accuracy is {measured:.6g} %"
-    _refuse(scene.context.shard, scene.context.device, [] if same or found.drawn else [said])
+    scene.refuse([] if same or found.drawn else [said])
 
 
-def _sample(scene: _Scene, indices: Indices, purpose: str, most: int) -> Indices:
-    """Returns this worker's part of at most so many images, drawn by the seed."""
-    chosen = np.sort(indices[permutation(scene.seed, purpose, 0, len(indices))[:most]])
-    return chosen[scene.context.shard.rank :: scene.context.shard.workers]
-
-
-def _probed(scene: _Scene, indices: Indices) -> Probes:
-    total = Probes().tensor(scene.context.device)
-    own = _sample(scene, indices, "attack probes", scene.params.probe_images)
+def _probed(scene: _Attacks, indices: Indices) -> Probes:
+    total = Probes().tensor(scene.device)
+    own = scene.sample(indices, "attack probes", scene.params.probe_images)
+    scene.teller.begin("probes", len(own))
     pgd = next((choice.parameters for choice in scene.plan.attacks if choice.name == "pgd"), PgdParameters())
     assert isinstance(pgd, PgdParameters)
-    for begin in range(0, len(own), _chunk(scene)):
-        subjects = _correct(scene, own[begin : begin + _chunk(scene)])
-        total = total + probe(scene.model, subjects, scene.headline, pgd).tensor(scene.context.device)
-    return Probes.from_tensor(scene.context.shard.sum(total).cpu())
+    for chosen in scene.chunks(own, scene.chunk):
+        found = probe(scene.model, scene.correct(chosen), scene.headline, pgd, scene.teller)
+        total = total + found.tensor(scene.device)
+        scene.teller.advance(len(chosen))
+    return Probes.from_tensor(scene.shard.sum(total).cpu())
 
 
-def _median(scene: _Scene, indices: Indices) -> dict[str, Any] | None:
+def _median(scene: _Attacks, indices: Indices) -> dict[str, Any] | None:
     if not scene.params.median_images:
         return None
     most = min(scene.params.median_images, len(indices))
-    own = _sample(scene, indices, "attack median", most)
+    own = scene.sample(indices, "attack median", most)
+    scene.teller.begin("median", len(own))
+    scene.teller.at("fab-t")
     lengths = [torch.zeros(0, dtype=torch.float64)]
-    for begin in range(0, len(own), _chunk(scene)):
-        subjects = _subjects(scene, own[begin : begin + _chunk(scene)])
+    for chosen in scene.chunks(own, scene.chunk):
+        subjects = scene.subjects(chosen)
         lengths.append(smallest_perturbations(scene.model, subjects, scene.plan.norm, scene.params.median_steps).cpu())
-    column = torch.cat(lengths).to(scene.context.device)[:, None]
-    return median_of(_gathered(column, most, scene.context.shard)[:, 0].cpu(), scene.plan.norm)
-
-
-@torch.no_grad()
-def _correct(scene: _Scene, chosen: Indices) -> Subjects:
-    subjects = _subjects(scene, chosen)
-    right = logits_of(scene.model, subjects.images).argmax(dim=1) == subjects.labels
-    return subjects.pick(right.nonzero().squeeze(1))
-
-
-def _gathered(own: Tensor, n: int, shard: Shard) -> Tensor:
-    """Returns the rows (n, c) of all images in their order; worker r of W has rows r, r + W, ..."""
-    if shard.workers == 1:
-        return own
-    padded = own.new_zeros(-(-n // shard.workers), own.shape[1])
-    padded[: len(own)] = own
-    return shard.everyone(padded).transpose(0, 1).flatten(0, 1)[:n]
-
-
-def _refuse(shard: Shard, device: torch.device, faults: Sequence[str]) -> None:
-    """Raises on all workers if one of them has found a contradiction."""
-    if not int(shard.sum(torch.tensor([len(faults)], device=device))):
-        return
-    raise CheckError("a self-check failed: " + ("; ".join(dict.fromkeys(faults)) or "on another worker"))
+        scene.teller.advance(len(chosen))
+    column = torch.cat(lengths).to(scene.device)[:, None]
+    return median_of(scene.gathered(column, most)[:, 0].cpu(), scene.plan.norm)
 
 
 def _carried(curve: Sequence[Mapping[str, Any]]) -> list[int]:
@@ -300,10 +263,13 @@ def _carried(curve: Sequence[Mapping[str, Any]]) -> list[int]:
     return found
 
 
-def _arrays(scene: _Scene, own: Indices, table: Tensor, images: Sequence[Tensor]) -> dict[str, NDArray[np.generic]]:
-    shape = (0, *scene.packed.images.shape[1:])
+def _arrays(
+    scene: _Attacks, own: Indices, table: Tensor, images: Mapping[int, NDArray[np.generic]]
+) -> dict[str, NDArray[np.generic]]:
+    shape = scene.packed.images.shape[1:]
+    found = [images[image] for image in own.tolist()]
     return {
-        "adversarial": torch.cat(list(images)).numpy() if images else np.zeros(shape, np.float32),
+        "adversarial": np.stack(found) if found else np.zeros((0, *shape), np.float32),
         "index": own,
         "label": scene.packed.labels[own],
         "level": table[:, 0].numpy().astype(np.int64),

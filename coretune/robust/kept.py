@@ -14,6 +14,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
 from torch import Tensor, nn
 
 from coretune.results.files import put_atomic
@@ -24,49 +26,79 @@ COLUMNS = ("level", "by", "tied", "drawn")
 """Of a row: the level and the attack, as in `Outcome`; whether rounding decides the class; whether output is random."""
 
 
+IMAGES = ".safetensors"
+"""How the file of a block's adversarial images ends."""
+
+Rows = dict[int, list[int]]
+Images = dict[int, NDArray[np.generic]]
+
+
 @dataclass(frozen=True)
 class Kept:
-    """Rows of images that are done.
+    """Rows of images that are done, and the adversarial images where they are asked for.
 
     Attributes:
         folder: Where they are kept, a file per block; None: they are not.
         mark: What tells the model that was attacked from others.
+        images: Whether adversarial images are kept, too; then a block without them does not count.
     """
 
     folder: Path | None = None
     mark: str = ""
+    images: bool = False
 
     @classmethod
-    def of(cls, folder: Path | None, model: nn.Module) -> Kept:
+    def of(cls, folder: Path | None, model: nn.Module, *, images: bool = False) -> Kept:
         """Returns what is kept of this very model: weights that were trained again make other rows."""
-        return cls(folder, "" if folder is None else fingerprint(model))
+        return cls(folder, "" if folder is None else fingerprint(model), images)
 
-    def read(self) -> dict[int, list[int]]:
-        """Returns the rows that are kept, by the image's number. A file that cannot be read counts as absent."""
-        found: dict[int, list[int]] = {}
+    def read(self) -> tuple[Rows, Images]:
+        """Returns the rows that are kept and their images (H, W, 3), by the image's number.
+
+        A file that cannot be read counts as absent, with all of its block.
+        """
+        rows, images = Rows(), Images()
         for path in sorted(self.folder.glob("*.json")) if self.folder is not None else ():
             try:
-                block = json.loads(path.read_bytes())
-                rows = {int(index): [int(value) for value in row] for index, row in block[self.mark].items()}
-            except (OSError, ValueError, AttributeError, KeyError, TypeError):
+                found = self._rows(path)
+                pictures = self._images(path, found) if self.images else {}
+            except (OSError, ValueError, AttributeError, KeyError, TypeError, SafetensorError):
                 continue
-            found |= {index: row for index, row in rows.items() if len(row) == len(COLUMNS)}
-        return found
+            rows |= found
+            images |= pictures
+        return rows, images
 
-    def put(self, index: Indices, rows: Tensor) -> None:
+    def put(self, index: Indices, rows: Tensor, images: Tensor | None = None) -> None:
         """Keeps a block.
 
         Args:
             index: (n,) numbers of its images, at least one.
             rows: (n, 4) their rows.
+            images: (n, H, W, 3) the adversarial images, where they are kept.
 
         Raises:
             StorageError: It cannot be written.
         """
         if self.folder is None:
             return
+        path = self.folder / f"{index[0]}-{len(index)}.json"
+        if images is not None:  # before the rows, which say that the block is done
+            values = {"images": np.ascontiguousarray(images.numpy()), "index": np.asarray(index, np.int64)}
+            put_atomic(path.with_suffix(IMAGES), save(values, metadata={"mark": self.mark}))
         block = dict(zip(map(str, index.tolist()), rows.long().tolist(), strict=True))
-        put_atomic(self.folder / f"{index[0]}-{len(index)}.json", json.dumps({self.mark: block}).encode())
+        put_atomic(path, json.dumps({self.mark: block}).encode())
+
+    def _rows(self, path: Path) -> Rows:
+        block = json.loads(path.read_bytes())[self.mark]
+        rows = {int(index): [int(value) for value in row] for index, row in block.items()}
+        return {index: row for index, row in rows.items() if len(row) == len(COLUMNS)}
+
+    def _images(self, path: Path, rows: Rows) -> Images:
+        with safe_open(path.with_suffix(IMAGES), framework="numpy") as file:
+            mark, index, images = file.metadata()["mark"], file.get_tensor("index"), file.get_tensor("images")
+        if mark != self.mark or index.tolist() != list(rows):
+            raise ValueError(f"{path.with_suffix(IMAGES)} is of another block")
+        return dict(zip(index.tolist(), images, strict=True))
 
 
 def fingerprint(model: nn.Module) -> str:
@@ -78,6 +110,6 @@ def fingerprint(model: nn.Module) -> str:
     return found.hexdigest()[:16]
 
 
-def rows_of(known: dict[int, list[int]], index: Sequence[int]) -> Tensor:
+def rows_of(known: Rows, index: Sequence[int]) -> Tensor:
     """Returns the rows (n, 4) of some images, all of them known, as float32."""
     return torch.tensor([known[image] for image in index], dtype=torch.float32).view(-1, len(COLUMNS))

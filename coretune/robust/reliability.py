@@ -13,11 +13,13 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from fractions import Fraction
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from coretune.robust.attack import Attempt, Subjects, gradient, logits_of
+from coretune.robust.headway import Teller
 from coretune.robust.losses import RowLoss, cross_entropy, margin, row_loss
 from coretune.robust.pgd import Ascent, climb, start_of
 from coretune.robust.threat import ThreatModel
@@ -38,6 +40,9 @@ RISE = 0.1
 
 ENOUGH = 8
 """Images below which probes that find nothing say nothing."""
+
+UNTESTED = "not tested"
+"""What is said of transfer where no other model was at hand."""
 
 SAME = 1e-5
 """Relative difference of two passes of the same images from which on the output counts as drawn."""
@@ -96,7 +101,36 @@ class Probes:
         return found
 
 
-def probe(model: nn.Module, subjects: Subjects, threat: ThreatModel, pgd: PgdParameters) -> Probes:
+class WhiteBox(NamedTuple):
+    """What gradient steps fool, (n,) bool each, by their names in `Probes`."""
+
+    one_step: Tensor
+    many_steps: Tensor
+    scale_free: Tensor
+
+    @property
+    def any(self) -> Tensor:
+        """What one of them fools."""
+        return self.one_step | self.many_steps | self.scale_free
+
+
+def white_box(model: nn.Module, subjects: Subjects, threat: ThreatModel) -> WhiteBox:
+    """Attacks images by the gradient steps of the verdict, which a black box has to beat.
+
+    Args:
+        model: Ready to be attacked.
+        subjects: n ≥ 1 images, which the model classifies correctly.
+        threat: The headline's.
+    """
+    one = climb(model, subjects, subjects.images, Ascent(threat, 1, threat.radius, cross_entropy, "last"))
+    many = _climbed(model, subjects, threat, cross_entropy)
+    free = _climbed(model, subjects, threat, margin)
+    return WhiteBox(one.fooled, many.fooled, free.fooled)
+
+
+def probe(
+    model: nn.Module, subjects: Subjects, threat: ThreatModel, pgd: PgdParameters, teller: Teller | None = None
+) -> Probes:
     """Makes all probes on some images.
 
     Args:
@@ -104,30 +138,34 @@ def probe(model: nn.Module, subjects: Subjects, threat: ThreatModel, pgd: PgdPar
         subjects: n ≥ 0 images, which the model classifies correctly.
         threat: The headline's.
         pgd: The evaluation's own PGD, or its defaults.
+        teller: Is told which probe is made.
     """
+    teller = teller or Teller()
     n = len(subjects)
     if not n:
         return Probes()
     images, labels = subjects.images, subjects.labels
-    one = climb(model, subjects, images, Ascent(threat, 1, threat.radius, cross_entropy, "last"))
-    many = _climbed(model, subjects, threat, cross_entropy)
-    free = _climbed(model, subjects, threat, margin)
+    teller.at("gradient steps")
+    white = white_box(model, subjects, threat)
+    teller.at("square")
     box = _black_box(model, subjects, threat)
+    teller.at("a ball without bounds")
     widest = _widest(subjects, threat)
     far = _climbed(model, subjects, widest, margin).fooled | _climbed(model, subjects, widest, cross_entropy).fooled
     first, again = _passes(model, images)
+    teller.at("twice the steps")
     begin, end, twice = _losses(model, subjects, threat, pgd)
     return Probes(
         images=n,
         zero_gradient=_count(_steepness(model, images, labels) == 0),
         drawn=_count(_differs(first, again)),
         probabilities=_count(are_probabilities(first)),
-        one_step=_count(one.fooled),
-        many_steps=_count(many.fooled),
-        scale_free=_count(free.fooled),
+        one_step=_count(white.one_step),
+        many_steps=_count(white.many_steps),
+        scale_free=_count(white.scale_free),
         black_box=_count(box.fooled),
-        black_box_alone=_count(box.fooled & ~(one.fooled | many.fooled | free.fooled)),
-        unbounded=_count(far | free.fooled | many.fooled),
+        black_box_alone=_count(box.fooled & ~white.any),
+        unbounded=_count(far | white.scale_free | white.many_steps),
         loss_begin=begin,
         loss_end=end,
         loss_twice=twice,

@@ -15,10 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from coretune.robust.attack import Attack, Attempt, Connected, Subjects
+from coretune.robust.headway import Teller
 from coretune.robust.threat import TOLERANCE, ThreatModel, distance
 from coretune.spec.catalog.attack_choice import AttackChoice, AttackParameters
 from coretune.spec.catalog.attacks import AttackComponent
-from coretune.spec.epsilon import Norm, parse_eps
+from coretune.spec.epsilon import Norm, eps_text, parse_eps
 
 UNTRIED = torch.nan
 """The distance of an image that an attack for smallest perturbations has not seen."""
@@ -68,7 +69,9 @@ class Outcome:
     faults: list[str] = field(default_factory=list)
 
 
-def worst_case(model: nn.Module, subjects: Subjects, correct: Tensor, plan: Plan, chunk: int) -> Outcome:
+def worst_case(
+    model: nn.Module, subjects: Subjects, correct: Tensor, plan: Plan, chunk: int, teller: Teller | None = None
+) -> Outcome:
     """Attacks images until they are fooled.
 
     Args:
@@ -77,10 +80,14 @@ def worst_case(model: nn.Module, subjects: Subjects, correct: Tensor, plan: Plan
         correct: (n,) bool, whether the model classifies each correctly.
         plan: What is tried.
         chunk: Images that are attacked at once.
+        teller: Is told how many tries, of an image by an attack at an ε, are done: an image that leaves has none left.
     """
+    teller = teller or Teller()
+    tries = len(plan.grid) * len(plan.attacks)
     model = Connected(model)
     level = torch.where(correct, plan.never, 0)
     outcome = Outcome(level, torch.full_like(level, -1), subjects.images.clone())
+    teller.advance(int((~correct).sum()) * tries)
     nearest = [_Nearest(subjects) if choice.component.minimal else None for choice in plan.attacks]
     for number, eps in enumerate(plan.grid, 1):
         threat = ThreatModel(plan.norm, eps)
@@ -89,6 +96,7 @@ def worst_case(model: nn.Module, subjects: Subjects, correct: Tensor, plan: Plan
             for rows in torch.split((outcome.level == plan.never).nonzero().squeeze(1), chunk):
                 if not len(rows):
                     continue
+                teller.at(f"{choice.name} at ε = {eps_text(eps)}")
                 left = subjects.pick(rows)
                 known = nearest[place]
                 if known is not None:
@@ -98,6 +106,9 @@ def worst_case(model: nn.Module, subjects: Subjects, correct: Tensor, plan: Plan
                 else:
                     attempt = attack(model, left, threat, params)
                 _take(outcome, rows, left, attempt, _Try(threat, number, place, choice.component))
+                gone = int((outcome.level[rows] != plan.never).sum())
+                spared = tries - (number - 1) * len(plan.attacks) - place - 1
+                teller.advance(len(rows) + gone * spared)
     return outcome
 
 

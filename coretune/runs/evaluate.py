@@ -14,11 +14,13 @@ from safetensors.numpy import save
 
 from coretune.data.dataset import Dataset
 from coretune.data.draws import permutation
+from coretune.errors import RequestError
 from coretune.nets.model import Model
 from coretune.results.files import put_atomic
 from coretune.results.record import Evaluation
 from coretune.results.store import ResultsStore
 from coretune.results.times import now_iso
+from coretune.robust.headway import Tell
 from coretune.runs.build import open_job_data
 from coretune.runs.job import Job
 from coretune.runs.trained import load_model
@@ -69,6 +71,8 @@ def evaluate_model(
     context: Context,
     *,
     arrays_to: Path | None = None,
+    surrogate: Model | None = None,
+    tell: Tell | None = None,
 ) -> Evaluation:
     """Evaluates a model that is in memory, and writes the evaluation beside its run's record.
 
@@ -87,13 +91,26 @@ def evaluate_model(
         context: Device and batch size, and the workers.
         arrays_to: Where the judgement's rows by image are written (safetensors), if it has any; None: nowhere. Of
             several workers each writes those of its own images, number r into `<name>.<r><suffix>`.
+        surrogate: The other model, on the context's device, of an evaluation that needs one.
+        tell: Is told how far this worker is, by an evaluation that tells.
 
     Raises:
         StorageError: The evaluation, or what goes to `arrays_to`, cannot be written.
         RequestError: The evaluation has another version here.
     """
     partial = store.partial_evaluation(job.spec.run_id, spec.eval_id(job.spec.run_id))
-    evaluation = judge_model(model, dataset, job, spec, catalog, context, arrays_to=arrays_to, partial=partial)
+    evaluation = judge_model(
+        model,
+        dataset,
+        job,
+        spec,
+        catalog,
+        context,
+        arrays_to=arrays_to,
+        partial=partial,
+        surrogate=surrogate,
+        tell=tell,
+    )
     if context.shard.rank == 0:
         store.put_evaluation(evaluation)
         shutil.rmtree(partial, ignore_errors=True)
@@ -110,6 +127,8 @@ def judge_model(
     *,
     arrays_to: Path | None = None,
     partial: Path | None = None,
+    surrogate: Model | None = None,
+    tell: Tell | None = None,
 ) -> Evaluation:
     """Evaluates a model that is in memory as `evaluate_model` does, and writes no evaluation.
 
@@ -122,21 +141,19 @@ def judge_model(
         context: Device and batch size, and the workers.
         arrays_to: As in `evaluate_model`.
         partial: A folder where an evaluation that can go on after a kill keeps what it has done; None: nowhere.
+        surrogate: As in `evaluate_model`.
+        tell: As in `evaluate_model`.
 
     Raises:
         StorageError: What goes to `arrays_to` cannot be written.
-        RequestError: The evaluation has another version here.
+        RequestError: The evaluation has another version here, or needs a surrogate.
     """
     started = time.perf_counter()
     params = catalog.parameters("evaluation", spec.evaluation)
     component = catalog.get("evaluation", spec.evaluation.name)
     judge = component.load()
     needs = component if isinstance(component, EvaluationComponent) else None
-    further: dict[str, Any] = {**_further(needs, dataset)}
-    if needs is not None and needs.rows:
-        further["rows"] = arrays_to is not None
-    if needs is not None and needs.resumes:
-        further["partial"] = partial
+    further = {} if needs is None else _further(needs, dataset, arrays_to, partial, surrogate, tell)
     fixed = needs is not None and needs.precision == "fp32"
     indices = limited(getattr(dataset.split, spec.split), spec)
     with (
@@ -162,10 +179,26 @@ def judge_model(
     return evaluation
 
 
-def _further(needs: EvaluationComponent | None, dataset: Dataset) -> dict[str, NDArray[np.int64]]:
-    """Returns the parts of the data that an evaluation is given beside the one that it judges on."""
-    asked = {} if needs is None else {"labelled": needs.labelled, "validation": needs.validation}
-    return {part: getattr(dataset.split, part) for part, wanted in asked.items() if wanted}
+def _further(
+    needs: EvaluationComponent,
+    dataset: Dataset,
+    arrays_to: Path | None,
+    partial: Path | None,
+    surrogate: Model | None,
+    tell: Tell | None,
+) -> dict[str, Any]:
+    """Returns what an evaluation is given beside the images that it judges on."""
+    if needs.surrogate and surrogate is None:
+        raise RequestError(f"{needs.name} needs another trained model, which `coretune robust eval` chooses")
+    given = {
+        "labelled": (needs.labelled, dataset.split.labelled),
+        "validation": (needs.validation, dataset.split.validation),
+        "rows": (needs.rows, arrays_to is not None),
+        "partial": (needs.resumes, partial),
+        "surrogate": (needs.surrogate, surrogate),
+        "tell": (needs.tells, tell),
+    }
+    return {name: value for name, (wanted, value) in given.items() if wanted}
 
 
 def _put_arrays(found: Judgement, evaluation: Evaluation, path: Path, context: Context) -> None:

@@ -19,7 +19,7 @@ from coretune.nets.model import IMAGENET_MEAN, IMAGENET_STD, Model
 from coretune.nets.weights import load_encoder
 from coretune.runs.build import open_job_data, seeded
 from coretune.runs.job import Job
-from coretune.spec.components import Catalog
+from coretune.spec.components import Catalog, Ref
 from coretune.spec.load import resolve_study
 from coretune.spec.yamlfile import Document
 from coretune.tuning.context import Context
@@ -91,7 +91,9 @@ def open_foreign(
     job = Job(spec, cell.dataset.path, str(checkpoint))
     opened, said = _without_training_images(open_job_data(job, loaded.catalog))
     given = None if mean is None or std is None else (tuple(mean), tuple(std))
-    model, notes = _model(job, checkpoint, len(opened.packed.classes), loaded.catalog, given)
+    side = spec.data.test_sides.crop
+    classes = len(opened.packed.classes)
+    model, notes = foreign_model(checkpoint, spec.backbone.arch, side, classes, loaded.catalog, given)
     model.to(device=context.device)
     model.to(memory_format=context.memory_format)
     return Foreign(model, opened, job, loaded.catalog, (*notes, *said))
@@ -107,19 +109,32 @@ def _without_training_images(dataset: Dataset) -> tuple[Dataset, tuple[str, ...]
     )
 
 
-def _model(
-    job: Job,
+def foreign_model(
     checkpoint: Path,
+    arch: Ref,
+    side: int,
     classes: int,
     catalog: Catalog,
-    given: tuple[tuple[float, ...], tuple[float, ...]] | None,
+    given: tuple[tuple[float, ...], tuple[float, ...]] | None = None,
 ) -> tuple[Model, tuple[str, ...]]:
-    """Returns the model of a file on the CPU, and what was done with it, in words."""
-    arch = job.spec.backbone.arch
+    """Returns the model of a file with its classifier, on the CPU, and what was done with it, one line each.
+
+    Args:
+        checkpoint: The file; nothing in it is executed.
+        arch: Its architecture.
+        side: Side in pixels of the images.
+        classes: C.
+        catalog: What names mean.
+        given: Mean and standard deviation by channel that images in [0, 1] are normalised with; None takes what the
+            file or else the architecture says.
+
+    Raises:
+        RequestError: The file holds another architecture or no fitting classifier, or has to be executed.
+        UnfitError: The file cannot be read.
+    """
     with seeded(0):
         encoder = catalog.get("backbone", arch.name).load()(catalog.parameters("backbone", arch))
     if isinstance(encoder, Backbone):
-        side = job.spec.data.test_sides.crop
         encoder.sizes.check(arch.name, side, side)
     match = load_encoder(encoder, checkpoint, arch.name)
     contents = read_checkpoint(checkpoint)

@@ -144,6 +144,9 @@ class EvaluationComponent(Component):
         rows: Whether it is told if somebody asks for its rows by image: the keyword `rows`.
         resumes: Whether it can go on after a kill: the keyword `partial`, a folder for what it has done so far, which
             is removed once it is finished.
+        tells: Whether it tells how far it is: the keyword `tell`, a function or None.
+        surrogate: Whether it is given another trained model: the keyword `surrogate`. No study can ask for it, whose
+            runs know nothing of each other; `coretune robust eval` does.
     """
 
     labelled: bool = False
@@ -151,6 +154,8 @@ class EvaluationComponent(Component):
     precision: Literal["trained", "fp32"] = "trained"
     rows: bool = False
     resumes: bool = False
+    tells: bool = False
+    surrogate: bool = False
 
 
 class Ref(Frozen):

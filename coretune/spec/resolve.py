@@ -13,7 +13,7 @@ from coretune.spec.augment import AugmentSpec
 from coretune.spec.augment_presets import augment_keys, check_augment, preset_sizes
 from coretune.spec.cells import BackboneChoice, Cell, DatasetChoice, MethodChoice, PretrainChoice
 from coretune.spec.checks import Checks
-from coretune.spec.components import PER_PIXEL, Catalog, Component, DatasetComponent
+from coretune.spec.components import PER_PIXEL, Catalog, Component, DatasetComponent, EvaluationComponent
 from coretune.spec.paths import absolute_path
 from coretune.spec.problems import Problems
 from coretune.spec.run import EvalSpec, TrainSpec
@@ -236,6 +236,9 @@ class _Resolver(Checks):
         own = {key: raw[key] for key in raw if key in common and key != "evaluation"}
         options = self.checked(at, EvaluationOptions, own)
         if component is None:
+            return None
+        if isinstance(component, EvaluationComponent) and component.surrogate:
+            self.problems.add(at, f"{component.name} needs another trained model: `coretune robust eval` makes it")
             return None
         names = [name for name in component.parameters.model_fields if name not in common]
         self.refuse_unknown(at, raw, [*common, *names])

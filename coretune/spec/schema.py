@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from coretune.spec.adversary import ADVERSARY_KEYS, AdversarySpec
 from coretune.spec.augment import AugmentSpec
 from coretune.spec.augment_presets import PRESET, PRESETS
-from coretune.spec.components import Catalog, Component, DatasetComponent, Kind
+from coretune.spec.components import Catalog, Component, DatasetComponent, EvaluationComponent, Kind
 from coretune.spec.resolve import NO_ADVERSARY, RECIPE_KEYS
 from coretune.spec.run import TrainSpec
 from coretune.spec.study import APART, LABEL, MAX_LABEL, OF_THE_FILE, DataOptions, EvaluationOptions, Study
@@ -68,13 +68,16 @@ def study_schema(catalog: Catalog) -> Schema:
     _point(definitions["PretrainOptions"]["properties"]["train"], "recipe")
     _name_backbones(catalog, definitions)
     for section, kind in _SECTIONS:
-        components = [catalog.get(kind, name) for name in catalog.names(kind)]
-        entries = {each.name: _entry(each, definitions) for each in components if not _per_pixel(each)}
+        entries = {name: _entry(catalog.get(kind, name), definitions) for name in _names(catalog, kind)}
         _labelled(properties[section], kind, entries, definitions)
     for form, least in zip(properties["evaluations"]["anyOf"], ("minProperties", "minItems"), strict=True):
         del form[least]  # a study needs none
     definitions["EvaluationOptions"]["properties"]["evaluation"]["anyOf"] = [
-        {"enum": catalog.names("evaluation")},
+        {
+            "enum": [
+                name for name in catalog.names("evaluation") if not _beyond_studies(catalog.get("evaluation", name))
+            ]
+        },
         {"type": "null"},
     ]
     _labelled_list(properties["backbones"], catalog.names("backbone"))
@@ -88,8 +91,15 @@ def study_schema(catalog: Catalog) -> Schema:
     return {"$schema": DIALECT, **schema}
 
 
-def _per_pixel(component: Component) -> bool:
-    return isinstance(component, DatasetComponent) and component.labels == "pixel"
+def _names(catalog: Catalog, kind: Kind) -> list[str]:
+    """Returns the names of a kind that a study may use."""
+    return [name for name in catalog.names(kind) if not _beyond_studies(catalog.get(kind, name))]
+
+
+def _beyond_studies(component: Component) -> bool:
+    """Returns whether a component is there, but not for a study."""
+    per_pixel = isinstance(component, DatasetComponent) and component.labels == "pixel"
+    return per_pixel or (isinstance(component, EvaluationComponent) and component.surrogate)
 
 
 def _entry(component: Component, definitions: Schema) -> Schema:

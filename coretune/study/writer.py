@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any
 
 from coretune.errors import LockedError, UnfitError
+from coretune.report.write import TABLES
 from coretune.report.write import Writer as TableWriter
 from coretune.results.lock import DirectoryLock
 from coretune.results.remote_lock import RemoteLock
@@ -17,7 +18,6 @@ from coretune.study.progress import Progress
 
 STATE_EVERY_S = 2.0
 LEADERBOARD_EVERY_S = 15.0
-TABLES = ("leaderboard.csv", "contrasts.csv", "runs.csv")
 
 
 class StudyWriter:

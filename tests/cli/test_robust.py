@@ -133,14 +133,91 @@ def test_an_attack_shows_its_threat_model_and_leaves_its_images(cli: Any, result
     assert any(line[:1] == ["16/255"] for line in lines) and any(line[:1] == ["reliable"] for line in lines)
     images = load_file("found.safetensors")
     assert images["adversarial"].shape == (10, 8, 8, 3) and len(images["index"]) == 10
-    assert Path("curve.svg").exists()
+    assert Path("curve.svg").exists() and "attack on up to 10 test images ..." in said.err
     (evaluation,) = (each for each in results.evaluations(best_of(results)) if "robust_top1" in each.metrics)
-    again = json.loads(cli("robust", "eval", *QUICK, "--json").out)["evaluations"][0]
+    value = json.loads(cli("robust", "eval", *QUICK, "--json").out)
+    again = value["evaluations"][0]
     assert again["recorded"] and again["metrics"] == evaluation.metrics
+    assert value["verdict"]["transfer"].startswith("from run ") and value["evaluations"][1]["recorded"]
     anew = cli("robust", "eval", *QUICK, "--save-adversarial", "found.safetensors")
     assert "again for its images" in anew.err
     board = cli("leaderboard", "show")
     assert "robust_top1" in board.out
+
+
+FAST = ("--attack", "fgsm", "--eps", "16/255", "--limit", "10", "--median", "0")
+
+
+def others(store: ResultsStore, run_id: str) -> list[str]:
+    return [final.run_id for cell in store.cells() for final in cell.finals if final.run_id != run_id]
+
+
+def test_transfer_is_from_another_final_run_unless_said(cli: Any, results: ResultsStore) -> None:
+    run_id = best_of(results)
+    value = json.loads((said := cli("robust", "eval", *FAST, "--json")).out)
+    attack, transfer = value["evaluations"]
+    assert [attack["label"], transfer["label"]] == ["attack", "transfer"]
+    chosen = transfer["spec"]["evaluation"]["params"]["surrogate"].removeprefix("run:").removesuffix("/last")
+    assert chosen in others(results, run_id) and f"transfer from run {chosen}, " in said.err
+    record, other = results.record(run_id), results.record(chosen)
+    assert record is not None and other is not None and record.spec["seed"] == other.spec["seed"]
+    assert attack["details"]["verdict"]["transfer"] == "not tested"
+    assert value["verdict"]["transfer"].startswith(f"from run {chosen}, ")
+    assert value["verdict"]["reasons"] == [
+        *attack["details"]["verdict"]["reasons"],
+        *transfer["details"]["verdict"]["reasons"],
+    ]
+    named = next(each for each in others(results, run_id) if each != chosen)
+    shown = cli("robust", "eval", *FAST, "--transfer-from", named[:8])
+    assert f"transfer from run {named}, " in " ".join(shown.out.split()) and "--transfer-from names" not in shown.err
+    board = cli("leaderboard", "show")
+    assert "transfer_top1" in board.out
+    skipped = json.loads(cli("robust", "eval", *FAST, "--transfer-from", "none", "--json").out)
+    assert skipped["verdict"]["transfer"] == "not tested: --transfer-from none" and len(skipped["evaluations"]) == 1
+
+
+def test_transfer_from_a_file_of_weights_and_from_nothing(cli: Any, results: ResultsStore) -> None:
+    run_id = best_of(results)
+    file = results.weights_path(others(results, run_id)[0])
+    shutil.copy(file, "other.safetensors")
+    for other in others(results, run_id):
+        results.drop_weights(other)
+    alone = cli("robust", "eval", *FAST)
+    assert alone.code == 0 and "not tested: results/tiny has no other final run" in " ".join(alone.out.split())
+    value = json.loads(cli("robust", "eval", *FAST, "--transfer-from", "other.safetensors", "--json").out)
+    assert value["verdict"]["transfer"].startswith("from other.safetensors, small_resnet: fools ")
+    surrogate = value["evaluations"][1]["spec"]["evaluation"]["params"]["surrogate"]
+    assert surrogate.startswith("sha256:") and value["evaluations"][1]["details"]["surrogate"] == surrogate
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--transfer-from", "SELF"], "is the model itself"),
+        (["--transfer-from", "ffff"], "--transfer-from ffff: no run ffff in"),
+        (["--transfer-from", "OTHER", "--transfer-arch", "resnet20"], "--transfer-arch is of a file of weights"),
+        (["--transfer-from", "junk.bin"], "junk.bin"),
+    ],
+)
+def test_what_is_no_surrogate_is_refused(cli: Any, results: ResultsStore, words: list[str], said: str) -> None:
+    Path("junk.bin").write_bytes(b"junk")
+    run_id = best_of(results)
+    named = {"SELF": run_id, "OTHER": others(results, run_id)[0]}
+    answer = cli("robust", "eval", *FAST, *(named.get(word, word) for word in words))
+    assert answer.code in (2, 3) and said in answer.err and not answer.out, answer.err
+
+
+def test_a_surrogate_of_other_images_is_refused(cli: Any, results: ResultsStore) -> None:
+    from support.training import catalog, context, digits_job, digits_spec
+
+    from coretune.results.store import ResultsStore as Store
+    from coretune.runs.execute import Execution
+
+    spec = digits_spec("ce")
+    job = digits_job(spec.replace(data=spec.data.replace(image_size=12)), keep_weights=True)
+    list(Execution(job, Store("results/larger"), catalog(), context()))
+    answer = cli("robust", "eval", *FAST, "--transfer-from", job.spec.run_id)
+    assert answer.code == 2 and "is of other images (digits, 12 px) than the model (digits, 8 px)" in answer.err
 
 
 @pytest.mark.parametrize(
@@ -167,7 +244,9 @@ def test_an_attack_shows_its_threat_model_and_leaves_its_images(cli: Any, result
             "--mean 1: needs three numbers",
         ),
         (["--checkpoint", "x", "--arch", "resnet20", "--data", "digits", "--calibration"], "x: cannot be read"),
-        (["s3://bucket/study", "--calibration"], "copy it to this machine first"),
+        (["--run", "s3://bucket/study/runs/0123", "--calibration"], "name the results and the run apart"),
+        (["--transfer-from", "none", "--calibration"], "--transfer-from needs an attack: --attack pgd"),
+        (["--transfer-arch", "resnet20", "--calibration"], "--transfer-arch needs an attack: --attack pgd"),
         (["--device", "gpu", "--calibration"], "device gpu"),
     ],
 )

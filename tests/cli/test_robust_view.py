@@ -9,6 +9,7 @@ from rich.console import Console
 from support.robustness import attack, calibration, corruptions, evaluation
 
 from coretune.results.record import Evaluation
+from coretune_cli.robust_transfer import Transfer, not_tested, verdict_of
 from coretune_cli.robust_view import Found, view
 
 
@@ -34,6 +35,31 @@ def test_an_attack_tells_its_threat_model_its_curve_and_the_verdict() -> None:
 def test_a_reliable_attack_says_yes() -> None:
     text = drawn("attack", attack(reliable=True), recorded=True)
     assert ["reliable", "yes"] in [line.split() for line in text.splitlines()] and "recorded, took 1m01s" in text
+
+
+def transferred(alone: int) -> Evaluation:
+    probes = {"images": 40, "surrogate_fooled": 40, "transfer": 30, "transfer_alone": alone}
+    reasons = [f"transfer beats white box: images of another model alone fool {alone} of 40 images"] if alone else []
+    verdict = {"reliable": not alone, "reasons": reasons, "probes": probes}
+    return evaluation("transfer", {"clean_top1": 90.0, "transfer_top1": 25.0}, {"verdict": verdict, "notes": []})
+
+
+def test_transfer_takes_part_in_the_verdict() -> None:
+    found = attack(reliable=True)
+    beaten = Transfer("from run 12: fools 30 of 40 images, 9 of them alone", transferred(9))
+    console = Console(width=100, record=True, file=io.StringIO(), color_system=None)
+    console.print(view([Found("attack", found, False, beaten)], 100))
+    text = console.export_text()
+    assert ["reliable", "no"] in [line.split() for line in text.splitlines()]
+    assert "from run 12: fools 30" in text and "– transfer beats white box: images of another model alone" in text
+    assert verdict_of(found, Transfer("from run 12", transferred(0))) == {
+        "reliable": True,
+        "reasons": [],
+        "transfer": "from run 12",
+    }
+    assert verdict_of(attack(), beaten)["reasons"][0].startswith("zero gradients")
+    assert verdict_of(found, not_tested("why")) == {"reliable": True, "reasons": [], "transfer": "not tested: why"}
+    assert verdict_of(found, None)["transfer"] == "not tested"
 
 
 def test_corruptions_are_a_table_by_severity() -> None:

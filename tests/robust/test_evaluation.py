@@ -25,6 +25,7 @@ from coretune.robust import evaluation as evaluation_module
 from coretune.robust import pgd as pgd_module
 from coretune.robust.attack import Attempt
 from coretune.robust.evaluation import evaluate_attack
+from coretune.robust.headway import Headway
 from coretune.runs.build import open_job_data
 from coretune.runs.evaluate import evaluate
 from coretune.runs.execute import Execution
@@ -119,7 +120,7 @@ def test_numbers_curve_and_details_agree() -> None:
     assert threat.endswith("square (5 queries, 1 restart, p_init 0.8, black box); 40 images; seed 0")
     assert 0 < found.metrics["median_perturbation"] < 1
     assert found.details["median_perturbation"]["images"] == 6
-    assert set(found.details["verdict"]) == {"reliable", "reasons", "probes"}
+    assert set(found.details["verdict"]) == {"reliable", "reasons", "probes", "transfer"}
     json.dumps(found.details)
 
 
@@ -327,6 +328,54 @@ def test_a_killed_evaluation_goes_on(monkeypatch: pytest.MonkeyPatch, tmp_path: 
         model.classifier.weight *= 1.5  # type: ignore[union-attr, operator]
     judge(tmp_path)
     assert min(seen) < 8, "rows of other weights were taken"
+
+
+def test_adversarial_images_go_on_after_a_kill(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    model = net()
+    packed = pack(20, model=model)
+    params = AttackParameters.model_validate({"attacks": [{"name": "pgd", "steps": 3}], "eps": ["8/255"], **QUICK})
+    real, seen, resumed = pgd_module.pgd, list[int](), True
+
+    def spy(model: Any, subjects: Any, threat: Any, params: Any) -> Attempt:
+        if len(seen) > 8 and not resumed:
+            raise KeyboardInterrupt
+        seen.extend(subjects.index.tolist())
+        return real(model, subjects, threat, params)
+
+    def judge(partial: Path | None, *, rows: bool = True) -> Judgement:
+        where = context(evaluation_batch=2)  # blocks of 8 images
+        return evaluate_attack(model, packed, np.arange(20), where, params=params, rows=rows, partial=partial)
+
+    whole = judge(None)
+    monkeypatch.setattr(pgd_module, "pgd", spy)
+    for rows in (False, True):  # blocks without images are of no use
+        resumed = False
+        seen.clear()
+        with pytest.raises(KeyboardInterrupt):
+            judge(tmp_path, rows=rows)
+        assert min(seen) < 8
+    assert {path.name for path in tmp_path.iterdir()} == {"0-8.json", "0-8.safetensors"}
+    resumed = True
+    seen.clear()
+    again = judge(tmp_path)
+    assert seen and min(seen) >= 8
+    assert again.details == whole.details
+    assert {name: rows.tolist() for name, rows in again.arrays.items()} == {
+        name: rows.tolist() for name, rows in whole.arrays.items()
+    }
+
+
+def test_it_tells_how_far_it_is() -> None:
+    model = net()
+    told: list[Headway] = []
+    params = AttackParameters.model_validate({"attacks": ["fgsm"], "eps": ["8/255"], **QUICK})
+    packed = pack(20, model=model)
+    found = evaluate_attack(model, packed, np.arange(20), context(), params=params, tell=told.append)
+    assert found == evaluate_attack(model, packed, np.arange(20), context(), params=params)
+    ends = {each.stage: (each.done, each.total) for each in told}
+    assert ends == {"attack": (20, 20), "probes": (8, 8), "median": (6, 6)}
+    assert list(ends) == ["attack", "probes", "median"] and told[-1].passes > 100
+    assert {each.detail for each in told if each.stage == "probes"} >= {"gradient steps", "square", "twice the steps"}
 
 
 @pytest.mark.gpu

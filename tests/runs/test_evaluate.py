@@ -273,3 +273,11 @@ def test_a_gpu_agrees_with_the_cpu(trained: tuple[Job, ResultsStore]) -> None:
     expected = evaluate(job, accuracy_evaluation(), store, catalog(), context()).metrics
     found = evaluate(job, accuracy_evaluation(), store, catalog(), Context(torch.device("cuda"))).metrics
     assert found["cross_entropy"] == pytest.approx(expected["cross_entropy"], rel=1e-3)
+
+
+def test_what_needs_a_surrogate_is_refused_without_one(trained: tuple[Job, ResultsStore]) -> None:
+    job, store = trained
+    params = {"surrogate": "run:0123456789abcdef/last"}
+    spec = accuracy_evaluation(limit=8).replace(evaluation=catalog().ref("evaluation", "transfer", params))
+    with pytest.raises(RequestError, match="transfer needs another trained model, which `coretune robust eval`"):
+        evaluate(job, spec, store, catalog(), context())

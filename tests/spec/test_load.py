@@ -454,6 +454,7 @@ def edit(old: str, new: str) -> str:
         (GOOD + "evaluations:\n  geometry: 3\n", "s.yaml:17: evaluations.geometry: must be a mapping of keys to values, got 3"),
         (GOOD + "evaluations:\n  a.b: {evaluation: geometry}\n", "s.yaml:17: evaluations.a.b: 'a.b' is no label: letters, digits, _ and +, single hyphens between; first a letter or digit"),
         (GOOD + "evaluations:\n  geometry:\n  Geometry: {evaluation: geometry}\n", "s.yaml:18: evaluations.Geometry: differs from geometry only in case; give it another label"),
+        (GOOD + "evaluations:\n  a: {evaluation: transfer}\n", "s.yaml:17: evaluations.a: transfer needs another trained model: `coretune robust eval` makes it"),
         (GOOD + "evaluations:\n  test: {evaluation: geometry}\n", "s.yaml:17: evaluations.test: runs.csv has other columns that begin with test; give it another label"),
         (GOOD + "evaluations:\n- geometry\n- geometry\n", "s.yaml:18: evaluations.1: geometry stands twice"),
         (GOOD + "evaluations:\n  geometry:\n  geometry:\n", "s.yaml:18: evaluations.geometry: stands twice, first in line 17; one would hide the other"),

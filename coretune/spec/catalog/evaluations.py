@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from coretune.spec.catalog.attack_choice import AttackParameters
 from coretune.spec.components import Component, EvaluationComponent
+from coretune.spec.epsilon import Norm, canonical_grid
 from coretune.spec.frozen import Frozen
 
 
@@ -79,6 +81,29 @@ class CorruptionParameters(Frozen):
         return value
 
 
+class TransferParameters(Frozen):
+    """Which model adversarial images are made on, and how."""
+
+    surrogate: str = Field(
+        "",
+        pattern=r"^(|run:[0-9a-f]{16}/(last|best)|sha256:[0-9a-f]{64})$",
+        description="The other model, `run:<id>/<weights>` or `sha256:<hash of a file>`.",
+    )
+    norm: Norm = Field("linf", description="Norm of perturbations.")
+    eps: str | int | float = Field("1/255", description="Size of perturbations, `8/255` or `0.03`.")
+    steps: int = Field(20, ge=1, le=100_000, description="Gradient steps on the other model.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _canonical(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping) or "eps" not in value:
+            return value
+        sizes = canonical_grid([value["eps"]], "l2" if value.get("norm") == "l2" else "linf")
+        if not sizes:
+            raise ValueError("eps needs a size above 0; 0 is the clean accuracy, which is measured anyway")
+        return {**value, "eps": sizes[0]}
+
+
 COMPONENTS: list[Component] = [
     Component(
         kind="evaluation",
@@ -117,7 +142,7 @@ COMPONENTS: list[Component] = [
         validation=True,
         precision="fp32",
     ),
-    Component(
+    EvaluationComponent(
         kind="evaluation",
         name="corruptions",
         version=1,
@@ -125,6 +150,7 @@ COMPONENTS: list[Component] = [
         summary="error (per cent) on images with the fifteen common corruptions of ImageNet-C at five severities",
         source="Hendrycks and Dietterich, ICLR 2019, arXiv 1903.12261; frost is not theirs, see docs/robustness.md",
         parameters=CorruptionParameters,
+        tells=True,
     ),
     EvaluationComponent(
         kind="evaluation",
@@ -137,5 +163,18 @@ COMPONENTS: list[Component] = [
         precision="fp32",
         rows=True,
         resumes=True,
+        tells=True,
+    ),
+    EvaluationComponent(
+        kind="evaluation",
+        name="transfer",
+        version=1,
+        target="coretune.robust.transfer:evaluate_transfer",
+        summary="top-1 (per cent) on images made on another model; of `coretune robust eval`, not of a study",
+        source="Papernot, McDaniel, Goodfellow, arXiv 1605.07277; see docs/robustness.md",
+        parameters=TransferParameters,
+        precision="fp32",
+        surrogate=True,
+        tells=True,
     ),
 ]
