@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from coretune.report.evaluated import EvaluatedRow
     from coretune.report.leaderboard import Leaderboard, Row
 
-PERCENT = ("top1", "mean_per_class")
+PERCENT = ("top1", "mean_per_class", "robust_top1")
 BAR = 26
 
 

@@ -25,6 +25,7 @@ PLACES = {
     "FinalsOptions": "finals.*",
     "EvaluationOptions": "evaluations.LABEL.*",
     "Objective": "objective.*",
+    "ValidationAttack": "objective.attack.*",
     "Resources": "resources.*",
 }
 """Where the keys of a definition stand in a study file, in the order in which they are printed."""

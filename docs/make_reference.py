@@ -37,6 +37,7 @@ SECTIONS = (
     ("FinalsOptions", "finals"),
     ("EvaluationOptions", "evaluations.LABEL"),
     ("Objective", "objective"),
+    ("ValidationAttack", "objective.attack"),
     ("ContrastOptions", "contrasts"),
     ("Resources", "resources"),
 )

@@ -36,7 +36,7 @@ class Row:
         dataset: Label of the data set; `mean` in mean rows.
         backbone: Label of the backbone.
         method: Label of the method.
-        metric: top1 or mean_per_class (per cent), or cross_entropy (nats), on the test part.
+        metric: top1, mean_per_class or robust_top1 (per cent), or cross_entropy (nats), on the test part.
         direction: Whether larger (max) or smaller (min) is better.
         selection_rule: How the configuration was chosen, and which weights are tested.
         n: Final seeds that count.
@@ -155,6 +155,7 @@ def build_from(reader: Reader, cells: Sequence[CellFile]) -> Leaderboard:
                 missing_note(read_missing(reader.store)),
             ),
             *notes.about_searches(asked, table),
+            *notes.about_attack(table),
             *notes.about_means([(row.backbone, row.datasets, row.n) for row in means], table),
             *notes.about_tests([row.n_pairs for row in rows if row.diff is not None], asked, baseline),
             *reader.warnings,

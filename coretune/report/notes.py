@@ -91,6 +91,27 @@ def about_searches(asked: StudyFile, table: Sequence[Scores]) -> list[str]:
     return found
 
 
+def about_attack(table: Sequence[Scores]) -> list[str]:
+    """Returns under which attack the scores are, if they are under one.
+
+    Args:
+        table: The cells that have a row.
+    """
+    found: dict[str, None] = {}
+    for scores in table:
+        spec = scores.evaluation
+        if spec is None or spec.evaluation.name != "attack":
+            continue
+        params = spec.evaluation.params
+        norm = "L2" if params.get("norm") == "l2" else "L∞"
+        images = "" if spec.limit is None else f" of {spec.limit:,} test images at most"
+        found[
+            f"robust_top1: accuracy{images} under PGD, {norm} {', '.join(params['eps'])}, {params['steps']} steps: "
+            "an upper bound; AutoAttack is a further evaluation (docs/robustness.md)"
+        ] = None
+    return list(found)
+
+
 def about_tests(pairs: Sequence[int], asked: StudyFile, baseline: str | None) -> list[str]:
     """Returns what the p-values can and cannot say.
 

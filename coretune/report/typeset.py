@@ -8,7 +8,7 @@ from typing import Protocol, TypeVar
 
 from coretune.report.leaderboard import Leaderboard, Row
 
-UNITS = {"top1": "%", "mean_per_class": "%", "cross_entropy": "nats"}
+UNITS = {"top1": "%", "mean_per_class": "%", "robust_top1": "%", "cross_entropy": "nats"}
 LATEX = {
     **{sign: f"\\{sign}" for sign in "&%$#_{}"},
     "\\": r"\textbackslash{}",

@@ -34,7 +34,7 @@ def plan_of(study: Study) -> dict[str, Any]:
     These are the contrasts, the settings on which they are judged, the number and the origin of the final seeds, which
     weights are tested by what metric, and the budget of the search.
     """
-    said = study.model_dump(mode="json", include={"contrasts", "search", "finals", "seed"})
+    said = study.model_dump(mode="json", include={"contrasts", "search", "finals", "seed", "objective"})
     contrasts, search, finals = said["contrasts"] or {}, said["search"], said["finals"]
     return {
         **_under("contrasts", contrasts),
@@ -45,6 +45,7 @@ def plan_of(study: Study) -> dict[str, Any]:
         **(_under("search", search) if isinstance(search, dict) else {"search": search}),
         "objective.metric": study.objective.metric,
         "objective.direction": study.direction,
+        **_under("objective.attack", said["objective"]["attack"] or {}),
     }
 
 

@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from coretune.data.dataset import Dataset
-from coretune.data.draws import permutation
 from coretune.nets.model import Model
 from coretune.robust.draws import normal_of
 from coretune.robust.inner import NEAR, Objective, climb, start_draws, uniform_start
-from coretune.robust.losses import cross_entropy
 from coretune.robust.threat import ThreatModel
-from coretune.spec.run import ROBUST, RunSpec
+from coretune.robust.validation import RobustAccuracy, loss_of
+from coretune.spec.run import RunSpec
+from coretune.spec.validation_attack import ROBUST
 from coretune.tuning.arguments import computing_dtype
 from coretune.tuning.classification import ClassificationTask
 from coretune.tuning.context import Context
@@ -30,14 +30,13 @@ from coretune.tuning.division import Division, divide
 from coretune.tuning.encode_part import encode_part
 from coretune.tuning.loop import EpochReport
 from coretune.tuning.method import Examples, LossTerms, Method
-from coretune.tuning.metrics import ClassificationMetrics
 from coretune.tuning.modes import evaluation_mode
-from coretune.tuning.sampling import plain_images, to_device
 from coretune.tuning.task import Batch, Moment
 
 COLLAPSED = 0.5
 """Share of the accuracy under one step that several have to leave."""
 FGSM = "fgsm_top1"
+PGD = "pgd_top1"
 OVERFITTING = "catastrophic_overfitting"
 
 
@@ -70,7 +69,9 @@ class AdversarialTask:
         self._clean = ClassificationTask(dataset, spec, views, whole_images=whole_images, regroups=regroups)
         self._adversary = spec.adversary
         self._spec = spec
-        self._dataset = dataset
+        assert spec.attack is not None
+        self._robust = RobustAccuracy(dataset, spec.seed, spec.attack)
+        self._own = RobustAccuracy(dataset, spec.seed, spec.adversary.validation_attack)
         self.objective: tuple[str, Literal["max", "min"]] | None = self._clean.objective
 
     def steps(self) -> int:
@@ -114,42 +115,22 @@ class AdversarialTask:
 
     @torch.no_grad()
     def evaluate(self, model: Model, context: Context) -> Mapping[str, float]:
-        """Returns the metrics of the clean validation part, and `robust_top1` (per cent) under PGD at the full ε.
+        """Returns the metrics of the clean validation part, and `robust_top1` (per cent) under the run's attack.
 
-        PGD has one random start, the same at every epoch, and counts its last step. With `fgsm_rs` there is `fgsm_top1`
-        too, under the one step of the training, and `catastrophic_overfitting`: 1 where PGD leaves less than half of
-        it, else 0 (Wong, Rice and Kolter, section 5.4, saw PGD fall to 0 while the one step got harmless).
+        That is PGD at the adversary's full ε, unless the run has another validation attack. PGD has one random start,
+        the same at every epoch, and counts its last step. With `fgsm_rs` there is `fgsm_top1` too, under the one step
+        of the training, and `catastrophic_overfitting`: 1 where the adversary's PGD leaves less than half of it, else 0
+        (Wong, Rice and Kolter, section 5.4, saw PGD fall to 0 while the one step got harmless); `pgd_top1` is what it
+        leaves, where that is not `robust_top1`.
         """
         found = dict(self._clean.evaluate(model, context))
-        chosen = self._validation()
-        adversary = self._adversary
-        eps = float(adversary.size)
-        found[ROBUST] = self._accuracy(model, chosen, context, step=eps / 4, steps=adversary.validation_steps)
-        if adversary.attack == "fgsm_rs":
-            found[FGSM] = self._accuracy(model, chosen, context, step=float(adversary.step), steps=1)
-            found[OVERFITTING] = float(found[ROBUST] < COLLAPSED * found[FGSM])
+        found[ROBUST] = self._robust(model, context)
+        if self._adversary.attack == "fgsm_rs":
+            found[FGSM] = self._own(model, context, step=float(self._adversary.step), steps=1)
+            if self._spec.validation_attack is not None:
+                found[PGD] = self._own(model, context)
+            found[OVERFITTING] = float(_under_pgd(found) < COLLAPSED * found[FGSM])
         return found
-
-    def _validation(self) -> NDArray[np.int64]:
-        whole, limit = self._dataset.split.validation, self._adversary.validation_limit
-        if limit is None or limit >= len(whole):
-            return whole
-        return whole[np.sort(permutation(self._spec.seed, "adversarial validation", 0, len(whole))[:limit])]
-
-    def _accuracy(self, model: Model, chosen: NDArray[np.int64], context: Context, *, step: float, steps: int) -> float:
-        packed, shard = self._dataset.packed, context.shard
-        metrics = ClassificationMetrics(len(packed.classes), context.device, shard)
-        own = chosen[shard.rank :: shard.workers]
-        labels = to_device(torch.from_numpy(packed.labels[own]), context.device)
-        threat, seen = ThreatModel(self._adversary.norm, self._adversary.size), 0
-        for images in plain_images(packed, own, context):
-            part = slice(seen, seen + len(images))
-            draws = start_draws(self._spec.seed, "validation attack", 0, own[part], images)
-            start = uniform_start(threat, draws, images)
-            attacked = climb(_cross_entropy(model, labels[part]), images, start, threat, step=step, steps=steps)
-            metrics.update(model(attacked), labels[part])
-            seen += len(images)
-        return metrics.compute()["top1"]
 
     def _division(self, samples: int, method: Method, context: Context) -> Division:
         return divide(samples, self._spec.train, context.shard.workers, views=method.views, regroups=method.regroups)
@@ -182,7 +163,7 @@ class AdversarialTask:
             start = images + NEAR * normal_of(draws[:, :-1]).to(images.dtype).view_as(images)
             objective = _divergence_from(model, images)
         else:
-            start, objective = uniform_start(threat, draws, images), _cross_entropy(model, labels)
+            start, objective = uniform_start(threat, draws, images), loss_of(model, labels)
         step = float(grown * adversary.step)
         return climb(objective, images, start, threat, step=step, steps=adversary.number_of_steps)
 
@@ -241,17 +222,13 @@ def overfitting(report: EpochReport) -> str:
         return ""
     return (
         f"catastrophic overfitting at epoch {report.epoch}: {report.metrics[FGSM]:.1f} % of the validation images "
-        f"withstand the one step of the training, {report.metrics[ROBUST]:.1f} % several; "
+        f"withstand the one step of the training, {_under_pgd(report.metrics):.1f} % several; "
         "take the best epoch, or adversary.attack: pgd, a smaller eps or a smaller step_size"
     )
 
 
-def _cross_entropy(model: Model, labels: Tensor) -> Objective:
-    def objective(images: Tensor) -> Tensor:
-        logits = model(images)
-        return cross_entropy(logits.to(computing_dtype(logits)), labels)
-
-    return objective
+def _under_pgd(metrics: Mapping[str, float]) -> float:
+    return metrics.get(PGD, metrics[ROBUST])
 
 
 def _divergence_from(model: Model, images: Tensor) -> Objective:

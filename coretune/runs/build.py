@@ -20,6 +20,7 @@ from coretune.nets.weights import load_encoder
 from coretune.pretrain.task import PretrainingTask
 from coretune.results.store import ResultsStore
 from coretune.robust.adversarial_training import AdversarialTask
+from coretune.robust.validation import AttackedTask
 from coretune.runs.job import Job
 from coretune.spec.components import Catalog, Kind
 from coretune.spec.run import RunSpec
@@ -91,9 +92,8 @@ def build_parts(
     if context.compile and method.compilable and context.shard.workers == 1:
         model.encoder.compile()
     asked = {"whole_images": method.whole_images, "regroups": method.regroups}
-    make = TASKS[spec.task].make if spec.adversary is None else AdversarialTask
     check_adversary(spec, method)
-    task = make(dataset, spec, method.views, **asked)
+    task = task_maker(spec)(dataset, spec, method.views, **asked)
     return Parts(task, model, method, spec.train, spec.seed, keep_best)
 
 
@@ -149,6 +149,13 @@ def build_model(
         module.to(device=context.device)
         module.to(memory_format=context.memory_format)
     return model, method
+
+
+def task_maker(spec: RunSpec) -> MakeTask:
+    """Returns what puts a run's task together: with an adversary, with an attack on the validation part, or plain."""
+    if spec.adversary is not None:
+        return AdversarialTask
+    return TASKS[spec.task].make if spec.validation_attack is None else AttackedTask
 
 
 def check_adversary(spec: RunSpec, method: Method) -> None:

@@ -17,8 +17,9 @@ from coretune.runs.build import OpenData
 from coretune.runs.job import Job
 from coretune.spec.cells import Cell
 from coretune.spec.load import LoadedStudy, resolve_study
-from coretune.spec.run import ROBUST, EvalSpec, RunSpec
+from coretune.spec.run import EvalSpec, RunSpec
 from coretune.spec.seeds import derive_seed
+from coretune.spec.validation_attack import ROBUST
 from coretune.spec.yamlfile import Document
 from coretune.tuning.context import Context
 from coretune.tuning.loop import EpochReport, Tick

@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, Field, ValidationInfo, WithJsonSchema, fie
 
 from coretune.spec.epsilon import Norm, canonical_step, eps_text, parse_eps, step_size
 from coretune.spec.frozen import Frozen
+from coretune.spec.validation_attack import ValidationAttack
 
 Recipe = Literal["pgd", "trades", "fgsm_rs"]
 Features = Literal["adversarial", "clean", "both"]
@@ -115,6 +116,11 @@ class AdversarySpec(Frozen):
     def step(self) -> Fraction:
         """Size of a gradient step at the full ε."""
         return step_size(self.step_size or DEFAULTS[self.attack].step_size, self.size, self.number_of_steps)
+
+    @property
+    def validation_attack(self) -> ValidationAttack:
+        """The attack on the validation part."""
+        return ValidationAttack(norm=self.norm, eps=self.eps, steps=self.validation_steps, limit=self.validation_limit)
 
     def summary(self) -> str:
         """Returns the adversary in one line."""

@@ -14,6 +14,7 @@ from coretune.spec.run import BackboneSpec, DataSpec, RunSpec, TrainSpec
 from coretune.spec.seeds import derive_seed
 from coretune.spec.space import Space, Value
 from coretune.spec.study import DataOptions
+from coretune.spec.validation_attack import ValidationAttack
 
 
 @dataclass(frozen=True)
@@ -174,6 +175,7 @@ class Cell:
         weights: str,
         seed: int,
         subset_seed: int,
+        attack: ValidationAttack | None = None,
     ) -> RunSpec:
         """Returns the run of one configuration.
 
@@ -184,10 +186,12 @@ class Cell:
             weights: As in `BackboneSpec.weights`.
             seed: Seed of the training.
             subset_seed: Seed of the labelled subset.
+            attack: What robust accuracy is measured under; None: the adversary's own attack, if there is one.
 
         Raises:
             pydantic.ValidationError: A value is out of range.
         """
+        adversary = self.method.adversary
         values = {**self.method.defaults, **params}
         method = {**self.method.params, **_below("method", values)}
         train = {**self.method.train, **_below("train", values)}
@@ -197,7 +201,9 @@ class Cell:
             method=catalog.ref("method", self.method.name, method),
             train=TrainSpec.model_validate(train),
             seed=seed,
-            adversary=self.method.adversary,
+            adversary=adversary,
+            # One that the adversary makes anyway makes no other run.
+            validation_attack=None if adversary is not None and adversary.validation_attack == attack else attack,
         )
 
 

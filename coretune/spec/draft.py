@@ -43,6 +43,8 @@ def draft_study(raw: dict[str, Any], problems: Problems) -> Study:
             del rest["baseline"]  # what it names may have been left out, or be unknown: no fault of its own
         if not isinstance(methods, dict) or methods.keys() != rest.get("methods", {}).keys():
             rest.pop("contrasts", None)  # likewise
+        if any(path[:1] == ("objective",) for path in wrong):
+            rest.pop("objective", None)  # its keys need each other
         try:
             return DraftStudy.model_validate(rest)
         except ValidationError as error:

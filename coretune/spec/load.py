@@ -20,6 +20,7 @@ from coretune.spec.problems import Problems
 from coretune.spec.resolve import resolve_names
 from coretune.spec.run import EvalSpec
 from coretune.spec.study import Study
+from coretune.spec.validation_attack import ValidationAttack
 from coretune.spec.wording import nearest
 from coretune.spec.yamlfile import Document, read_yaml
 
@@ -34,6 +35,7 @@ class LoadedStudy:
         catalog: What its names mean.
         plugins: Absolute paths of its plug-in files.
         evaluations: The further evaluations of its final runs, by label.
+        attack: What robust accuracy is measured under, for all methods; None where the objective has none.
     """
 
     study: Study
@@ -41,6 +43,7 @@ class LoadedStudy:
     catalog: Catalog
     plugins: tuple[str, ...] = ()
     evaluations: Mapping[str, EvalSpec] = field(default_factory=dict)
+    attack: ValidationAttack | None = None
 
 
 def load_study(path: Path | str, sets: Sequence[str] = ()) -> LoadedStudy:
@@ -104,7 +107,7 @@ def resolve_study(document: Document, sets: Sequence[str] = (), *, folder: Path 
     catalog, complete = _catalog(plugins, problems)
     named = resolve_names(study, catalog, problems, base, complete=complete)
     problems.stop_if_any()
-    return LoadedStudy(study, tuple(named.cells), catalog, plugins, named.evaluations)
+    return LoadedStudy(study, tuple(named.cells), catalog, plugins, named.evaluations, named.attack)
 
 
 def _catalog(plugins: tuple[str, ...], problems: Problems) -> tuple[Catalog, bool]:

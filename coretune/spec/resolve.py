@@ -20,6 +20,7 @@ from coretune.spec.run import EvalSpec, TrainSpec
 from coretune.spec.seeds import derive_seed
 from coretune.spec.space import Space
 from coretune.spec.study import APART, BackboneOptions, DataOptions, EvaluationOptions, PretrainOptions, Study
+from coretune.spec.validation_attack import ROBUST, ValidationAttack
 from coretune.spec.wording import near, nearest, shown
 from coretune.spec.yamlfile import Path_
 
@@ -36,10 +37,12 @@ class Named(NamedTuple):
     Attributes:
         cells: Data set × backbone × method.
         evaluations: The further evaluations of the final runs, by label.
+        attack: What robust accuracy is measured under, if the objective asks for it.
     """
 
     cells: list[Cell]
     evaluations: dict[str, EvalSpec]
+    attack: ValidationAttack | None
 
 
 def resolve_names(study: Study, catalog: Catalog, problems: Problems, folder: Path, *, complete: bool = True) -> Named:
@@ -69,7 +72,8 @@ def resolve_names(study: Study, catalog: Catalog, problems: Problems, folder: Pa
         for method in methods
         if dataset is not None and backbone is not None and method is not None
     ]
-    return Named(cells, {label: spec for label, spec in evaluations.items() if spec is not None})
+    found = {label: spec for label, spec in evaluations.items() if spec is not None}
+    return Named(cells, found, resolver.attack())
 
 
 class _Resolver(Checks):
@@ -226,6 +230,21 @@ class _Resolver(Checks):
         self.refuse_unknown(place, own or common or {}, ADVERSARY_KEYS)
         merged = {key: value for key, value in {**(common or {}), **(own or {})}.items() if key in ADVERSARY_KEYS}
         return self.checked(place, AdversarySpec, merged)
+
+    def attack(self) -> ValidationAttack | None:
+        """Returns what robust accuracy is measured under, for all methods; None if it is no objective."""
+        objective = self.study.objective
+        if objective.metric != ROBUST or objective.attack is not None:
+            return objective.attack
+        if self.study.adversary is None:
+            message = (
+                f"{ROBUST} is measured under one attack for all methods; say it, with a size that leaves some images "
+                "and not all: attack: {eps: 2/255}"
+            )
+            self.problems.add(("objective", "attack"), message)
+            return None
+        common = self.adversary((), {})
+        return None if common is None else common.validation_attack
 
     def evaluation(self, label: str, raw: Mapping[str, Any]) -> EvalSpec | None:
         at: Path_ = ("evaluations", label)

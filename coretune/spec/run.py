@@ -16,10 +16,9 @@ from coretune.spec.adversary import AdversarySpec
 from coretune.spec.augment import AugmentSpec, Sides, ViewSpec, misfits, sides
 from coretune.spec.components import Ref
 from coretune.spec.frozen import Frozen, canonical_json, digest
+from coretune.spec.validation_attack import ROBUST, ValidationAttack
 
 FINGERPRINT = r"^[0-9a-f]{64}$"
-ROBUST = "robust_top1"
-"""Accuracy on adversarial validation images, which an adversary brings."""
 
 
 class DataSpec(Frozen):
@@ -136,14 +135,26 @@ class RunSpec(Frozen):
         "top1", description="Metric on the validation part that tells the best epoch."
     )
     adversary: AdversarySpec | None = Field(None, description="Adversarial training; null: none.")
+    validation_attack: ValidationAttack | None = Field(
+        None, description="Attack that `robust_top1` is measured under; null: the adversary's, or none."
+    )
 
     @model_validator(mode="after")
     def _adversary_fits(self) -> Self:
         if self.adversary is not None and self.task != "classification":
             raise ValueError(f"adversary: there is no adversarial training for {self.task}")
-        if self.best_by == ROBUST and self.adversary is None:
-            raise ValueError(f"best_by: {ROBUST} is measured where there is an adversary")
+        if self.validation_attack is not None and self.task != "classification":
+            raise ValueError(f"validation_attack: there is nothing to attack in {self.task}")
+        if self.best_by == ROBUST and self.attack is None:
+            raise ValueError(f"best_by: {ROBUST} is measured where there is an adversary or a validation attack")
         return self
+
+    @property
+    def attack(self) -> ValidationAttack | None:
+        """The attack that `robust_top1` is measured under, if it is measured."""
+        if self.validation_attack is not None or self.adversary is None:
+            return self.validation_attack
+        return self.adversary.validation_attack
 
     @cached_property
     def run_id(self) -> str:

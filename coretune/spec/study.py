@@ -21,6 +21,7 @@ from pydantic import (
 from coretune.spec.augment import ViewSpec
 from coretune.spec.augment_presets import check_augment
 from coretune.spec.frozen import Frozen
+from coretune.spec.objective import Direction, Objective, own_direction
 from coretune.spec.wording import nearest, shown
 
 LABEL = r"^[A-Za-z0-9][A-Za-z0-9_+]*(-[A-Za-z0-9_+]+)*$"
@@ -271,13 +272,6 @@ class ContrastOptions(Frozen):
     )
 
 
-class Objective(Frozen):
-    """What the search optimises, on the validation part."""
-
-    metric: Literal["top1", "mean_per_class", "cross_entropy"] = Field("top1", description="Metric.")
-    direction: Literal["max", "min"] | None = Field(None, description="max or min; null takes the metric's own.")
-
-
 class Resources(Frozen):
     """What runs get. Nothing here changes a result beyond rounding, so nothing here is part of a run's identity."""
 
@@ -418,9 +412,9 @@ class Study(Frozen):
         return value
 
     @property
-    def direction(self) -> Literal["max", "min"]:
+    def direction(self) -> Direction:
         """Whether the objective is maximised or minimised."""
-        return self.objective.direction or ("min" if self.objective.metric == "cross_entropy" else "max")
+        return self.objective.direction or own_direction(self.objective.metric)
 
     @property
     def tuned(self) -> tuple[str, ...]:

@@ -13,9 +13,10 @@ from coretune.errors import MissingError, RequestError, UnfitError
 from coretune.spec.cells import Cell, DatasetChoice, final_seed, search_seed
 from coretune.spec.load import LoadedStudy
 from coretune.spec.paths import unset_variable
-from coretune.spec.run import ROBUST, EvalSpec, RunSpec
+from coretune.spec.run import EvalSpec, RunSpec
 from coretune.spec.seeds import derive_seed
 from coretune.spec.study import APART, SearchOptions
+from coretune.spec.validation_attack import ROBUST
 from coretune.study.missing import Missing, MissingCell, missing_checkpoint, missing_data, refusal
 from coretune.study.optuna_cell import grid
 
@@ -79,13 +80,14 @@ class ResolvedStudy:
             weights=cell.weights,
             seed=seed,
             subset_seed=self.subset_seed(cell.cell.dataset, seed),
+            attack=self.loaded.attack,
         )
         # Where the last epoch is tested, which one was best changes nothing, and must not change the run's id.
         return self.with_best(spec) if study.finals.weights == "best" else spec
 
     def with_best(self, spec: RunSpec) -> RunSpec:
-        """Returns a run whose best epoch is wanted: by the objective, or by what its adversary leaves."""
-        return spec.replace(best_by=self.loaded.study.objective.metric if spec.adversary is None else ROBUST)
+        """Returns a run whose best epoch is wanted: by the objective, or by what an attack leaves, if there is one."""
+        return spec.replace(best_by=self.loaded.study.objective.metric if spec.attack is None else ROBUST)
 
     def search_seeds(self, cell: ResolvedCell) -> list[int]:
         """Returns the seeds of a trial's runs, by repeat; one where there is no search."""
@@ -112,10 +114,13 @@ class ResolvedStudy:
         return derive_seed(seed if per_seed else self.loaded.study.seed, "subset")
 
     def final_evaluation(self) -> EvalSpec:
-        """Returns the evaluation of the final runs, on the test part."""
-        catalog = self.loaded.catalog
+        """Returns the evaluation of the final runs, on the test part: the one that has the objective's metric."""
+        catalog, attack = self.loaded.catalog, self.loaded.attack
         weights = self.loaded.study.finals.weights
-        return EvalSpec(evaluation=catalog.ref("evaluation", "classification"), split="test", weights=weights)
+        if attack is None:
+            return EvalSpec(evaluation=catalog.ref("evaluation", "classification"), split="test", weights=weights)
+        made = catalog.ref("evaluation", "attack", attack.evaluation())
+        return EvalSpec(evaluation=made, split="test", weights=weights, limit=attack.limit)
 
     def further_evaluations(self) -> tuple[EvalSpec, ...]:
         """Returns what else the final runs are evaluated for, each once: two labels may mean the same."""

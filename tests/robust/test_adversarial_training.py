@@ -191,7 +191,7 @@ def test_the_validation_attack_is_that_written_out_and_the_same_each_time() -> N
     parts.model.eval()
     task = parts.task
     assert isinstance(task, AdversarialTask)
-    data, chosen = toy_dataset(), task._validation()
+    data, chosen = toy_dataset(), task._robust.chosen
     assert len(chosen) == 7 and set(chosen) <= set(data.split.validation) and list(chosen) == sorted(chosen)
     images = torch.from_numpy(data.packed.images[chosen]).permute(0, 3, 1, 2) / 255
     labels = torch.from_numpy(data.packed.labels[chosen])

@@ -110,6 +110,17 @@ def test_the_score_is_that_of_the_weights_that_are_tested() -> None:
     assert cell.file().direction == "min"
 
 
+def test_the_score_may_be_robust_accuracy() -> None:
+    cell = make_cell("objective={metric: robust_top1, attack: {eps: 2/255}}")
+    for clean, robust in ((90.0, 20.0), (80.0, 30.0), (85.0, 25.0)):
+        trial = cell.propose()
+        cell.deliver(trial.number, 0, record(trial.runs[0].run_id, clean, robust_top1=robust))
+    cell.choose()
+    assert cell.choice is not None and (cell.choice.trial, cell.choice.value) == (1, 30.0)
+    assert cell.choice.rule == "best validation robust_top1 of 3 trials"
+    assert (cell.file().metric, cell.file().evaluation["evaluation"]["name"]) == ("robust_top1", "attack")
+
+
 def saved_trials(*sets: str) -> tuple[TrialEntry, ...]:
     cell = make_cell(*sets)
     finish(cell, 60.0)

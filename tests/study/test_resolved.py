@@ -112,6 +112,28 @@ def test_the_metric_of_the_best_epoch_is_part_of_a_run_only_where_it_matters() -
     assert run_id("objective.metric=cross_entropy", "finals.weights=best") != last
 
 
+ROBUST = "objective={metric: robust_top1, attack: {eps: 2/255, limit: 50}}"
+
+
+def test_robust_accuracy_is_measured_under_one_attack_however_a_method_is_trained() -> None:
+    own = "own: {method: ce, adversary: {attack: pgd, eps: 2/255, validation_limit: 50}}"
+    methods = f"methods={{ce: , {own}, strong: {{method: ce, adversary: {{attack: pgd, eps: 8/255}}}}}}"
+    plain, study = resolved(methods), resolved(methods, ROBUST)
+    before, after = ([s.run_spec(cell, {}, 1) for cell in s.cells] for s in (plain, study))
+    assert {str(spec.attack) for spec in after} == {str(study.loaded.attack)}
+    assert [one.run_id == two.run_id for one, two in zip(before, after, strict=True)] == [False, True, False]
+    assert [spec.validation_attack is None for spec in after] == [False, True, False]
+    assert {spec.best_by for spec in after} == {"top1"}
+    best = resolved(methods, ROBUST, "finals.weights=best")
+    assert {best.run_spec(cell, {}, 1).best_by for cell in best.cells} == {"robust_top1"}
+
+
+def test_finals_are_attacked_on_the_test_part_where_robust_accuracy_is_the_objective() -> None:
+    spec = resolved(ROBUST, "finals.weights=best").final_evaluation()
+    assert (spec.split, spec.weights, spec.evaluation.name, spec.limit) == ("test", "best", "attack", 50)
+    assert spec.evaluation.params["eps"] == ["2/255"]
+
+
 GEOMETRY = "evaluations.geometry={}"
 BEST = "evaluations.best={evaluation: classification, weights: best}"
 

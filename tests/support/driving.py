@@ -45,6 +45,10 @@ def lr_score(job: Job) -> float:
     return 100 - abs(job.spec.train.lr - 0.02) * 100
 
 
+def _robust(job: Job, score: float) -> dict[str, float]:
+    return {} if job.spec.attack is None else {"robust_top1": score / 2}
+
+
 def answer(store: ResultsStore, job: Job, score: float, *, cause: Cause | None = None) -> None:
     """Writes what a run would leave."""
     run_id = job.spec.run_id
@@ -54,7 +58,7 @@ def answer(store: ResultsStore, job: Job, score: float, *, cause: Cause | None =
                 eval_id=spec.eval_id(run_id),
                 run_id=run_id,
                 spec=spec.model_dump(mode="json", exclude_defaults=True),
-                metrics={"top1": score, "mean_per_class": score, "cross_entropy": 1.0},
+                metrics={"top1": score, "mean_per_class": score, "cross_entropy": 1.0} | _robust(job, score),
                 created="2026-01-01T00:00:00+00:00",
             )
         )
@@ -63,7 +67,7 @@ def answer(store: ResultsStore, job: Job, score: float, *, cause: Cause | None =
             path = store.weights_path(run_id, which)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(b"weights")
-    metrics = {"top1": score, "mean_per_class": score, "cross_entropy": 1.0}
+    metrics = {"top1": score, "mean_per_class": score, "cross_entropy": 1.0} | _robust(job, score)
     store.put_record(
         Record(
             run_id=run_id,

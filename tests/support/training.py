@@ -17,15 +17,13 @@ from coretune.data.pack import Packed
 from coretune.data.source import open_source
 from coretune.data.splits import Split
 from coretune.nets.model import Model
-from coretune.pretrain.task import PretrainingTask
-from coretune.robust.adversarial_training import AdversarialTask
+from coretune.runs.build import task_maker
 from coretune.runs.job import Job
 from coretune.spec.adversary import AdversarySpec
 from coretune.spec.augment import AugmentSpec
 from coretune.spec.catalog import load_catalog
 from coretune.spec.components import Catalog, Kind
 from coretune.spec.run import BackboneSpec, DataSpec, EvalSpec, RunSpec, TrainSpec
-from coretune.tuning.classification import ClassificationTask
 from coretune.tuning.context import Context
 from coretune.tuning.loop import EpochReport, Parts, Training
 from coretune.tuning.method import Method
@@ -129,9 +127,7 @@ def toy_parts(
     model = Model(encoder, method.classifier)
     model.to(dtype=dtype)
     method.to(dtype=dtype)
-    tasks = {"pretraining": PretrainingTask, "classification": ClassificationTask}
-    make = tasks[spec.task] if spec.adversary is None else AdversarialTask
-    task: Task = make(data, spec, method.views, whole_images=method.whole_images, regroups=method.regroups)
+    task: Task = task_maker(spec)(data, spec, method.views, whole_images=method.whole_images, regroups=method.regroups)
     return Parts(task, model, method, spec.train, spec.seed)
 
 
