@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -34,7 +35,12 @@ class Axis:
 
 
 def board(leaderboard: Leaderboard, width: int) -> RenderableType:
-    """Draws a leaderboard, and says under it what its numbers mean."""
+    """Draws a leaderboard, and says under it what its numbers mean; of two objectives a table per choice and metric."""
+    parts = [_board(panel, width) for panel in leaderboard.panels()]
+    return parts[0] if len(parts) == 1 else Group(*itertools.chain.from_iterable((part, Text("")) for part in parts))
+
+
+def _board(leaderboard: Leaderboard, width: int) -> RenderableType:
     several = len({row.dataset for row in leaderboard.rows}) > 1
     rows = [*_by_rank(leaderboard.rows), *(_by_rank(leaderboard.means) if several else ())]
     axes = {name: axis([row for row in rows if row.dataset == name], leaderboard.metric) for name in _datasets(rows)}

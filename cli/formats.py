@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 from coretune.errors import RequestError
 
@@ -105,3 +107,10 @@ def size(number: float) -> str:
             return f"{number:.0f} {unit}" if unit == "B" or number >= 100 else f"{number:.1f} {unit}"
         number /= 1024
     return f"{number:,.1f} TiB"
+
+
+def params_text(params: Mapping[str, Any]) -> str:
+    """Writes a configuration in one line."""
+    return ", ".join(
+        f"{path} {item:.4g}" if isinstance(item, float) else f"{path} {item}" for path, item in params.items()
+    )

@@ -43,6 +43,9 @@ SecondArgument = Annotated[str, typer.Argument(help="Another one.")]
 EvaluationsOption = Annotated[
     bool, typer.Option("--evaluations", help="The further evaluations of final runs in place of their scores (CSV).")
 ]
+FigureOption = Annotated[
+    Path | None, typer.Option("--figure", help="Draw it: one objective against the other, by cell (png, svg, pdf).")
+]
 OutputOption = Annotated[Path | None, typer.Option("--output", "-o", help="The file to write; default: stdout.")]
 
 
@@ -82,6 +85,39 @@ def export_command(
         Format.json: export.to_json,
     }
     _put(write[chosen](load(results)), output)
+    return 0
+
+
+@app.command("front")
+def front_command(
+    results: ResultsArgument = None,
+    form: ContrastFormatOption = None,
+    output: OutputOption = None,
+    figure: FigureOption = None,
+    as_json: JsonOption = False,
+) -> int:
+    """Show what the trials of a study of two objectives left on the validation part, and what was chosen."""
+    from coretune.report import export
+    from coretune.report.front_figure import nothing, write_front
+    from coretune.report.robustness import check_format
+
+    if figure is not None:
+        check_format(figure)
+    leaderboard = load(results)
+    if not leaderboard.front:
+        raise RequestError(f"there is no front: {nothing(leaderboard)}")
+    chosen = _asked(form, output, as_json)
+    if chosen in (Format.md, Format.tex):
+        raise RequestError("a front is written as csv or json; the leaderboard has its choices as md and tex")
+    if chosen is None:
+        from coretune_cli.front import front_view
+
+        show(front_view(leaderboard, console().width))
+    else:
+        _put((export.front_to_csv if chosen is Format.csv else export.front_to_json)(leaderboard), output)
+    if figure is not None:
+        write_front(leaderboard, figure)
+        note(f"written: {figure}")
     return 0
 
 

@@ -16,7 +16,7 @@ from coretune.errors import RequestError
 from coretune_cli.arguments import KINDS, JsonOption, OnlyOption, OutOption, check_only, parse_only
 from coretune_cli.columns import Column, fitted
 from coretune_cli.epochs import Epochs, epochs_table, metrics_by_epoch
-from coretune_cli.formats import duration, moment_text, score
+from coretune_cli.formats import duration, moment_text, params_text, score
 from coretune_cli.logs import tail
 from coretune_cli.output import console, note, show_json
 from coretune_cli.output import show as print_view
@@ -131,21 +131,29 @@ def _labels(store: ResultsStore, run_id: str) -> dict[str, str]:
 
 def cell_view(cell: CellFile, width: int) -> RenderableType:
     """Draws a cell: its trials, its choice, its final runs."""
-    chosen = cell.choice.trial if cell.choice is not None else None
+    choices = cell.choices or ((cell.choice,) if cell.choice is not None else ())
+    chosen = {choice.trial for choice in choices}
+    further = [measure.metric for measure in cell.objectives[1:]]
     columns: list[Column[TrialEntry]] = [
-        Column("trial", lambda trial: f"{'→ ' if trial.number == chosen else ''}{trial.number}", 0, "right"),
+        Column("trial", lambda trial: f"{'→ ' if trial.number in chosen else ''}{trial.number}", 0, "right"),
         Column("state", lambda trial: state_text(trial.state)),
         Column(cell.metric, lambda trial: score(trial.value, cell.metric), 0, "right"),
-        Column("parameters", lambda trial: _params(trial.params), least=20),
+        *(_further_score(metric) for metric in further),
+        Column("parameters", lambda trial: params_text(trial.params), least=20),
         Column("runs", lambda trial: Text(" ".join(trial.runs), style="dim"), 1, least=16),
     ]
     parts: list[RenderableType] = [Text(cell.key, style="bold"), fitted(columns, cell.trials, width)]
-    if cell.choice is not None:
-        parts.append(Text.assemble(("chosen  ", "dim"), f"trial {cell.choice.trial}, {cell.choice.rule}"))
-        parts.append(Text.assemble(("        ", "dim"), _params(cell.choice.params)))
-    if cell.finals:
-        parts.append(Text.assemble(("finals  ", "dim"), " ".join(final.run_id for final in cell.finals)))
+    for choice in choices:
+        parts.append(Text.assemble(("chosen  ", "dim"), f"trial {choice.trial}, {choice.rule}"))
+        parts.append(Text.assemble(("        ", "dim"), params_text(choice.params)))
+        finals = [final.run_id for final in cell.finals if final.trial in (None, choice.trial)]
+        if finals:
+            parts.append(Text.assemble(("finals  ", "dim"), " ".join(finals)))
     return Group(*parts, Text(""))
+
+
+def _further_score(metric: str) -> Column[TrialEntry]:
+    return Column(metric, lambda trial: score(trial.scores.get(metric), metric), 0, "right")
 
 
 def run_view(
@@ -243,12 +251,6 @@ def _log(text: str | None) -> list[RenderableType]:
     if text is None:
         return []
     return [Text(""), Text("the end of its log", style="bold"), *(Text(f"  {line}") for line in text.splitlines())]
-
-
-def _params(params: Mapping[str, Any]) -> str:
-    return ", ".join(
-        f"{path} {item:.4g}" if isinstance(item, float) else f"{path} {item}" for path, item in params.items()
-    )
 
 
 def _warn(warnings: Sequence[str]) -> None:

@@ -102,6 +102,8 @@ def type_text(item: Schema) -> str:
         if inner:
             return f"[{', '.join(map(type_text, inner))}]"
         each = type_text(item.get("items", {}))
+        if (count := item.get("minItems")) is not None and count == item.get("maxItems"):
+            return f"list of {count} of {each}"
         return f"list of {each}" if each.endswith(("]", "`")) else f"list of {each}s"
     kind = str(item.get("type", "anything"))
     bounds = " and ".join(f"{sign} {item[key]:,}" for key, sign in BOUNDS if key in item)

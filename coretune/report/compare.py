@@ -71,10 +71,16 @@ def compare(first: ResultsStore, second: ResultsStore) -> Changes:
     set says what its cell says, and is left out.
 
     Raises:
-        RequestError: They measure different things: another metric or direction.
+        RequestError: They measure different things: another metric or direction, or one has two objectives.
         StorageError: A file cannot be read for a reason other than its content.
     """
     one, two = build(first), build(second)
+    for board in (one, two):
+        if board.objectives:
+            raise RequestError(
+                f"{board.study} has two objectives: `coretune leaderboard compare` lays rows of one side by side; "
+                "`export` writes all of them"
+            )
     if one.metric and two.metric and (one.metric, one.direction) != (two.metric, two.direction):
         raise RequestError(
             f"{one.study} measures {one.metric} ({one.direction}), {two.study} {two.metric} ({two.direction})"

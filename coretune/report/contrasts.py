@@ -20,7 +20,8 @@ from coretune.report.study import read_study
 from coretune.results.cellfile import CellFile
 from coretune.results.selection import Direction
 from coretune.results.store import ResultsStore
-from coretune.spec.study import ContrastOptions, Study
+from coretune.spec.contrasts import ContrastOptions
+from coretune.spec.study import Study
 
 INCOMPLETE, UNDECIDED = "incomplete", "undecided"
 
@@ -116,7 +117,7 @@ def build_from(reader: Reader, cells: Sequence[CellFile]) -> Contrasts | None:
     rows = _judged(_measured(study, study.contrasts, table), study)
     return Contrasts(
         study=asked.name,
-        metric=study.objective.metric,
+        metric=study.objective.metrics[0],
         direction=study.direction,
         level=study.contrasts.level,
         equivalence=study.contrasts.equivalence,

@@ -59,6 +59,7 @@ class EvaluatedRow:
         seeds: The final seeds that count, in order.
         values: Their values, in the same order.
         spec: The evaluation's description, canonical JSON.
+        choice: As in a leaderboard's row.
     """
 
     dataset: str
@@ -80,6 +81,7 @@ class EvaluatedRow:
     seeds: tuple[int, ...]
     values: tuple[float, ...]
     spec: str
+    choice: str = ""
 
 
 def evaluated_rows(reader: Reader, table: Sequence[Scores], baseline: str | None) -> tuple[EvaluatedRow, ...]:
@@ -144,9 +146,9 @@ def _further(reader: Reader, scores: Scores) -> Iterator[Further]:
     for final in scores.finals:
         if final.state in ("failed", "unfinished"):
             continue
-        own = scores.evaluation.eval_id(final.run_id) if scores.evaluation is not None else None
+        own = scores.own_evaluations(final.run_id)
         for evaluation in reader.evaluations(final.run_id):
-            if evaluation.eval_id != own:
+            if evaluation.eval_id not in own:
                 yield (final.index, final.seed), evaluation
 
 

@@ -10,7 +10,11 @@ JSON:
 
 with one key per attribute of `coretune.report.leaderboard.Row` in a ROW, and one per attribute of
 `coretune.report.evaluated.EvaluatedRow` in a FURTHER: numbers are numbers, what cannot be computed is null, params is
-an object, the others are lists.
+an object, the others are lists. Of two objectives alone there are the column and key `choice`, and in JSON
+
+    "objectives": [[str, "max" | "min"], ...], "front": [POINT]
+
+with one key per attribute of `coretune.report.front.FrontPoint` in a POINT.
 
 Further evaluations as CSV have one column per attribute of `EvaluatedRow`.
 
@@ -44,7 +48,9 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 1
 AS_JSON = ("params", "seeds", "values", "run_ids", "datasets")
-COLUMNS = (*(field.name for field in fields(Row) if field.name != "kind"), "kind")
+CHOICE = "choice"
+COLUMNS = (*(field.name for field in fields(Row) if field.name not in ("kind", CHOICE)), "kind")
+EVALUATED_COLUMNS = tuple(field.name for field in fields(EvaluatedRow) if field.name != CHOICE)
 CHANGE_COLUMNS = (
     *("dataset", "backbone", "method", "n_first", "mean_first", "n_second", "mean_second", "difference"),
     *("ci_low", "ci_high", "p_t", "p_wilcoxon", "paired", "n", "same_runs", "kind"),
@@ -65,7 +71,8 @@ REALS = (
 
 def to_csv(leaderboard: Leaderboard) -> str:
     """Returns the leaderboard as CSV: a header, the cells' rows, the mean rows."""
-    return table_to_csv(COLUMNS, (_csv_row(row) for row in (*leaderboard.rows, *leaderboard.means)))
+    columns = _with_choice(COLUMNS, leaderboard)
+    return table_to_csv(columns, (_csv_row(row) for row in (*leaderboard.rows, *leaderboard.means)))
 
 
 def to_json(leaderboard: Leaderboard) -> str:
@@ -76,16 +83,48 @@ def to_json(leaderboard: Leaderboard) -> str:
 def to_dict(leaderboard: Leaderboard) -> dict[str, Any]:
     """Returns the leaderboard as plain values; the schema stands at the top of this module."""
     plain = {field.name: getattr(leaderboard, field.name) for field in fields(leaderboard)}
-    plain["rows"] = [_plain(row) for row in leaderboard.rows]
-    plain["means"] = [_plain(row) for row in leaderboard.means]
+    columns = _with_choice(COLUMNS, leaderboard)
+    plain["rows"] = [_only(_plain(row), columns) for row in leaderboard.rows]
+    plain["means"] = [_only(_plain(row), columns) for row in leaderboard.means]
     plain["notes"] = list(leaderboard.notes)
-    plain["evaluations"] = [asdict(row) for row in leaderboard.evaluations]
+    columns = _with_choice(EVALUATED_COLUMNS, leaderboard)
+    plain["evaluations"] = [_only(asdict(row), columns) for row in leaderboard.evaluations]
+    plain["objectives"] = [list(objective) for objective in leaderboard.objectives]
+    plain["front"] = [asdict(point) for point in leaderboard.front]
+    if not leaderboard.objectives:
+        del plain["objectives"], plain["front"]
     return {"schema_version": SCHEMA_VERSION, **plain}
+
+
+def front_to_csv(leaderboard: Leaderboard) -> str:
+    """Returns the trials of two objectives as CSV: a header, a row per completed trial, cell by cell."""
+    metrics = [metric for metric, _ in leaderboard.objectives]
+    columns = ("dataset", "backbone", "method", "trial", *metrics, "on_front", "roles", "params")
+    return table_to_csv(columns, (asdict(point) | dict(point.scores) for point in leaderboard.front))
+
+
+def front_to_json(leaderboard: Leaderboard) -> str:
+    """Returns the trials of two objectives as JSON: `study`, `objectives` and `front` of the leaderboard's schema."""
+    whole = to_dict(leaderboard)
+    plain = {key: whole[key] for key in ("schema_version", "study", "objectives", "front")}
+    return json.dumps(plain, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _with_choice(columns: Sequence[str], leaderboard: Leaderboard) -> tuple[str, ...]:
+    """Returns the columns of a leaderboard's rows: of two objectives with the choice, after the method."""
+    if not leaderboard.objectives:
+        return tuple(columns)
+    place = list(columns).index("method") + 1
+    return (*columns[:place], CHOICE, *columns[place:])
+
+
+def _only(plain: Mapping[str, Any], columns: Sequence[str]) -> dict[str, Any]:
+    return {name: value for name, value in plain.items() if name in columns}
 
 
 def evaluations_to_csv(leaderboard: Leaderboard) -> str:
     """Returns the further evaluations of final runs as CSV: a header, a row per cell, evaluation and metric."""
-    return table_to_csv([field.name for field in fields(EvaluatedRow)], map(asdict, leaderboard.evaluations))
+    return table_to_csv(_with_choice(EVALUATED_COLUMNS, leaderboard), map(asdict, leaderboard.evaluations))
 
 
 def contrasts_to_csv(contrasts: Contrasts) -> str:
@@ -126,7 +165,8 @@ def to_dataframe(leaderboard: Leaderboard) -> pandas.DataFrame:
     import pandas
 
     rows = [_plain(row) for row in (*leaderboard.rows, *leaderboard.means)]
-    frame = pandas.DataFrame({name: [row[name] for row in rows] for name in COLUMNS}, columns=list(COLUMNS))
+    columns = list(_with_choice(COLUMNS, leaderboard))
+    frame = pandas.DataFrame({name: [row[name] for row in rows] for name in columns}, columns=columns)
     return frame.astype(dict.fromkeys(REALS, "float64") | {"rank": "Int64"})
 
 

@@ -5,6 +5,8 @@ cell, over the scores of its final runs; of a mean row, over one number per seed
 the data sets. So n counts seeds in both, and a mean row's spread says how far the mean over *these* data sets would
 move with other seeds, not how much data sets differ. A method is compared with the baseline pair by pair: final runs
 with the same index and seed, which share the labelled subset, the order and the augmentation as far as methods allow.
+
+A study of two objectives has a row per cell, choice (best by each objective, knee) and metric.
 """
 
 from __future__ import annotations
@@ -15,11 +17,12 @@ from typing import Any, Literal
 
 from coretune.report import notes
 from coretune.report.evaluated import EvaluatedRow, evaluated_rows
+from coretune.report.front import FrontPoint, front_points, metrics_of, panels_of, view
 from coretune.report.missing import missing_note, read_missing
 from coretune.report.reader import Reader
 from coretune.report.scores import Final, Scores, Seed, partner, read_scores, shared_seeds
 from coretune.report.statistics import RESOLUTION, compare_paired, summarise
-from coretune.report.study import read_study
+from coretune.report.study import StudyFile, read_study
 from coretune.results.cellfile import CellFile
 from coretune.results.selection import Direction
 from coretune.results.store import ResultsStore
@@ -58,6 +61,7 @@ class Row:
         values: Their scores, in the same order.
         run_ids: The runs behind them, in the same order (a mean row: data set by data set).
         datasets: The data sets that count: one, or those of a mean.
+        choice: Of two objectives, which configuration's final runs these are: best_top1, best_robust_top1, knee.
     """
 
     kind: Literal["cell", "mean"]
@@ -86,6 +90,7 @@ class Row:
     values: tuple[float, ...] = ()
     run_ids: tuple[str, ...] = ()
     datasets: tuple[str, ...] = ()
+    choice: str = ""
 
 
 @dataclass(frozen=True)
@@ -94,7 +99,7 @@ class Leaderboard:
 
     Attributes:
         study: Name of the study.
-        metric: The objective's metric, on the test part; empty while there is no cell.
+        metric: The objective's metric, of two the first, on the test part; empty while there is no cell.
         direction: Whether larger (max) or smaller (min) is better.
         baseline: Label of the method that others are compared with; None if there is no study.yaml to name it.
         selection_rule: As in the rows; where they differ, that it stands there.
@@ -103,6 +108,8 @@ class Leaderboard:
         means: One per backbone and method, over the data sets on which all methods have scores.
         notes: What a reader should know before quoting a number.
         evaluations: Further evaluations of the final runs, by cell, evaluation and metric.
+        objectives: Where there are two, metric and direction of each; rows then differ in `metric` and `choice`.
+        front: Where there are two, the trials of each cell on the validation part.
     """
 
     study: str
@@ -115,6 +122,36 @@ class Leaderboard:
     means: tuple[Row, ...]
     notes: tuple[str, ...]
     evaluations: tuple[EvaluatedRow, ...] = ()
+    objectives: tuple[tuple[str, Direction], ...] = ()
+    front: tuple[FrontPoint, ...] = ()
+
+    def panels(self) -> list[Leaderboard]:
+        """Returns the leaderboard itself, or of two objectives one for each choice and metric, notes with the last."""
+        if not self.objectives:
+            return [self]
+        found = []
+        parts = panels_of(self.objectives)
+        for number, (role, metric, direction) in enumerate(parts, 1):
+            rows, means = (
+                tuple(row for row in every if (row.choice, row.metric) == (role, metric))
+                for every in (self.rows, self.means)
+            )
+            once = metric == self.objectives[-1][0]
+            panel = replace(
+                self,
+                study=f"{self.study}, {role}, test {metric}",
+                metric=metric,
+                direction=direction,
+                selection_rule=_common_rule(rows),
+                rows=rows,
+                means=means,
+                notes=self.notes if number == len(parts) else (),
+                evaluations=tuple(row for row in self.evaluations if once and row.choice == role),
+                objectives=(),
+                front=(),
+            )
+            found.append(panel)
+        return found
 
 
 def build(store: ResultsStore) -> Leaderboard:
@@ -131,37 +168,69 @@ def build_from(reader: Reader, cells: Sequence[CellFile]) -> Leaderboard:
     """Computes the leaderboard of these cells, without reading again what the reader knows."""
     asked = read_study(reader.store)
     cells = sorted(cells, key=asked.place)
-    table = [read_scores(reader, cell, asked.final_seeds) for cell in cells if asked.asks_for(cell)]
-    study = asked.study
-    baseline = study.baseline_label if study is not None else None
-    rows = _ranked([_cell_row(scores, partner(scores, table, baseline), asked.trials) for scores in table])
-    means = _ranked(_mean_rows(table, baseline))
-    evaluated = evaluated_rows(reader, table, baseline)
-    cell = table[0].cell if table else None
+    ours = [cell for cell in cells if asked.asks_for(cell)]
+    baseline = asked.study.baseline_label if asked.study is not None else None
+    objectives = _objectives(asked, ours)
+    tables = [
+        (role, [read_scores(reader, view(cell, role, metric), asked.final_seeds) for cell in ours])
+        for role, metric, _ in panels_of(objectives)
+    ]
+    rows = [row for role, table in tables for row in _panel_rows(table, role, baseline, asked.trials)]
+    means = [replace(row, choice=role) for role, table in tables for row in _ranked(_mean_rows(table, baseline))]
+    whole = [scores for _, table in tables for scores in table]
+    several = len(objectives) > 1
+    first, *others = tables[:: len(objectives)]
     return Leaderboard(
         study=asked.name,
-        metric=study.objective.metric if study is not None else (cell.metric if cell is not None else ""),
-        direction=study.direction if study is not None else (cell.direction if cell is not None else "max"),
+        metric=objectives[0][0],
+        direction=objectives[0][1],
         baseline=baseline,
         selection_rule=_common_rule(rows),
-        complete=bool(table) and len(table) >= asked.cell_count and all(scores.complete for scores in table),
-        rows=tuple(rows),
+        complete=bool(ours) and len(ours) >= asked.cell_count and all(scores.complete for scores in whole),
+        rows=_by_cell(rows) if several else tuple(rows),
         means=tuple(means),
         notes=(
             *notes.about_cells(
                 asked,
-                table,
+                first[1],
                 [cell for cell in cells if not asked.asks_for(cell)],
                 missing_note(read_missing(reader.store)),
             ),
-            *notes.about_searches(asked, table),
-            *notes.about_attack(table),
-            *notes.about_means([(row.backbone, row.datasets, row.n) for row in means], table),
+            *notes.about_searches(asked, first[1]),
+            *notes.about_attack(whole),
+            *notes.about_choices([scores for _, table in others for scores in table]),
+            *notes.about_means([(row.backbone, row.datasets, row.n) for row in means], first[1]),
             *notes.about_tests([row.n_pairs for row in rows if row.diff is not None], asked, baseline),
             *reader.warnings,
         ),
-        evaluations=evaluated,
+        evaluations=tuple(
+            replace(row, choice=role)
+            for role, table in (first, *others)
+            for row in evaluated_rows(reader, table, baseline)
+        ),
+        objectives=objectives if several else (),
+        front=tuple(point for cell in ours for point in front_points(cell)) if several else (),
     )
+
+
+def _objectives(asked: StudyFile, cells: Sequence[CellFile]) -> tuple[tuple[str, Direction], ...]:
+    """Returns metric and direction of each objective: the study's, or where it is not known those of its cells."""
+    if asked.study is not None:
+        objective = asked.study.objective
+        return tuple(zip(objective.metrics, objective.directions, strict=True))
+    return metrics_of(cells[0]) if cells else (("", "max"),)
+
+
+def _panel_rows(table: Sequence[Scores], role: str, baseline: str | None, trials: int | None) -> list[Row]:
+    """Returns the ranked rows of all cells, as one choice and one metric see them."""
+    rows = _ranked([_cell_row(scores, partner(scores, table, baseline), trials) for scores in table])
+    return [replace(row, choice=role) for row in rows]
+
+
+def _by_cell(rows: Sequence[Row]) -> tuple[Row, ...]:
+    """Returns rows cell by cell, in the order in which cells, and in each of them choices and metrics, are found."""
+    cells = list(dict.fromkeys((row.dataset, row.backbone, row.method) for row in rows))
+    return tuple(sorted(rows, key=lambda row: cells.index((row.dataset, row.backbone, row.method))))
 
 
 def _cell_row(scores: Scores, baseline: Scores | None, trials: int | None) -> Row:

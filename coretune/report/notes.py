@@ -112,6 +112,27 @@ def about_attack(table: Sequence[Scores]) -> list[str]:
     return list(found)
 
 
+def about_choices(table: Sequence[Scores]) -> list[str]:
+    """Returns what the choices of two objectives are, and which of their final runs failed.
+
+    Args:
+        table: The cells as the choices after the first one see them; empty for one objective.
+    """
+    if not table:
+        return []
+    found = [
+        "choices are those of the validation part: the best by each objective, and the knee of the front, the trial "
+        "farthest beyond the line between its ends, both axes normalised by them; a configuration that is several of "
+        "them is trained once and stands in the rows of each"
+    ]
+    failures = {
+        f"{scores.cell.key}: {failed} of {scores.expected} final runs of trial {scores.cell.choice.trial} failed"
+        for scores in table
+        if scores.cell.choice is not None and (failed := scores.count("failed"))
+    }
+    return found + sorted(failures)
+
+
 def about_tests(pairs: Sequence[int], asked: StudyFile, baseline: str | None) -> list[str]:
     """Returns what the p-values can and cannot say.
 

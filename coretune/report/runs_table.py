@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from coretune.report.evaluated import further_labels
@@ -30,14 +30,14 @@ class Place:
         cell: Key of the cell.
         index: Number of the trial, or index of the final run.
         params: The configuration: values by path.
-        evaluations: Ids of a final run's evaluations, by label; `test` is the one on the test part that scores it.
+        evaluations: Labels and ids of a final run's evaluations; `test` are those on the test part that score it.
     """
 
     role: Role
     cell: str = ""
     index: int | None = None
     params: Mapping[str, Any] | None = None
-    evaluations: Mapping[str, str] = field(default_factory=dict)
+    evaluations: tuple[tuple[str, str], ...] = ()
 
 
 def runs_table(store: ResultsStore) -> Table:
@@ -84,11 +84,13 @@ def _places(cells: Iterable[CellFile]) -> dict[str, tuple[Place, ...]]:
             place = Place("search", cell.key, trial.number, trial.params)
             for run_id in trial.runs:
                 found[run_id] = (*found.get(run_id, ()), place)
-        evaluation = final_evaluation(cell)
-        specs = ({"test": evaluation} if evaluation is not None else {}) | further_evaluations(cell)
-        params = cell.choice.params if cell.choice is not None else {}
+        scoring = [final_evaluation(each.evaluation) for each in cell.objectives] or [final_evaluation(cell.evaluation)]
+        specs = [*(("test", spec) for spec in scoring if spec is not None), *further_evaluations(cell).items()]
+        chosen = {choice.trial: choice.params for choice in cell.choices}
+        only = cell.choice.params if cell.choice is not None else {}
         for final in cell.finals:
-            evaluations = {label: spec.eval_id(final.run_id) for label, spec in specs.items()}
+            evaluations = tuple((label, spec.eval_id(final.run_id)) for label, spec in specs)
+            params = only if final.trial is None else chosen.get(final.trial, {})
             place = Place("final", cell.key, final.index, params, evaluations)
             found[final.run_id] = (*found.get(final.run_id, ()), place)
     return found
@@ -114,7 +116,7 @@ def _evaluated(
     reader: Reader, run: Run, places: Sequence[Place], further: Mapping[str, Mapping[str, str]]
 ) -> Mapping[str, float]:
     """Returns the metrics of a run's evaluations, by column name."""
-    asked = [item for place in places for item in place.evaluations.items()]
+    asked = [item for place in places for item in place.evaluations]
     found: dict[str, float] = {}
     for label, eval_id in dict.fromkeys((*asked, *further.get(run.run_id, {}).items())):
         metrics = reader.metrics(run.run_id, eval_id) or {}

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import ValidationError
 
@@ -45,6 +45,11 @@ class Scores:
     finals: tuple[Final, ...]
     expected: int
     evaluation: EvalSpec | None
+
+    def own_evaluations(self, run_id: str) -> frozenset[str]:
+        """Returns the ids of the evaluations of a final run that score it: one for each objective."""
+        specs = [final_evaluation(measure.evaluation) for measure in self.cell.objectives] or [self.evaluation]
+        return frozenset(spec.eval_id(run_id) for spec in specs if spec is not None)
 
     @property
     def scored(self) -> list[Final]:
@@ -99,16 +104,16 @@ def read_scores(reader: Reader, cell: CellFile, final_seeds: int = 0) -> Scores:
         cell: The cell.
         final_seeds: How many final runs the study asks for; 0 where it is not known.
     """
-    evaluation = final_evaluation(cell)
+    evaluation = final_evaluation(cell.evaluation)
     entries = sorted(cell.finals, key=lambda entry: entry.index)
     finals = tuple(_final(reader, entry, evaluation, cell.metric) for entry in entries)
     return Scores(cell, finals, max(len(finals), final_seeds), evaluation)
 
 
-def final_evaluation(cell: CellFile) -> EvalSpec | None:
-    """Returns the evaluation of a cell's final runs on the test part, or None if the cell has no such evaluation."""
+def final_evaluation(value: Mapping[str, Any]) -> EvalSpec | None:
+    """Returns the evaluation of a cell's final runs, as its file has it; None if it is none on the test part."""
     try:
-        spec = EvalSpec.model_validate(cell.evaluation)
+        spec = EvalSpec.model_validate(value)
     except ValidationError:  # empty until the finals are planned; anything else scores no run, and the status says so
         return None
     return spec if spec.split == "test" else None

@@ -42,12 +42,12 @@ class StudyFile:
     def asks_for(self, cell: CellFile) -> bool:
         """Returns whether the study has this cell, with this objective."""
         study = self.study
+        searched = [(each.metric, each.direction) for each in cell.objectives] or [(cell.metric, cell.direction)]
         return study is None or (
             cell.dataset in study.tuned
             and cell.backbone in study.backbones
             and cell.method in study.methods
-            and cell.metric == study.objective.metric
-            and cell.direction == study.direction
+            and searched == list(zip(study.objective.metrics, study.objective.directions, strict=True))
         )
 
     @property

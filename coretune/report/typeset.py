@@ -48,8 +48,12 @@ PlacedT = TypeVar("PlacedT", bound=Placed)
 def to_markdown(leaderboard: Leaderboard) -> str:
     """Returns the leaderboard as Markdown: what ± means is said, and how many seeds are behind it.
 
-    Mean rows are left out where there is only one data set.
+    Mean rows are left out where there is only one data set. Of two objectives there is a table per choice and metric.
     """
+    return "\n".join(map(_markdown, leaderboard.panels()))
+
+
+def _markdown(leaderboard: Leaderboard) -> str:
     rows = [_cells(row, leaderboard) for row in _shown(leaderboard)]
     remark = "" if leaderboard.complete else "**Not complete**: not every final run has its test score."
     return markdown_page(
@@ -60,9 +64,13 @@ def to_markdown(leaderboard: Leaderboard) -> str:
 def to_latex(leaderboard: Leaderboard) -> str:
     """Returns the leaderboard as a LaTeX table for the package booktabs; the best of each data set is bold.
 
-    The caption says what ± means and how configurations were chosen; notes follow as comments.
+    The caption says what ± means and how configurations were chosen; notes follow as comments. Of two objectives there
+    is a table per choice and metric.
     """
+    return "\n".join(map(_latex, leaderboard.panels()))
 
+
+def _latex(leaderboard: Leaderboard) -> str:
     def cells(row: Row) -> list[str]:
         found = latex_cells(_cells(row, leaderboard))
         if row.rank == 1:

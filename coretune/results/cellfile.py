@@ -19,7 +19,8 @@ class TrialEntry(Frozen):
     params: dict[str, Any] = Field(description="Values by path, e.g. train.lr, method.eta.")
     runs: tuple[str, ...] = Field(description="Run ids, one per repeat.")
     values: tuple[float, ...] = Field((), description="Scores of the runs finished so far, in order.")
-    value: float | None = Field(None, description="The aggregated score.")
+    value: float | None = Field(None, description="The aggregated score; of two objectives the first.")
+    scores: dict[str, float] = Field({}, description="Aggregated values of two objectives, by metric.")
     intermediate: dict[int, float] = Field({}, description="What was reported to the pruner, by step.")
     state: TrialState = "running"
     attrs: dict[str, Any] = Field({}, description="The pruner's own notes (Optuna's system attributes).")
@@ -31,11 +32,12 @@ class TrialEntry(Frozen):
 
 
 class FinalEntry(Frozen):
-    """One final run: the chosen configuration with one of the final seeds."""
+    """One final run: a chosen configuration with one of the final seeds."""
 
     index: int = Field(ge=0)
     seed: int
     run_id: str
+    trial: int | None = Field(None, description="Of several chosen configurations, the number of its trial.")
 
 
 class Choice(Frozen):
@@ -45,6 +47,16 @@ class Choice(Frozen):
     params: dict[str, Any]
     value: float | None
     rule: str = Field(description="How it was chosen, in words.")
+    scores: dict[str, float] = Field({}, description="Its values of several objectives, by metric.")
+    roles: tuple[str, ...] = Field((), description="What it is among several: best_top1, best_robust_top1, knee.")
+
+
+class Measure(Frozen):
+    """One of several objectives."""
+
+    metric: str
+    direction: Literal["max", "min"]
+    evaluation: dict[str, Any] = Field({}, description="The EvalSpec that has the metric on the test part.")
 
 
 class CellFile(Frozen):
@@ -60,6 +72,8 @@ class CellFile(Frozen):
     space: dict[str, dict[str, Any]] = Field({}, description="Search spaces by path, as a study file writes them.")
     trials: tuple[TrialEntry, ...] = ()
     choice: Choice | None = None
+    objectives: tuple[Measure, ...] = Field((), description="Where there are two; the first is `metric`, too.")
+    choices: tuple[Choice, ...] = Field((), description="What was chosen for two objectives; the first is `choice`.")
     failure: str | None = Field(None, description="Why the cell cannot be finished, e.g. its pre-training failed.")
     finals: tuple[FinalEntry, ...] = ()
     evaluation: dict[str, Any] = Field({}, description="The EvalSpec of the final runs.")

@@ -43,7 +43,7 @@ def plan_of(study: Study) -> dict[str, Any]:
         **_under("finals", finals),
         "seed": said["seed"],
         **(_under("search", search) if isinstance(search, dict) else {"search": search}),
-        "objective.metric": study.objective.metric,
+        "objective.metric": study.objective.metrics[0],
         "objective.direction": study.direction,
         **_under("objective.attack", said["objective"]["attack"] or {}),
     }

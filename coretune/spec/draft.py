@@ -8,8 +8,9 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
+from coretune.spec.contrasts import ContrastOptions, Pair
 from coretune.spec.problems import Problems
-from coretune.spec.study import BackboneOptions, ContrastOptions, Label, Pair, Study
+from coretune.spec.study import BackboneOptions, Label, Study
 from coretune.spec.yamlfile import Path_
 
 

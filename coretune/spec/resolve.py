@@ -234,7 +234,7 @@ class _Resolver(Checks):
     def attack(self) -> ValidationAttack | None:
         """Returns what robust accuracy is measured under, for all methods; None if it is no objective."""
         objective = self.study.objective
-        if objective.metric != ROBUST or objective.attack is not None:
+        if ROBUST not in objective.metrics or objective.attack is not None:
             return objective.attack
         if self.study.adversary is None:
             message = (

@@ -20,8 +20,9 @@ from pydantic import (
 
 from coretune.spec.augment import ViewSpec
 from coretune.spec.augment_presets import check_augment
+from coretune.spec.contrasts import ContrastOptions
 from coretune.spec.frozen import Frozen
-from coretune.spec.objective import Direction, Objective, own_direction
+from coretune.spec.objective import Direction, Objective
 from coretune.spec.wording import nearest, shown
 
 LABEL = r"^[A-Za-z0-9][A-Za-z0-9_+]*(-[A-Za-z0-9_+]+)*$"
@@ -60,30 +61,6 @@ def check_amount(value: Any) -> int | float:
     return value
 
 
-def check_pair(value: Any) -> Any:
-    """Returns a contrast of two methods: first minus second.
-
-    Raises:
-        ValueError: It is no pair of texts.
-    """
-    if not isinstance(value, list | tuple) or len(value) != 2 or not all(isinstance(label, str) for label in value):
-        raise ValueError(f"must be two labels of methods, [first, second], for first minus second; got {shown(value)}")
-    return value
-
-
-def check_pairs(value: Any) -> Any:
-    """Returns the contrasts of a study.
-
-    Raises:
-        ValueError: There is none.
-    """
-    if isinstance(value, list | tuple) and not value:
-        raise ValueError("needs at least one pair of methods, [first, second]")
-    return value
-
-
-Pair = Annotated[tuple[str, str], BeforeValidator(check_pair)]
-Pairs = Annotated[tuple[Pair, ...], BeforeValidator(check_pairs)]
 Label = Annotated[
     str, AfterValidator(check_label), WithJsonSchema({"type": "string", "pattern": LABEL, "maxLength": MAX_LABEL})
 ]
@@ -255,23 +232,6 @@ class EvaluationOptions(Frozen):
     seed: int = Field(0, ge=0, lt=2**32, description="Seed of what the evaluation draws, the sample included.")
 
 
-class ContrastOptions(Frozen):
-    """The comparisons that the study is made for, said before it runs; on every data set and backbone."""
-
-    level: float = Field(
-        0.05, gt=0, lt=1, description="Chance of any false difference among all contrasts, by Holm's correction."
-    )
-    equivalence: float | None = Field(
-        None,
-        gt=0,
-        description="A difference within ± this, in units of the metric, is none in practice: tested by two one-sided "
-        "tests; null: not tested.",
-    )
-    pairs: Pairs = Field(
-        description="Labels of methods, [first, second] each: first minus second.", json_schema_extra={"minItems": 1}
-    )
-
-
 class Resources(Frozen):
     """What runs get. Nothing here changes a result beyond rounding, so nothing here is part of a run's identity."""
 
@@ -403,6 +363,27 @@ class Study(Frozen):
                 raise ValueError(f"no key of a study that a preset can replace: {shown(key)}{nearest(key, known)}")
         return value
 
+    @field_validator("objective")
+    @classmethod
+    def _can_be_searched(cls, value: Objective, info: ValidationInfo) -> Objective:
+        search = info.data.get("search")
+        if len(value.metrics) > 1 and isinstance(search, SearchOptions):
+            if search.sampler == "cmaes":
+                raise ValueError(
+                    "search.sampler: cmaes knows one metric; for a front take tpe, gp, qmc, random or grid"
+                )
+            if search.pruner != "none":
+                raise ValueError(f"search.pruner: {search.pruner} compares runs by one metric; for a front take none")
+        return value
+
+    @field_validator("contrasts")
+    @classmethod
+    def _one_objective(cls, value: ContrastOptions | None, info: ValidationInfo) -> ContrastOptions | None:
+        objective = info.data.get("objective")
+        if value is not None and objective is not None and len(objective.metrics) > 1:
+            raise ValueError("they judge one metric and one configuration per cell; a front has two and three")
+        return value
+
     @field_validator("baseline")
     @classmethod
     def _baseline_exists(cls, value: str | None, info: ValidationInfo) -> str | None:
@@ -413,8 +394,8 @@ class Study(Frozen):
 
     @property
     def direction(self) -> Direction:
-        """Whether the objective is maximised or minimised."""
-        return self.objective.direction or own_direction(self.objective.metric)
+        """Whether the objective, of two the first one, is maximised or minimised."""
+        return self.objective.directions[0]
 
     @property
     def tuned(self) -> tuple[str, ...]:

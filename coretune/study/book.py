@@ -162,7 +162,7 @@ class CellBook:
             run = self.runs[run_id]
             run.last_metrics = dict(metrics)
             (consumer, *others) = run.consumers
-            metric = self.study.loaded.study.objective.metric
+            metric = self.study.loaded.study.objective.metrics[0]
             if run.unwanted:
                 run.pruned = True
             elif consumer.role == "search" and not others and metric in metrics:
@@ -265,7 +265,7 @@ class CellBook:
 
     def _lacks(self, record: Record, cell: StudyCell) -> bool:
         """Returns whether a completed final run has an evaluation to be made."""
-        if self._store.lacking(record.run_id, [cell.evaluation()]):
+        if self._store.lacking(record.run_id, cell.evaluations()):
             return True
         lacking = self._store.lacking(record.run_id, cell.further_evaluations())
         ids = [spec.eval_id(record.run_id) for spec in lacking]
@@ -300,7 +300,7 @@ class CellBook:
             data_path=data.path,
             checkpoint=cell.backbone.checkpoint,
             keep_weights=consumer.role == "prepare" or keep == "all" or (keep == "finals" and final),
-            evaluations=(consumer.cell.evaluation(),) if final else (),
+            evaluations=consumer.cell.evaluations() if final else (),
             plugins=self.study.loaded.plugins,
             further=consumer.cell.further_evaluations() if final else (),
             workers=self._workers(consumer.cell),
@@ -330,16 +330,23 @@ class CellBook:
         if consumer.role == "search":
             cell.deliver(consumer.number, consumer.repeat, record)
         elif consumer.role == "final":
-            evaluation = self._store.evaluation(record.run_id, cell.evaluation().eval_id(record.run_id))
-            score = None if evaluation is None else evaluation.metrics[self.study.loaded.study.objective.metric]
             settled = cell.settled
-            cell.take_final(consumer.number, record, score)
+            cell.take_final(consumer.number, record, self._test_score(record))
             if cell.settled and not settled:
                 self._events.add("info", f"{cell.key}: all final runs done")
         elif record.status != "completed" and cell.failure is None:
             cell.failure = f"its pre-training {record.run_id} {record.status}"
             self._events.add("error", f"{cell.key}: {cell.failure}")
         self._advance(cell)
+
+    def _test_score(self, record: Record) -> float | None:
+        """Returns the objective of a final run on the test part, of two the first; None unless it has all of them."""
+        found = []
+        for metric in self.study.loaded.study.objective.metrics:
+            spec = self.study.evaluation_of(metric)
+            evaluation = self._store.evaluation(record.run_id, spec.eval_id(record.run_id))
+            found.append(None if evaluation is None else evaluation.metrics[metric])
+        return None if None in found else found[0]
 
     def _advance(self, cell: StudyCell) -> None:
         """Queues a cell's final runs as soon as its search is done."""
@@ -349,12 +356,14 @@ class CellBook:
         if due:
             self._files.write(cell)
             self._say_choice(cell)
-        for final in finals:
-            self._want(final.spec, f"{cell.key} final {final.index}", Consumer("final", cell, final.index))
+        for place, final in enumerate(finals):
+            of = f"trial {final.trial} " if cell.several else ""
+            self._want(final.spec, f"{cell.key} {of}final {final.index}", Consumer("final", cell, place))
 
     def _say_choice(self, cell: StudyCell) -> None:
         if cell.failure is not None:
             self._events.add("error", f"{cell.key}: {cell.failure}")
-        elif cell.choice is not None and cell.choice.value is not None:
-            text = f"{cell.key}: trial {cell.choice.trial} chosen, {cell.choice.rule}: {cell.choice.value:.2f}"
-            self._events.add("info", text)
+        for choice in cell.choices:
+            if choice.value is not None:
+                values = ", ".join(f"{value:.2f}" for value in choice.scores.values() or (choice.value,))
+                self._events.add("info", f"{cell.key}: trial {choice.trial} chosen, {choice.rule}: {values}")

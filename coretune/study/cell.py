@@ -9,7 +9,8 @@ from typing import Any
 
 import optuna
 
-from coretune.results.cellfile import CellFile, Choice, FinalEntry, TrialEntry, TrialState
+from coretune.results.cellfile import CellFile, Choice, FinalEntry, Measure, TrialEntry, TrialState
+from coretune.results.front import choose_on_front, roles_of
 from coretune.results.record import Record
 from coretune.results.selection import best_trial
 from coretune.spec.run import EvalSpec, RunSpec
@@ -25,18 +26,34 @@ class Trial:
     number: int
     params: dict[str, Any]
     runs: tuple[RunSpec, ...]
-    values: dict[int, float] = field(default_factory=dict)
+    values: dict[int, tuple[float, ...]] = field(default_factory=dict)
+    """By repeat, of each objective."""
     intermediate: dict[int, float] = field(default_factory=dict)
     state: TrialState = "running"
-    value: float | None = None
+    means: tuple[float, ...] = ()
+    """Over repeats, of each objective; empty unless it is completed."""
+
+    @property
+    def value(self) -> float | None:
+        """The aggregated score; of two objectives the first."""
+        return self.means[0] if self.means else None
 
 
 @dataclass
 class Final:
-    """One final run: its score on the test part once it is there, and whether it failed."""
+    """One final run: its score on the test part once it is there, and whether it failed.
+
+    Attributes:
+        index: Number of its seed.
+        spec: What it is.
+        trial: Number of the trial whose configuration it has.
+        score: Of two objectives the first.
+        failed: Whether it has no score and will have none.
+    """
 
     index: int
     spec: RunSpec
+    trial: int = 0
     score: float | None = None
     failed: bool = False
 
@@ -55,7 +72,7 @@ class StudyCell:
         budget: How many trials the search has; 0 for `search: none`, and for a method with nothing to search.
         trials: In order of their numbers.
         finals: Empty until the search is done.
-        choice: The configuration of the final runs, once the search is done.
+        choices: The configurations of the final runs, once the search is done: one, or of two objectives up to three.
     """
 
     def __init__(
@@ -69,12 +86,13 @@ class StudyCell:
         self.key = resolved.cell.key
         self.trials: list[Trial] = []
         self.finals: list[Final] = []
-        self.choice: Choice | None = None
+        self.choices: tuple[Choice, ...] = ()
         self.failure: str | None = None
         self._entries: dict[int, TrialEntry] = {}
         self._beyond: tuple[TrialEntry, ...] = ()
         self._study = study
         self._settings = study.loaded.study
+        self._objective = self._settings.objective
         self._optuna: OptunaCell | None = None
         search = self._settings.search
         method = resolved.cell.method
@@ -84,13 +102,34 @@ class StudyCell:
                 method.space,
                 method.defaults,
                 search,
-                direction=self._settings.direction,
+                directions=self._objective.directions,
                 study_seed=self._settings.seed,
                 epochs=self._run_spec({}, 0).train.epochs,
                 storage=storage,
             )
         self.budget = 0 if self._optuna is None else self._optuna.budget
         self._restore(saved)
+
+    @property
+    def choice(self) -> Choice | None:
+        """The configuration of the final runs; of several the first."""
+        return self.choices[0] if self.choices else None
+
+    @property
+    def several(self) -> bool:
+        """Whether it has two objectives."""
+        return len(self._objective.metrics) > 1
+
+    @property
+    def final_runs(self) -> int:
+        """How many final runs there are; until the search is done, how many there will be at most."""
+        return len(self.finals) or self._study.most_choices(self.budget) * self._settings.finals.seeds
+
+    @property
+    def test_scores(self) -> list[float]:
+        """Test scores of the first choice's final runs, so far."""
+        first = None if self.choice is None else self.choice.trial
+        return [final.score for final in self.finals if final.score is not None and final.trial == first]
 
     @property
     def can_propose(self) -> bool:
@@ -120,9 +159,9 @@ class StudyCell:
         return trial
 
     def report(self, number: int, value: float, step: int) -> bool:
-        """Notes an intermediate value of a trial; returns whether the pruner gives it up."""
+        """Notes an intermediate value of a trial; returns whether the pruner gives it up. Of two objectives none is."""
         trial = self.trials[number]
-        if self._optuna is None or trial.state != "running" or step in trial.intermediate:
+        if self._optuna is None or self.several or trial.state != "running" or step in trial.intermediate:
             return False
         trial.intermediate[step] = value
         self._entries.pop(number, None)
@@ -134,46 +173,44 @@ class StudyCell:
         if trial.state != "running":
             return True
         if record.status != "completed":
-            self._settle(trial, "pruned" if record.status == "pruned" else "failed", None)
+            self._settle(trial, "pruned" if record.status == "pruned" else "failed")
             return True
-        trial.values[repeat] = self.score(record)
+        trial.values[repeat] = self.scores(record)
         self._entries.pop(number, None)
-        pruned = len(trial.runs) > 1 and self.report(number, trial.values[repeat], len(trial.values))
+        pruned = len(trial.runs) > 1 and self.report(number, trial.values[repeat][0], len(trial.values))
         if len(trial.values) == len(trial.runs):
-            self._settle(trial, "completed", statistics.fmean(trial.values.values()))
+            columns = zip(*trial.values.values(), strict=True)
+            self._settle(trial, "completed", tuple(map(statistics.fmean, columns)))
         elif pruned:
-            self._settle(trial, "pruned", None)
+            self._settle(trial, "pruned")
         return trial.state != "running"
 
-    def score(self, record: Record) -> float:
-        """Returns the objective of a completed run, on the validation part."""
-        return record.metrics[self._settings.finals.weights][self._settings.objective.metric]
+    def scores(self, record: Record) -> tuple[float, ...]:
+        """Returns the objectives of a completed run, on the validation part."""
+        found = record.metrics[self._settings.finals.weights]
+        return tuple(found[metric] for metric in self._objective.metrics)
 
     def choose(self) -> list[Final]:
-        """Chooses the configuration of the final runs, once the search is done, and returns these runs."""
-        entry = best_trial([self.entry(trial.number) for trial in self.trials], self._settings.direction)
-        if self._optuna is None:
-            params = dict(self.resolved.cell.method.defaults)
-            self.choice = Choice(trial=0, params=params, value=None, rule="defaults")
-        elif entry is None:
+        """Chooses the configurations of the final runs, once the search is done, and returns these runs."""
+        self.choices = self._chosen()
+        if not self.choices:
             self.failure = f"none of {len(self.trials)} trials completed"
-            return []
-        else:
-            rule = f"best validation {self._settings.objective.metric} of {len(self.trials)} trials"
-            self.choice = Choice(trial=entry.number, params=entry.params, value=entry.value, rule=rule)
-        specs = self._study.final_specs(self.resolved, self.choice.params)
-        self.finals = [Final(index, spec) for index, spec in enumerate(specs)]
+        self.finals = [
+            Final(index, spec, choice.trial)
+            for choice in self.choices
+            for index, spec in enumerate(self._study.final_specs(self.resolved, choice.params))
+        ]
         return self.finals
 
-    def take_final(self, index: int, record: Record, score: float | None) -> None:
-        """Takes the record of a final run and its score on the test part."""
-        final = self.finals[index]
+    def take_final(self, place: int, record: Record, score: float | None) -> None:
+        """Takes the record of a final run, by its place in `finals`, and its score on the test part."""
+        final = self.finals[place]
         final.score = score if record.status == "completed" else None
         final.failed = final.score is None
 
-    def evaluation(self) -> EvalSpec:
-        """Returns the evaluation of the final runs that scores them."""
-        return self._study.final_evaluation()
+    def evaluations(self) -> tuple[EvalSpec, ...]:
+        """Returns the evaluations of the final runs that score them."""
+        return self._study.final_evaluations()
 
     def further_evaluations(self) -> tuple[EvalSpec, ...]:
         """Returns the evaluations of the final runs beside it."""
@@ -188,8 +225,9 @@ class StudyCell:
                 number=number,
                 params=trial.params,
                 runs=tuple(spec.run_id for spec in trial.runs),
-                values=tuple(trial.values[repeat] for repeat in sorted(trial.values)),
+                values=tuple(trial.values[repeat][0] for repeat in sorted(trial.values)),
                 value=trial.value,
+                scores=dict(zip(self._objective.metrics, trial.means, strict=False)) if self.several else {},
                 intermediate=trial.intermediate,
                 state=trial.state,
                 attrs=self._optuna.attrs(number) if self._optuna is not None else {},
@@ -204,19 +242,42 @@ class StudyCell:
             dataset=cell.dataset.label,
             method=cell.method.label,
             backbone=cell.backbone.label,
-            metric=self._settings.objective.metric,
+            metric=self._objective.metrics[0],
             direction=self._settings.direction,
             space={path: space.to_dict() for path, space in cell.method.space.items()},
             trials=(*(self.entry(trial.number) for trial in self.trials), *self._beyond),
             choice=self.choice,
+            objectives=self._measures() if self.several else (),
+            choices=self.choices if self.several else (),
             failure=self.failure,
-            finals=tuple(FinalEntry(index=f.index, seed=f.spec.seed, run_id=f.spec.run_id) for f in self.finals),
-            evaluation=self.evaluation().model_dump(mode="json", exclude_defaults=True),
-            evaluations={
-                label: spec.model_dump(mode="json", exclude_defaults=True)
-                for label, spec in self._study.loaded.evaluations.items()
-            },
+            finals=tuple(self._final_entry(final) for final in self.finals),
+            evaluation=_plain(self.evaluations()[0]),
+            evaluations={label: _plain(spec) for label, spec in self._study.loaded.evaluations.items()},
         )
+
+    def _chosen(self) -> tuple[Choice, ...]:
+        metrics, directions = self._objective.metrics, self._objective.directions
+        if self._optuna is None:
+            params = dict(self.resolved.cell.method.defaults)
+            return (Choice(trial=0, params=params, value=None, rule="defaults", roles=roles_of(metrics)),)
+        entries = [self.entry(trial.number) for trial in self.trials]
+        if self.several:
+            return choose_on_front(entries, metrics, directions)
+        entry = best_trial(entries, directions[0])
+        if entry is None:
+            return ()
+        rule = f"best validation {metrics[0]} of {len(entries)} trials"
+        return (Choice(trial=entry.number, params=entry.params, value=entry.value, rule=rule),)
+
+    def _measures(self) -> tuple[Measure, ...]:
+        return tuple(
+            Measure(metric=metric, direction=direction, evaluation=_plain(self._study.evaluation_of(metric)))
+            for metric, direction in zip(self._objective.metrics, self._objective.directions, strict=True)
+        )
+
+    def _final_entry(self, final: Final) -> FinalEntry:
+        trial = final.trial if self.several else None
+        return FinalEntry(index=final.index, seed=final.spec.seed, run_id=final.spec.run_id, trial=trial)
 
     def _restore(self, saved: tuple[TrialEntry, ...]) -> None:
         if self._optuna is None:
@@ -224,7 +285,11 @@ class StudyCell:
         kept, self._beyond = saved[: self._optuna.budget], saved[self._optuna.budget :]
         self._optuna.restore(kept)
         for entry in kept:
-            values = dict(enumerate(entry.values)) if entry.state == "completed" else {}
+            done = entry.state == "completed"
+            means = () if entry.value is None or not done else tuple(entry.scores.values()) or (entry.value,)
+            values: dict[int, tuple[float, ...]] = (
+                {repeat: (value,) for repeat, value in enumerate(entry.values)} if done else {}
+            )
             self.trials.append(
                 Trial(
                     entry.number,
@@ -233,15 +298,19 @@ class StudyCell:
                     values,
                     dict(entry.intermediate),
                     entry.state,
-                    entry.value,
+                    means,
                 )
             )
 
-    def _settle(self, trial: Trial, state: TrialState, value: float | None) -> None:
-        trial.state, trial.value = state, value
+    def _settle(self, trial: Trial, state: TrialState, means: tuple[float, ...] = ()) -> None:
+        trial.state, trial.means = state, means
         self._entries.pop(trial.number, None)
         if self._optuna is not None:
-            self._optuna.tell(trial.number, state, value)
+            self._optuna.tell(trial.number, state, *means)
 
     def _run_spec(self, params: Mapping[str, Any], seed: int) -> RunSpec:
         return self._study.run_spec(self.resolved, params, seed)
+
+
+def _plain(spec: EvalSpec) -> dict[str, Any]:
+    return spec.model_dump(mode="json", exclude_defaults=True)

@@ -41,7 +41,7 @@ class OptunaCell:
         space: What may change, by path.
         defaults: The configuration of trial 0, by path.
         options: Sampler, pruner, budget.
-        direction: `max` or `min`.
+        directions: `max` or `min`, of each objective.
         study_seed: Each proposal is seeded by (study seed, cell, trial number), so that a resumed search does not
             repeat its first draws.
         epochs: Epochs of a run, for the pruners' rungs.
@@ -55,7 +55,7 @@ class OptunaCell:
         defaults: Mapping[str, Any],
         options: SearchOptions,
         *,
-        direction: str,
+        directions: Sequence[str],
         study_seed: int,
         epochs: int,
         storage: optuna.storages.BaseStorage,
@@ -70,7 +70,7 @@ class OptunaCell:
         self._study = optuna.create_study(
             study_name=name,
             storage=storage,
-            direction="maximize" if direction == "max" else "minimize",
+            directions=["maximize" if direction == "max" else "minimize" for direction in directions],
             pruner=make_pruner(options.pruner, steps),
         )
         self._distributions = {path: distribution(item) for path, item in self._space.items()}
@@ -97,7 +97,7 @@ class OptunaCell:
                     state=STATES[entry.state],
                     params=known,
                     distributions={path: self._distributions[path] for path in known},
-                    value=entry.value if entry.state in ("completed", "pruned") else None,
+                    values=_values(entry),
                     intermediate_values=dict(entry.intermediate),
                     system_attrs=_plain(entry.attrs),
                 )
@@ -143,10 +143,10 @@ class OptunaCell:
         trial.report(value, step)
         return trial.should_prune()
 
-    def tell(self, number: int, state: str, value: float | None) -> None:
-        """Finishes a trial."""
+    def tell(self, number: int, state: str, *values: float) -> None:
+        """Finishes a trial; one that completed has a value of each objective."""
         target = STATES[state]
-        self._study.tell(number, value if target is TrialState.COMPLETE else None, state=target)
+        self._study.tell(number, values if target is TrialState.COMPLETE else None, state=target)
 
     def attrs(self, number: int) -> dict[str, Any]:
         """Returns the sampler's and the pruner's notes on a trial, as plain JSON values."""
@@ -241,6 +241,13 @@ def make_pruner(name: str, steps: int) -> optuna.pruners.BasePruner:
     if name == "wilcoxon":
         return optuna.pruners.WilcoxonPruner(p_threshold=0.1, n_startup_steps=2)
     return optuna.pruners.NopPruner()
+
+
+def _values(entry: TrialEntry) -> list[float] | None:
+    """Returns a trial's values of the objectives, in their order; None if it has none."""
+    if entry.value is None or entry.state not in ("completed", "pruned"):
+        return None
+    return list(entry.scores.values()) or [entry.value]
 
 
 def _plain(attrs: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from coretune.data.pack import is_packed
 from coretune.data.roots import cache_root
 from coretune.data.source import open_source
+from coretune.results.front import roles_of
 from coretune.results.retry import needed_weights, should_evaluate, should_train
 from coretune.results.store import ResultsStore
 from coretune.spec.budget import unequal_budgets
@@ -134,6 +135,8 @@ def make_plan(loaded: LoadedStudy, store: ResultsStore) -> Plan:
     if again := sum(cell.to_train_again for cell in cells):
         notes.append(f"{again} recorded final runs lack evaluations and are trained again: their weights were not kept")
     notes += filter(None, [unequal_budgets(loaded.study, {cell.method: cell.trials for cell in cells})])
+    if roles := roles_of(loaded.study.objective.metrics):
+        notes.append(f"final runs of each cell: of {', '.join(roles)}; fewer than planned where these are one trial")
     if loaded.study.contrasts is not None and loaded.study.finals.seeds == 1:
         notes.append("contrasts cannot be judged with finals.seeds: 1: a paired test needs 2 at least, 6 are usual")
     prepare = tuple(_prepare(loaded, found.fingerprints, store))
@@ -155,7 +158,7 @@ def _cell(study: ResolvedStudy, cell: Cell, resolved: ResolvedCell | None, store
         backbone=cell.backbone.label,
         trials=trials,
         runs_search=trials * repeats,
-        runs_final=settings.finals.seeds,
+        runs_final=settings.finals.seeds * study.most_choices(trials),
         space={path: space.describe() for path, space in cell.method.space.items()},
         recorded=None if resolved is None else states["recorded"] + states["to evaluate"],
         to_evaluate=states["to evaluate"],
@@ -175,20 +178,21 @@ def _states(study: ResolvedStudy, cell: ResolvedCell, store: ResultsStore, trial
         if set(params) == set(cell.cell.method.space):
             states["recorded"] += _count_recorded(store, [spec.run_id for spec in study.trial_specs(cell, params)])
     if trials == 0:
-        chosen = dict(cell.cell.method.defaults)
+        chosen = [dict(cell.cell.method.defaults)]
     elif found is not None and found.choice is not None and len(found.trials) == trials:
-        chosen = found.choice.params
+        chosen = [choice.params for choice in found.choices or (found.choice,)]
     else:
         return states
-    return states + Counter(_final_state(study, spec, store) for spec in study.final_specs(cell, chosen))
+    finals = (spec for params in chosen for spec in study.final_specs(cell, params))
+    return states + Counter(_final_state(study, spec, store) for spec in finals)
 
 
 def _final_state(study: ResolvedStudy, spec: RunSpec, store: ResultsStore) -> RunState:
     record = store.record(spec.run_id)
     if record is None or should_train(record, retry_failed=False):
         return "to train"
-    main, further = study.final_evaluation(), study.further_evaluations()
-    missing = store.lacking(spec.run_id, [main, *further]) if record.status == "completed" else []
+    wanted = (*study.final_evaluations(), *study.further_evaluations())
+    missing = store.lacking(spec.run_id, wanted) if record.status == "completed" else []
     failed = [item for item in missing if not should_evaluate(record, item.eval_id(spec.run_id), retry_failed=False)]
     if len(failed) == len(missing):
         return "recorded"

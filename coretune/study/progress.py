@@ -156,7 +156,7 @@ class Progress:
             "prepare": prepare,
             "cells": cells,
             "missing": to_dicts(self._book.study.missing),
-            "objective": {"metric": study.objective.metric, "direction": study.direction},
+            "objective": {"metric": study.objective.metrics[0], "direction": study.direction},
             "slots": slots,
             "throughput": throughput,
             "events": self._events.newest(),
@@ -206,7 +206,7 @@ class Progress:
         for trial in cell.trials:
             if trial.value is not None and (best is None or better(trial.value, best, direction)):
                 best = trial.value
-        scores = [final.score for final in cell.finals if final.score is not None]
+        scores = cell.test_scores
         return {
             **_identity(cell.resolved.cell),
             "state": self._cell_state(cell),
@@ -219,8 +219,8 @@ class Progress:
             },
             "best": best,
             "finals": {
-                "total": self._book.study.loaded.study.finals.seeds,
-                "done": len(scores),
+                "total": cell.final_runs,
+                "done": sum(final.score is not None for final in cell.finals),
                 "running": training,
                 "failed": sum(final.failed for final in cell.finals),
             },
@@ -249,7 +249,7 @@ class Progress:
         needed = {
             cell.resolved.pretraining.run_id for cell in self._book.cells if cell.resolved.pretraining is not None
         }
-        total = len(needed) + sum(cell.budget * repeats + study.finals.seeds for cell in self._book.cells)
+        total = len(needed) + sum(cell.budget * repeats + cell.final_runs for cell in self._book.cells)
         runs = self._book.runs
         done = sum(run_id not in runs or runs[run_id].state == "done" for run_id in needed)
         failed = 0

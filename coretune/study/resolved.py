@@ -10,6 +10,7 @@ from coretune.data.decode import head_of, resemblance
 from coretune.data.fingerprint import content_hash, fingerprint
 from coretune.data.source import holds_nothing, open_source
 from coretune.errors import MissingError, RequestError, UnfitError
+from coretune.results.front import roles_of
 from coretune.spec.cells import Cell, DatasetChoice, final_seed, search_seed
 from coretune.spec.load import LoadedStudy
 from coretune.spec.paths import unset_variable
@@ -87,7 +88,7 @@ class ResolvedStudy:
 
     def with_best(self, spec: RunSpec) -> RunSpec:
         """Returns a run whose best epoch is wanted: by the objective, or by what an attack leaves, if there is one."""
-        return spec.replace(best_by=self.loaded.study.objective.metric if spec.attack is None else ROBUST)
+        return spec.replace(best_by=self.loaded.study.objective.metrics[0] if spec.attack is None else ROBUST)
 
     def search_seeds(self, cell: ResolvedCell) -> list[int]:
         """Returns the seeds of a trial's runs, by repeat; one where there is no search."""
@@ -114,21 +115,37 @@ class ResolvedStudy:
         return derive_seed(seed if per_seed else self.loaded.study.seed, "subset")
 
     def final_evaluation(self) -> EvalSpec:
-        """Returns the evaluation of the final runs, on the test part: the one that has the objective's metric."""
+        """Returns the evaluation of the final runs, on the test part, that has the objective, of two the first."""
+        return self.evaluation_of(self.loaded.study.objective.metrics[0])
+
+    def final_evaluations(self) -> tuple[EvalSpec, ...]:
+        """Returns the evaluations of the final runs that have the objectives, each once."""
+        found: list[EvalSpec] = []
+        for spec in map(self.evaluation_of, self.loaded.study.objective.metrics):
+            if spec not in found:
+                found.append(spec)
+        return tuple(found)
+
+    def evaluation_of(self, metric: str) -> EvalSpec:
+        """Returns the evaluation on the test part that has a metric of the objective."""
         catalog, attack = self.loaded.catalog, self.loaded.attack
         weights = self.loaded.study.finals.weights
-        if attack is None:
+        if metric != ROBUST or attack is None:
             return EvalSpec(evaluation=catalog.ref("evaluation", "classification"), split="test", weights=weights)
         made = catalog.ref("evaluation", "attack", attack.evaluation())
         return EvalSpec(evaluation=made, split="test", weights=weights, limit=attack.limit)
 
     def further_evaluations(self) -> tuple[EvalSpec, ...]:
         """Returns what else the final runs are evaluated for, each once: two labels may mean the same."""
-        found = [self.final_evaluation()]
+        main, found = self.final_evaluations(), list[EvalSpec]()
         for spec in self.loaded.evaluations.values():
-            if spec not in found:
+            if spec not in main and spec not in found:
                 found.append(spec)
-        return tuple(found[1:])
+        return tuple(found)
+
+    def most_choices(self, trials: int) -> int:
+        """Returns how many configurations of a cell get final runs at most, after so many trials."""
+        return min(max(trials, 1), len(roles_of(self.loaded.study.objective.metrics)) or 1)
 
 
 def only_matching(loaded: LoadedStudy, only: Mapping[str, str]) -> list[Cell]:

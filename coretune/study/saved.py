@@ -71,19 +71,28 @@ class SavedSearch:
         record = self._store.record(run_id)
         if record is None or record.status != "completed" or record.spec.get("task") == "pretraining":
             return record
-        if self._score(record) is None:
-            weights, metric = self._settings.finals.weights, self._settings.objective.metric
-            self._store.reject_record(run_id, f"it has no {metric} of the {weights} weights")
+        found, weights = self._scores(record), self._settings.finals.weights
+        if absent := [metric for metric in self._settings.objective.metrics if metric not in found]:
+            self._store.reject_record(run_id, f"it has no {absent[0]} of the {weights} weights")
             return None
         return record
 
+    def _scores(self, record: Record) -> dict[str, float]:
+        """Returns the objectives of a run, as far as it has them."""
+        found = record.metrics.get(self._settings.finals.weights, {})
+        return {metric: found[metric] for metric in self._settings.objective.metrics if metric in found}
+
     def _score(self, record: Record) -> float | None:
-        return record.metrics.get(self._settings.finals.weights, {}).get(self._settings.objective.metric)
+        """Returns the objective of a run, of two the first; None unless it has all of them."""
+        found, metrics = self._scores(record), self._settings.objective.metrics
+        return found[metrics[0]] if len(found) == len(metrics) else None
 
     def _is_ours(self, saved: CellFile) -> bool:
-        """Whether the pruner's notes were made of this study's objective."""
-        found = (saved.metric, saved.direction, saved.evaluation.get("weights", "last"))
-        return found == (self._settings.objective.metric, self._settings.direction, self._settings.finals.weights)
+        """Whether the pruner's and the sampler's notes were made of this study's objective."""
+        objective, weights = self._settings.objective, saved.evaluation.get("weights", "last")
+        searched = [(measure.metric, measure.direction) for measure in saved.objectives]
+        ours = list(zip(objective.metrics, objective.directions, strict=True))
+        return (searched or [(saved.metric, saved.direction)]) == ours and weights == self._settings.finals.weights
 
     def _misfit(self, saved: CellFile, cell: ResolvedCell) -> str | None:
         """Returns why a saved search is none of this study, or None."""
@@ -133,16 +142,23 @@ class SavedSearch:
         # A trial that was given up or failed may have ended before its last repeats were run.
         lost = len(found) < (len(records) if entry.state == "completed" else 1)
         if again or lost:
-            return entry.replace(state="running", value=None, values=())
+            return entry.replace(state="running", value=None, values=(), scores={})
         if entry.state != "completed":
             return entry
-        values = tuple(score for record in found if (score := self._score(record)) is not None)
-        return entry.replace(values=values, value=fmean(values))
+        metrics, scores = self._settings.objective.metrics, [self._scores(record) for record in found]
+        means = {metric: fmean(each[metric] for each in scores) for metric in metrics}
+        return entry.replace(
+            values=tuple(each[metrics[0]] for each in scores),
+            value=means[metrics[0]],
+            scores=means if len(metrics) > 1 else {},
+        )
 
     def _intermediate(self, entry: TrialEntry, records: Sequence[Record | None]) -> dict[int, float]:
         """Returns what the pruner sees of a trial: the epochs of its one run, or the scores of its repeats."""
+        if len(self._settings.objective.metrics) > 1:
+            return {}
         if len(records) == 1:
-            metric = self._settings.objective.metric
+            metric = self._settings.objective.metrics[0]
             reports = self._store.epochs(entry.runs[0])
             return {epoch: metrics[metric] for epoch, metrics in reports.items() if metric in metrics}
         scores = [self._score(record) for record in records if record is not None and record.status == "completed"]

@@ -31,8 +31,8 @@ class CellTPESampler(TPESampler):
         self._random_sampler._rng.rng.seed(seed)
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """Returns the cell's space."""
-        return dict(self._relative)
+        """Returns the cell's space; nothing for two objectives, whose parameters Optuna proposes one by one."""
+        return dict(self._relative) if self._is_multivariate(study) else {}
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]

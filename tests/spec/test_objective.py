@@ -78,6 +78,39 @@ def test_the_evaluation_of_the_test_part_is_the_same_attack() -> None:
     assert [attack["name"] for attack in found["attacks"]] == ["pgd"]
 
 
+FRONT = "objective={metric: [top1, robust_top1], attack: {eps: 2/255}}"
+
+
+def test_two_metrics_make_a_front() -> None:
+    study = load(FRONT).study
+    assert study.objective.metrics == ("top1", "robust_top1") and study.objective.directions == ("max", "max")
+    assert study.direction == "max" and load(FRONT).attack == ValidationAttack(eps="2/255")
+    mixed = load("objective.metric=[cross_entropy, mean_per_class]")
+    assert mixed.study.objective.directions == ("min", "max") and mixed.attack is None
+    assert load().study.objective.metrics == ("top1",)
+
+
+@pytest.mark.parametrize(
+    "sets, said",
+    [
+        (["objective.metric=[top1]"], "objective.metric: must be one metric, or two for a front, [top1, robust_top1]"),
+        (["objective.metric=[top1, top1]"], "objective.metric: a front is of two different metrics"),
+        (["objective.metric=3"], "objective.metric: must be one metric, or two for a front"),
+        (["objective={metric: [top1, cross_entropy], direction: max}"], "two metrics have each their own"),
+        (["objective.metric=[top1, robust_top1]"], "objective.attack: robust_top1 is measured under one attack"),
+        (["objective={metric: [top1, cross_entropy], attack: {eps: 2/255}}"], "attack: it is made for metric: robust"),
+        ([FRONT, "search={sampler: cmaes}"], "search.sampler: cmaes knows one metric; for a front take tpe, gp"),
+        ([FRONT, "search={pruner: median}"], "search.pruner: median compares runs by one metric"),
+        ([FRONT, "contrasts={pairs: [[core_tuning, ce]]}"], "contrasts: they judge one metric"),
+    ],
+)
+def test_what_is_wrong_with_a_front_is_told_once(sets: list[str], said: str) -> None:
+    with pytest.raises(StudyError) as caught:
+        load(*sets)
+    (problem,) = caught.value.problems
+    assert said in f"{problem.key}: {problem.message}"
+
+
 def test_directions() -> None:
     assert load("objective.metric=cross_entropy").study.direction == "min"
     assert load(ATTACK).study.direction == "max"

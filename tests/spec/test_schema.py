@@ -74,6 +74,8 @@ def test_every_reference_is_there() -> None:
 GOOD = [
     "",
     "search: none",
+    "objective: {metric: robust_top1, attack: {eps: 2/255, loss: margin}}",
+    "objective: {metric: [top1, robust_top1], attack: {eps: 0.5, norm: l2}}",
     "adversary: {attack: pgd, eps: 8/255, step_size: null}",
     "adversary: {attack: trades, eps: 0.03}\nmethods: {ce: {adversary: none}, core_tuning: {adversary: {eps: 4/255}}}",
     "adversary:",
@@ -90,6 +92,8 @@ GOOD = [
     "backbones: {r: {arch: resnet18, checkpoint: x}, resnet50: }",
 ]
 BAD = [
+    "objective: {metric: [top1]}",
+    "objective: {metric: robust_top1, attack: {steps: 3}}",
     "adversary: pgd",
     "adversary: {attack: fgm}",
     "methods: {ce: {adversary: {epsilon: 1}}}",

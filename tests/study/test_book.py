@@ -87,6 +87,49 @@ def test_a_study_stopped_anywhere_ends_as_the_undisturbed_one(tmp_path: Path, st
         assert ResultsStore(parts).cell(cell.key) == cell
 
 
+FRONT = ("objective={metric: [top1, robust_top1], attack: {eps: 2/255}}", "search={sampler: tpe, trials: 6}")
+
+
+@pytest.mark.parametrize("stop_after", [1, 5, 9, 12, 14])
+def test_a_front_stopped_anywhere_ends_as_the_undisturbed_one(tmp_path: Path, stop_after: int) -> None:
+    whole, parts = tmp_path / "a" / "whole", tmp_path / "b" / "parts"
+    undisturbed = drive(make_book(resolved(*FRONT), whole), whole)
+    first = drive(make_book(resolved(*FRONT), parts), parts, limit=stop_after)
+    second = drive(make_book(resolved(*FRONT), parts), parts)
+    assert sorted(first + second) == sorted(undisturbed) and not set(first) & set(second)
+    for cell in ResultsStore(whole).cells():
+        assert ResultsStore(parts).cell(cell.key) == cell
+        assert {role for choice in cell.choices for role in choice.roles} == {"best_top1", "best_robust_top1", "knee"}
+        assert len(cell.finals) == 2 * len(cell.choices) > 2
+
+
+def test_the_final_runs_of_a_front_have_an_evaluation_for_each_objective(root: Path) -> None:
+    book = make_book(resolved(*FRONT, "evaluations.again={evaluation: classification}"), root)
+    jobs: list[Job] = []
+
+    def score(job: Job) -> float:
+        jobs.append(job)
+        return lr_score(job)
+
+    drive(book, root, score)
+    finals = {final.spec.run_id for cell in book.cells for final in cell.finals}
+    for job in jobs:
+        named = [spec.evaluation.name for spec in job.all_evaluations]
+        assert named == (["classification", "attack"] if job.spec.run_id in finals else [])
+    assert all(cell.settled and cell.test_scores for cell in book.cells)
+
+
+def test_a_front_that_is_asked_for_later_takes_the_runs_that_were_attacked(root: Path) -> None:
+    single = "objective={metric: robust_top1, attack: {eps: 2/255}}"
+    made = drive(make_book(resolved(single, FRONT[1], "methods=[ce]"), root), root)
+    book = make_book(resolved(*FRONT, "methods=[ce]"), root)
+    assert [trial.state for trial in book.cells[0].trials] == ["completed"] * 6
+    assert all(trial.means and len(trial.means) == 2 for trial in book.cells[0].trials)
+    again = drive(book, root)
+    finals = {final.spec.run_id for final in book.cells[0].finals}
+    assert set(again) <= finals and set(made) & finals, "the most robust ones are there, and evaluated once more"
+
+
 def test_a_trial_whose_record_was_written_before_a_kill_is_not_trained_again(root: Path) -> None:
     book = make_book(resolved(), root)
     job = book.next_job()

@@ -106,7 +106,7 @@ def test_the_score_is_that_of_the_weights_that_are_tested() -> None:
     cell = make_cell("finals.weights=best", "objective.metric=cross_entropy")
     metrics = {"last": {"cross_entropy": 1.0}, "best": {"cross_entropy": 0.5, "epoch": 3.0}}
     found = record("r").replace(metrics=metrics)
-    assert cell.score(found) == 0.5
+    assert cell.scores(found) == (0.5,)
     assert cell.file().direction == "min"
 
 
@@ -119,6 +119,77 @@ def test_the_score_may_be_robust_accuracy() -> None:
     assert cell.choice is not None and (cell.choice.trial, cell.choice.value) == (1, 30.0)
     assert cell.choice.rule == "best validation robust_top1 of 3 trials"
     assert (cell.file().metric, cell.file().evaluation["evaluation"]["name"]) == ("robust_top1", "attack")
+
+
+FRONT = "objective={metric: [top1, robust_top1], attack: {eps: 2/255}}"
+
+
+def front_cell(*sets: str, saved: tuple[TrialEntry, ...] = ()) -> StudyCell:
+    return make_cell(FRONT, "search.trials=4", *sets, saved=saved)
+
+
+def deliver_points(cell: StudyCell, *found: tuple[float, float]) -> None:
+    for clean, robust in found:
+        trial = cell.propose()
+        for repeat, spec in enumerate(trial.runs):
+            cell.deliver(trial.number, repeat, record(spec.run_id, clean + repeat, robust_top1=robust - repeat))
+
+
+def test_of_two_objectives_up_to_three_configurations_get_final_runs() -> None:
+    cell = front_cell()
+    assert cell.final_runs == 6
+    deliver_points(cell, (50, 50), (90, 10), (60, 60), (86, 40))
+    finals = cell.choose()
+    assert [(choice.trial, choice.roles) for choice in cell.choices] == [
+        (1, ("best_top1",)),
+        (2, ("best_robust_top1",)),
+        (3, ("knee",)),
+    ]
+    assert [(final.trial, final.index) for final in finals] == [(1, 0), (1, 1), (2, 0), (2, 1), (3, 0), (3, 1)]
+    assert all(final.spec.train.lr == cell.trials[final.trial].params["train.lr"] for final in finals)
+    assert {final.spec.seed for final in finals[:2]} == {final.spec.seed for final in finals[2:4]}, "they are paired"
+    file = cell.file()
+    assert (file.metric, file.choice, file.choices) == ("top1", cell.choices[0], cell.choices)
+    measures = [(measure.metric, measure.evaluation["evaluation"]["name"]) for measure in file.objectives]
+    assert measures == [("top1", "classification"), ("robust_top1", "attack")]
+    assert [entry.trial for entry in file.finals] == [1, 1, 2, 2, 3, 3]
+    assert file.trials[3].scores == {"top1": 86, "robust_top1": 40}
+    for place, final in enumerate(finals):
+        assert not cell.settled
+        cell.take_final(place, record(final.spec.run_id, 1.0), 70.0 + place)
+    assert cell.settled and cell.test_scores == [70.0, 71.0]
+
+
+def test_repeats_are_averaged_objective_by_objective() -> None:
+    cell = front_cell("search.repeats=2")
+    deliver_points(cell, (50, 40))
+    assert cell.entry(0).scores == {"top1": 50.5, "robust_top1": 39.5}
+    assert cell.entry(0).values == (50, 51) and cell.trials[0].value == 50.5
+
+
+def test_with_two_objectives_nothing_is_reported_to_a_pruner() -> None:
+    cell = front_cell()
+    cell.propose()
+    assert cell.report(0, 1.0, 1) is False and cell.entry(0).intermediate == {}
+
+
+def test_a_saved_search_of_two_objectives_goes_on() -> None:
+    points = ((50, 50), (90, 10), (60, 60), (86, 40))
+    undisturbed = front_cell()
+    deliver_points(undisturbed, *points)
+    cell = front_cell()
+    deliver_points(cell, *points[:2])
+    again = front_cell(saved=CellFile.model_validate_json(cell.file().text).trials)
+    assert again.file() == cell.file()
+    deliver_points(again, *points[2:])
+    assert [trial.params for trial in again.trials] == [trial.params for trial in undisturbed.trials]
+    assert again.choose() == undisturbed.choose() and again.file() == undisturbed.file()
+
+
+def test_defaults_are_all_that_is_chosen_where_nothing_is_searched() -> None:
+    cell = make_cell(FRONT, "search=none")
+    assert len(cell.choose()) == cell.final_runs == 2
+    assert [choice.roles for choice in cell.choices] == [("best_top1", "best_robust_top1", "knee")]
 
 
 def saved_trials(*sets: str) -> tuple[TrialEntry, ...]:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 import pickle
+from collections.abc import Sequence
 from typing import Any
 
 import optuna
@@ -44,11 +45,13 @@ def quiet() -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 
-def cell(name: str = "a", *, seed: int = 0, direction: str = "max", epochs: int = 9, **options: Any) -> OptunaCell:
+def cell(
+    name: str = "a", *, seed: int = 0, directions: Sequence[str] = ("max",), epochs: int = 9, **options: Any
+) -> OptunaCell:
     storage = optuna.storages.JournalStorage(MemoryJournal())
     chosen = SearchOptions.model_validate({"sampler": "random", "trials": 12, **options})
     return OptunaCell(
-        name, SPACE, DEFAULTS, chosen, direction=direction, study_seed=seed, epochs=epochs, storage=storage
+        name, SPACE, DEFAULTS, chosen, directions=directions, study_seed=seed, epochs=epochs, storage=storage
     )
 
 
@@ -66,6 +69,49 @@ def searched(asked: OptunaCell, trials: int, first: int = 0) -> list[dict[str, A
         found.append(asked.ask(number))
         asked.tell(number, "completed", float(number))
     return found
+
+
+BOTH = ("max", "min")
+
+
+def searched_front(asked: OptunaCell, trials: int, first: int = 0) -> list[dict[str, Any]]:
+    """Asks, and tells two values that cannot both be had."""
+    found = []
+    for number in range(first, first + trials):
+        params = asked.ask(number)
+        asked.tell(number, "completed", *two_values(params))
+        found.append(params)
+    return found
+
+
+def two_values(params: dict[str, Any]) -> tuple[float, float]:
+    return params["method.eta"] + params["train.lr"], params["method.eta"] ** 2 - params["train.lr"]
+
+
+@pytest.mark.parametrize("sampler", ["random", "tpe", "gp", "qmc"])
+@pytest.mark.parametrize("stop", [1, 6])
+def test_a_rebuilt_search_of_two_objectives_goes_on_as_the_undisturbed_one(sampler: str, stop: int) -> None:
+    undisturbed = searched_front(cell(sampler=sampler, directions=BOTH), 9)
+    assert undisturbed[0] == DEFAULTS and len({str(params) for params in undisturbed}) == 9
+    rebuilt = cell(sampler=sampler, directions=BOTH)
+    kept = [
+        entry(n, p, value=two_values(p)[0], scores=dict(zip(("top1", "cross_entropy"), two_values(p), strict=True)))
+        for n, p in enumerate(undisturbed[:stop])
+    ]
+    rebuilt.restore(kept)
+    assert [trial.values for trial in rebuilt._study.get_trials()] == [[*two_values(p)] for p in undisturbed[:stop]]
+    assert searched_front(rebuilt, 9 - stop, first=stop) == undisturbed[stop:]
+
+
+def test_both_objectives_guide_the_search() -> None:
+    """More of what TPE proposes late than of what is drawn lies near the front: there it is the learning rate alone."""
+
+    def late(sampler: str) -> float:
+        asked = cell(sampler=sampler, directions=BOTH, trials=40)
+        rates = [params["train.lr"] for params in searched_front(asked, 60)[20:]]
+        return sum(rates) / len(rates)
+
+    assert late("tpe") > 1.5 * late("random")
 
 
 def test_the_first_trial_is_the_default_configuration() -> None:
@@ -133,7 +179,7 @@ def test_values_beside_a_range_are_always_tried_and_told_as_its_nearest_end(samp
             BESIDE,
             {"train.lr": 0.03, "method.eta": 0.1},
             SearchOptions(sampler=sampler, trials=8),
-            direction="max",
+            directions=["max"],
             study_seed=0,
             epochs=1,
             storage=optuna.storages.JournalStorage(MemoryJournal()),
@@ -175,7 +221,7 @@ def test_tell_ends_a_trial(state: str) -> None:
     asked = cell()
     asked.ask(0)
     asked.report(0, 3.0, 1)
-    asked.tell(0, state, 4.0 if state == "completed" else None)
+    asked.tell(0, state, *([4.0] if state == "completed" else []))
     (trial,) = asked._study.get_trials()
     assert trial.state is OPTUNA_STATES[state]
 
@@ -183,7 +229,7 @@ def test_tell_ends_a_trial(state: str) -> None:
 @pytest.mark.parametrize("pruner", ["successive_halving", "hyperband", "median", "wilcoxon"])
 @pytest.mark.parametrize("direction", ["max", "min"])
 def test_pruners_give_up_the_worst_and_never_the_best(pruner: str, direction: str) -> None:
-    asked = cell(pruner=pruner, direction=direction, trials=24)
+    asked = cell(pruner=pruner, directions=[direction], trials=24)
     sign = 1.0 if direction == "max" else -1.0
     pruned = []
     for number in range(24):
@@ -192,7 +238,7 @@ def test_pruners_give_up_the_worst_and_never_the_best(pruner: str, direction: st
         score = sign * (90.0 + number if good else 10.0 - number)
         if any(asked.report(number, score + sign * 0.1 * epoch, epoch) for epoch in range(1, 10)):
             pruned.append(number)
-            asked.tell(number, "pruned", None)
+            asked.tell(number, "pruned")
         else:
             asked.tell(number, "completed", score)
     assert pruned, "nothing was given up"
@@ -217,7 +263,7 @@ def test_a_pruners_notes_survive_a_rebuild() -> None:
         for number in numbers:
             asked.ask(number)
             said.append(any(asked.report(number, float(-number), epoch) for epoch in range(1, 10)))
-            asked.tell(number, "pruned" if said[-1] else "completed", None if said[-1] else float(-number))
+            asked.tell(number, *(["pruned"] if said[-1] else ["completed", float(-number)]))
         return said
 
     whole = cell(pruner="successive_halving")
@@ -256,7 +302,9 @@ def test_a_grid_is_asked_in_its_order_and_is_the_budget() -> None:
     space = {"train.lr": Space("choice", options=(0.3, 0.1, 0.2))}
     storage = optuna.storages.JournalStorage(MemoryJournal())
     options = SearchOptions(sampler="grid", trials=99)
-    asked = OptunaCell("g", space, {"train.lr": 0.1}, options, direction="max", study_seed=0, epochs=1, storage=storage)
+    asked = OptunaCell(
+        "g", space, {"train.lr": 0.1}, options, directions=["max"], study_seed=0, epochs=1, storage=storage
+    )
     assert asked.budget == 3
     assert [params["train.lr"] for params in searched(asked, 3)] == [0.3, 0.1, 0.2]
 
@@ -326,7 +374,7 @@ def cma_cell() -> OptunaCell:
         CMA_SPACE,
         {"train.lr": 0.3, "method.eta": 1.0},
         SearchOptions(sampler="cmaes", trials=80),
-        direction="max",
+        directions=["max"],
         study_seed=0,
         epochs=1,
         storage=optuna.storages.JournalStorage(MemoryJournal()),

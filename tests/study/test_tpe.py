@@ -17,9 +17,9 @@ SPACE: dict[str, BaseDistribution] = {
 }
 
 
-def proposed(reused: bool, *, failures: bool) -> list[dict[str, object]]:
+def proposed(reused: bool, *, failures: bool, objectives: int = 1) -> list[dict[str, object]]:
     """Forty proposals, by one sampler that is reseeded or by a new one of Optuna's own each time."""
-    study = optuna.create_study(direction="maximize")
+    study = optuna.create_study(directions=["maximize", "minimize"][:objectives])
     sampler = CellTPESampler(SPACE, n_startup_trials=4)
     found, draws = [], random.Random(0)
     for number in range(40):
@@ -30,15 +30,17 @@ def proposed(reused: bool, *, failures: bool) -> list[dict[str, object]]:
         state = draws.choice([TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, None])
         if state is None:
             continue  # still running
-        trial.report(draws.random(), 1)
+        if objectives == 1:
+            trial.report(draws.random(), 1)
         state = state if failures else TrialState.COMPLETE
-        study.tell(trial, draws.random() if state is TrialState.COMPLETE else None, state=state)
+        values = [draws.random() for _ in range(objectives)]
+        study.tell(trial, values if state is TrialState.COMPLETE else None, state=state)
     return found
 
 
-@pytest.mark.parametrize("failures", [False, True])
-def test_it_proposes_what_optunas_own_does(failures: bool) -> None:
+@pytest.mark.parametrize("failures, objectives", [(False, 1), (True, 1), (False, 2)])
+def test_it_proposes_what_optunas_own_does(failures: bool, objectives: int) -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    ours = proposed(True, failures=failures)
-    assert ours == proposed(False, failures=failures)
+    ours = proposed(True, failures=failures, objectives=objectives)
+    assert ours == proposed(False, failures=failures, objectives=objectives)
     assert len({str(params) for params in ours}) > 30

@@ -45,8 +45,9 @@ def lr_score(job: Job) -> float:
     return 100 - abs(job.spec.train.lr - 0.02) * 100
 
 
-def _robust(job: Job, score: float) -> dict[str, float]:
-    return {} if job.spec.attack is None else {"robust_top1": score / 2}
+def _robust(job: Job) -> dict[str, float]:
+    """A smaller learning rate is the more robust one."""
+    return {} if job.spec.attack is None else {"robust_top1": 60 * (1 - job.spec.train.lr)}
 
 
 def answer(store: ResultsStore, job: Job, score: float, *, cause: Cause | None = None) -> None:
@@ -58,7 +59,7 @@ def answer(store: ResultsStore, job: Job, score: float, *, cause: Cause | None =
                 eval_id=spec.eval_id(run_id),
                 run_id=run_id,
                 spec=spec.model_dump(mode="json", exclude_defaults=True),
-                metrics={"top1": score, "mean_per_class": score, "cross_entropy": 1.0} | _robust(job, score),
+                metrics={"top1": score, "mean_per_class": score, "cross_entropy": 1.0} | _robust(job),
                 created="2026-01-01T00:00:00+00:00",
             )
         )
@@ -67,7 +68,7 @@ def answer(store: ResultsStore, job: Job, score: float, *, cause: Cause | None =
             path = store.weights_path(run_id, which)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(b"weights")
-    metrics = {"top1": score, "mean_per_class": score, "cross_entropy": 1.0} | _robust(job, score)
+    metrics = {"top1": score, "mean_per_class": score, "cross_entropy": 1.0} | _robust(job)
     store.put_record(
         Record(
             run_id=run_id,
