@@ -41,6 +41,22 @@ OnlyOption = Annotated[
 OutOption = Annotated[
     Path | None, typer.Option("--out", metavar="DIR", help="Results directory; default: results/<study name>.")
 ]
+SlotsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--slots", min=1, help="Runs at a time; default: the study's, else what the machine or cluster holds."
+    ),
+]
+AddressOption = Annotated[
+    str | None,
+    typer.Option(
+        "--address",
+        envvar="RAY_ADDRESS",
+        metavar="auto|HOST:PORT",
+        help="A running Ray cluster that does the work; default: this machine.",
+        show_default=False,
+    ),
+]
 JobAddressOption = Annotated[
     str | None,
     typer.Option(

@@ -108,7 +108,9 @@ def actors_text(node: NodeStatus) -> str:
 
 
 def share_text(share: Share) -> str:
-    """Writes what a study would get."""
+    """Writes what a study would get, or why nothing."""
+    if share.why_none:
+        return f"the study would be refused: {share.why_none}"
     what = plural(share.slots, "slot" if share.workers == 1 else "group")
     of = "" if share.workers == 1 else f" of {share.workers} workers"
     return f"the study would get {what}{of}, {share.free} of them free now"

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 from coretune.errors import RequestError
-from coretune_cli.arguments import JsonOption
+from coretune_cli.arguments import AddressOption, JsonOption
 from coretune_cli.bar import image_bar
 from coretune_cli.chosen import Chosen, DataArgument, DownloadOption, PathOption, choose
 from coretune_cli.formats import plural, size
+from coretune_cli.on_cluster import elsewhere
 from coretune_cli.output import note, show_json, show_text
 from coretune_cli.reading import data_notes
 
@@ -25,16 +26,20 @@ SizeOption = Annotated[
 
 
 def pack(
+    command: typer.Context,
     data: DataArgument,
     side: SizeOption = None,
     path: PathOption = None,
     download: DownloadOption = False,
+    address: AddressOption = None,
     as_json: JsonOption = False,
 ) -> int:
     """Decode every image once, into a file that all runs of this machine share; say where it lies.
 
     Images are made squares; those with masks keep their size. Exit code 1 if images cannot be read.
     """
+    if (code := elsewhere(command, address, gpu=False, everywhere=True)) is not None:
+        return code
     from coretune.data.unreadable import counted, listed
 
     chosen = choose(data, path, download=download)

@@ -98,13 +98,16 @@ def end_at_once(code: int) -> None:
 
 
 def run(words: Sequence[str]) -> int:
-    """Runs a command line and returns what its command said, 0 if nothing. Errors are raised."""
+    """Runs a command line and returns what its command said, 0 if nothing. Errors are raised.
+
+    The words are the root context's object: a command that is executed on a cluster passes them on.
+    """
     for stream in (sys.stdout, sys.stderr):
         # A terminal that cannot write τ or ━ gets a question mark, not a traceback.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
     try:
-        result = get_command(app).main(args=list(words), prog_name="coretune", standalone_mode=False)
+        result = get_command(app).main(args=list(words), prog_name="coretune", standalone_mode=False, obj=tuple(words))
     except SystemExit as end:
         if isinstance(end.__context__, BrokenPipeError):  # Typer and Rich exit with 1 then, whoever broke the pipe
             raise end.__context__ from None

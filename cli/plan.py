@@ -4,20 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, replace
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from coretune_cli.arguments import JsonOption, OnlyOption, OutOption, SetOption, chosen_cells, parse_only
+from coretune_cli.arguments import (
+    AddressOption,
+    JsonOption,
+    OnlyOption,
+    OutOption,
+    SetOption,
+    SlotsOption,
+    chosen_cells,
+    parse_only,
+)
 from coretune_cli.columns import Column, fitted
 from coretune_cli.formats import duration, plural, rate
+from coretune_cli.on_cluster import elsewhere
 from coretune_cli.output import console, note, show, show_json
 from coretune_cli.places import RESULTS
 
+if TYPE_CHECKING:
+    from coretune.spec.study import Resources
+
 
 def plan(
+    command: typer.Context,
     study: Annotated[
         str, typer.Argument(metavar="STUDY", help="A study file, a shipped study (quickstart), or a results directory.")
     ],
@@ -33,15 +47,26 @@ def plan(
             "--check", help="Also read the data and the checkpoints, and end with 1 or 3 where `run` would for them."
         ),
     ] = False,
+    slots: SlotsOption = None,
+    address: AddressOption = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Say what a study would do: cells, trials, runs, what is recorded already. Trains nothing."""
+    """Say what a study would do: cells, trials, runs, what is recorded already. Trains nothing.
+
+    Of a cluster --cost times the steps on one of its nodes, for as many slots as the study would get.
+    """
     from coretune.results.store import reading
     from coretune.study.plan import make_plan
     from coretune_cli.reading import data_notes
     from coretune_cli.running import open_study
 
     loaded, folder = open_study(study, sets or [])
+    if cost and address is not None:
+        resources = loaded.study.resources
+        added = ["--slots", str(_slots_of(address, resources))] if slots is None and address != "local" else []
+        gpu = resources.gpus > 0
+        if (code := elsewhere(command, address, added=added, outputs=[out, folder], gpu=gpu)) is not None:
+            return code
     cells = chosen_cells(loaded.cells, parse_only(only))
     store = reading(out or folder or RESULTS / loaded.study.name)
     chosen = replace(loaded, cells=cells)
@@ -52,7 +77,7 @@ def plan(
         from coretune.study.cost import study_cost
         from coretune.study.resolved import resolve
 
-        value["cost"] = study_cost(resolve(chosen), made).to_dict()
+        value["cost"] = study_cost(resolve(chosen), made, slots=slots).to_dict()
     code = 0
     if check:
         from coretune.study.check import check_study, exit_code
@@ -68,6 +93,13 @@ def plan(
     else:
         show(plan_view(value, console().width))
     return code
+
+
+def _slots_of(address: str, resources: Resources) -> int:
+    from coretune.cluster.status import cluster_status
+
+    share = cluster_status(address, resources).study
+    return max(1, share.slots) if share is not None else 1
 
 
 def plan_view(value: Mapping[str, Any], width: int) -> RenderableType:
@@ -109,7 +141,7 @@ def _cost_lines(cost: Mapping[str, Any]) -> list[Text]:
         detail = f"{plural(item['runs'], 'run')} of {duration(run['seconds'])}, {rate(run['images_per_s'])} images/s"
         lines.append(Text.assemble(("cost  ", "dim"), f"{item['key']}  {detail}{memory}"))
     slots = plural(cost["slots"], "slot")
-    lines.append(Text(f"about {duration(cost['seconds'])} on {slots} of this machine", style="bold"))
+    lines.append(Text(f"about {duration(cost['seconds'])} on {slots}", style="bold"))
     lines.append(
         Text("timed one run at a time, with default hyper-parameters; slots that share memory are slower", "dim")
     )

@@ -14,10 +14,11 @@ from rich.text import Text
 
 from coretune.errors import RequestError, StudyError
 from coretune.runs.interrupt import EXIT_CODE as INTERRUPTED
-from coretune_cli.arguments import DeviceOption, JsonOption
+from coretune_cli.arguments import AddressOption, DeviceOption, JsonOption
 from coretune_cli.chosen import DataArgument, DownloadOption, PathOption, choose
 from coretune_cli.epochs import epochs_table, metrics_by_epoch
 from coretune_cli.formats import duration, plural
+from coretune_cli.on_cluster import elsewhere
 from coretune_cli.output import console, note, show, show_json, show_text
 from coretune_cli.training import TrainingView
 
@@ -60,6 +61,7 @@ OutOption = Annotated[
 
 
 def pretrain(
+    command: typer.Context,
     data: DataArgument,
     arch: ArchOption = None,
     epochs: EpochsOption = None,
@@ -72,6 +74,7 @@ def pretrain(
     download: DownloadOption = False,
     out: OutOption = None,
     device: DeviceOption = None,
+    address: AddressOption = None,
     as_json: JsonOption = False,
 ) -> int:
     """Pre-train a backbone by MoCo-v2 on images without labels, or go on with it; say where the weights are.
@@ -79,6 +82,8 @@ def pretrain(
     What is not said is the published recipe. Ctrl-C stores the state, and the same command goes on. What is recorded
     is not trained again.
     """
+    if (code := elsewhere(command, address, device=device, outputs=[out])) is not None:
+        return code
     said = settings(sets or [], SECTIONS, "train.epochs, augment.grey or params.queue")
     train = given(epochs=epochs, batch=batch, lr=lr)
     twice = [f"--{key}" for key in train if key in said["train"]]

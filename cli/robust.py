@@ -11,8 +11,9 @@ import typer
 from rich.text import Text
 
 from coretune.errors import RequestError
-from coretune_cli.arguments import DeviceOption, JsonOption, ResultsArgument
+from coretune_cli.arguments import AddressOption, DeviceOption, JsonOption, ResultsArgument
 from coretune_cli.headway import headway_bar
+from coretune_cli.on_cluster import elsewhere
 from coretune_cli.output import console, note, show, show_json
 from coretune_cli.robust_options import (
     DEFAULT_ATTACK,
@@ -64,6 +65,7 @@ app = typer.Typer(
 
 @app.command("eval")
 def evaluate(
+    command: typer.Context,
     results: ResultsArgument = None,
     run: RunOption = None,
     attack: AttackOption = None,
@@ -81,6 +83,7 @@ def evaluate(
     limit: LimitOption = None,
     seed: SeedOption = 0,
     device: DeviceOption = None,
+    address: AddressOption = None,
     path: PathOption = None,
     checkpoint: CheckpointOption = None,
     arch: ArchOption = None,
@@ -99,6 +102,9 @@ def evaluate(
 
     What is found is written beside the run's record, and not computed again.
     """
+    outputs = [csv, figure, save_adversarial, None if results is None else Path(results)]
+    if (code := elsewhere(command, address, device=device, outputs=outputs)) is not None:
+        return code
     said = attack_parameters(attack, eps, norm, steps, restarts, success, median)
     if not (said or corruptions or calibration):
         note(f"--attack {DEFAULT_ATTACK}, since nothing is asked for; quote --attack autoattack", style="dim")

@@ -13,7 +13,16 @@ import typer
 from coretune.errors import RequestError
 from coretune.results.remote import remote_url
 from coretune.runs.interrupt import EXIT_CODE as INTERRUPTED
-from coretune_cli.arguments import JsonOption, OnlyOption, OutOption, SetOption, chosen_cells, parse_only
+from coretune_cli.arguments import (
+    AddressOption,
+    JsonOption,
+    OnlyOption,
+    OutOption,
+    SetOption,
+    SlotsOption,
+    chosen_cells,
+    parse_only,
+)
 from coretune_cli.formats import parse_duration, plural
 from coretune_cli.output import note, show_json, show_text
 from coretune_cli.places import RESULTS, find_results
@@ -31,16 +40,6 @@ Observe = Callable[[Callable[[], dict[str, Any]]], AbstractContextManager[None]]
 TimeOption = Annotated[
     str | None,
     typer.Option("--time-limit", metavar="TIME", help="Stop cleanly, resumable, after 90s, 30m, 2h or 1h30m."),
-]
-SlotsOption = Annotated[
-    int | None,
-    typer.Option("--slots", min=1, help="Runs at a time; default: the study's, else what the machine holds."),
-]
-AddressOption = Annotated[
-    str | None,
-    typer.Option(
-        "--address", envvar="RAY_ADDRESS", help="A running Ray cluster; default: a local one, for this command."
-    ),
 ]
 RetryOption = Annotated[
     bool, typer.Option("--retry-failed", help="Train runs again that failed by themselves, e.g. NaN.")

@@ -12,9 +12,10 @@ from rich.table import Table
 
 from coretune.errors import RequestError
 from coretune.runs.interrupt import EXIT_CODE as INTERRUPTED
-from coretune_cli.arguments import DeviceOption, JsonOption
+from coretune_cli.arguments import AddressOption, DeviceOption, JsonOption
 from coretune_cli.chosen import DataArgument, DownloadOption, PathOption, choose
 from coretune_cli.formats import duration, plural, score
+from coretune_cli.on_cluster import elsewhere
 from coretune_cli.output import console, note, show, show_json
 from coretune_cli.pretrain import BatchOption, SeedOption, SizeOption, given, settings
 from coretune_cli.training import TrainingView
@@ -79,6 +80,7 @@ class Place(NamedTuple):
 
 
 def tune(
+    command: typer.Context,
     data: DataArgument,
     method: MethodOption = "core_tuning",
     arch: ArchOption = "resnet50",
@@ -93,6 +95,7 @@ def tune(
     download: DownloadOption = False,
     out: OutOption = Path("results/tune"),
     device: DeviceOption = None,
+    address: AddressOption = None,
     as_json: JsonOption = False,
 ) -> int:
     """Fine-tune one model, or go on with it, and test it.
@@ -100,6 +103,8 @@ def tune(
     Ctrl-C stores the state, and the same command goes on. What is recorded is not trained again. A study searches,
     repeats and compares: coretune study run.
     """
+    if (code := elsewhere(command, address, device=device, outputs=[out])) is not None:
+        return code
     said = settings(sets or [], SECTIONS, EXAMPLES)
     recipe = given(epochs=epochs, batch=batch, lr=lr, image_size=image_size)
     where = Place(path, download, out, device)
@@ -107,6 +112,7 @@ def tune(
 
 
 def harden(
+    command: typer.Context,
     data: DataArgument,
     method: MethodOption = "core_tuning",
     arch: ArchOption = "resnet50",
@@ -124,6 +130,7 @@ def harden(
     download: DownloadOption = False,
     out: OutOption = Path("results/robust-train"),
     device: DeviceOption = None,
+    address: AddressOption = None,
     as_json: JsonOption = False,
 ) -> int:
     """Fine-tune one model on adversarial images, or go on with it, and test it.
@@ -131,6 +138,8 @@ def harden(
     As coretune tune, with an adversary. The accuracy under attack that it shows is a weak one, of the validation part;
     coretune robust eval measures what can be claimed.
     """
+    if (code := elsewhere(command, address, device=device, outputs=[out])) is not None:
+        return code
     said = settings(sets or [], SECTIONS, EXAMPLES)
     options = given(attack=attack.value, eps=eps, features=None if features is None else features.value)
     if twice := [key for key in options if key in said["adversary"]]:

@@ -92,8 +92,12 @@ def cluster(resources: Resources, *, address: str | None = None, plugins: Sequen
 
 
 @contextmanager
-def attached(address: str) -> Iterator[Any]:
-    """Attaches to a Ray cluster for a look at it, and yields the module.
+def attached(address: str, environment: Mapping[str, object] | None = None) -> Iterator[Any]:
+    """Attaches to a Ray cluster with no study, and yields the module.
+
+    Args:
+        address: `auto` or `host:port`.
+        environment: What Ray shall prepare on each node, as `runtime_env` returns it.
 
     Raises:
         RequestError: It is no address, or one of Ray Client.
@@ -101,7 +105,8 @@ def attached(address: str) -> Iterator[Any]:
     """
     checked = check_address(address) or address
     reach(checked)
-    with _initialised(import_ray(local=False), {"address": checked}, checked) as ray:
+    arguments = {"address": checked, **({"runtime_env": environment} if environment else {})}
+    with _initialised(import_ray(local=False), arguments, checked) as ray:
         yield ray
 
 
@@ -250,7 +255,7 @@ def _measure(ray: Any, resources: Resources, local: bool) -> Cluster:
     workers = places([total] if local else [node["Resources"] for node in ray.nodes() if node["Alive"]], resources)
     fits = resources.groups(workers)
     if fits < 1:
-        raise UnfitError(_too_small(cpus, gpus, resources, workers, "" if local else " on one node"))
+        raise UnfitError(too_small(cpus, gpus, resources, workers, "" if local else " on one node"))
     slots, processors = min(fits, resources.slots or fits), min(cpus, usable_cpus()) if local else cpus
     return Cluster(slots, processors, gpus, local, workers)
 
@@ -266,7 +271,7 @@ def places(nodes: Iterable[Mapping[str, float]], resources: Resources) -> int:
     return found
 
 
-def _too_small(cpus: float, gpus: float, resources: Resources, workers: int, where: str) -> str:
+def too_small(cpus: float, gpus: float, resources: Resources, workers: int, where: str) -> str:
     """Returns what to say of a cluster on which not one run fits, but so many workers."""
     if resources.workers == 1:
         return (

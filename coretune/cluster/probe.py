@@ -13,7 +13,7 @@ import secrets
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,33 +100,35 @@ def code_digest(folder: str) -> str:
     return digest.hexdigest()[:16]
 
 
-def check_nodes(ray: Any, results: Path | None, *, cpus: float = 0.0, gpus: float = 0.0) -> list[str]:
-    """Looks at every node that a run fits on.
+def check_nodes(
+    ray: Any, shared: Path | None, nodes: Sequence[Node], *, called: str = "the results directory"
+) -> list[str]:
+    """Looks at nodes.
 
     Args:
         ray: The module, attached to the cluster.
-        results: The results directory, where it is one of a file system that all have to see.
-        cpus: What a run needs.
-        gpus: What a run needs.
+        shared: A directory of a file system that all have to see, or None.
+        nodes: Those that are looked at.
+        called: What the directory is.
 
     Returns:
         What is worth a warning, one line each.
 
     Raises:
         UnfitError: A node lacks something or does not answer; all of it, one line each.
-        StorageError: The results directory cannot be written from here.
+        StorageError: The directory cannot be written from here.
     """
-    nodes, token = fitting_nodes(ray.nodes(), cpus, gpus), secrets.token_hex(8)
-    place = str(results.absolute()) if results is not None else None
+    token = secrets.token_hex(8)
+    place = str(shared.absolute()) if shared is not None else None
     try:
-        if results is not None:
-            put_atomic(results / f".probe-{token}", token.encode(), durable=False)
+        if shared is not None:
+            put_atomic(shared / f".probe-{token}", token.encode(), durable=False)
         with by_value(ray, __name__):
             answers = on_each(ray, nodes, look, place, token)
-        unseen = _without_trace(answers, results) if results is not None else set()
+        unseen = _without_trace(answers, shared) if shared is not None else set()
     finally:
-        _remove_traces(results, token)
-    faults, warnings = compare(answers, ours(), place, unseen)
+        _remove_traces(shared, token)
+    faults, warnings = compare(answers, ours(), f"{called} {place}", unseen)
     if faults:
         raise UnfitError("\n".join(faults))
     lost = [f"node {node.name} has left the cluster while it was looked at" for node in nodes if node not in answers]
@@ -139,14 +141,14 @@ def ours() -> dict[str, Any]:
 
 
 def compare(
-    answers: Mapping[Node, Any], here: Mapping[str, Any], results: str | None, unseen: Iterable[Node] = ()
+    answers: Mapping[Node, Any], here: Mapping[str, Any], shared: str, unseen: Iterable[Node] = ()
 ) -> tuple[list[str], list[str]]:
     """Returns what keeps nodes from running a study, and what is worth a warning.
 
     Args:
         answers: What `look` said, or the error in its place, by node.
         here: What it says of this process.
-        results: The results directory.
+        shared: What the directory is, and where.
         unseen: Nodes whose writing into the directory is not seen from here.
     """
     faults, warnings, blind = [], [], []
@@ -173,8 +175,8 @@ def compare(
             blind.append(f"{node.name} ({found['storage'] or 'what it writes there is not seen from here'})")
     if blind:
         faults.append(
-            f"the results directory {results} is not shared by all nodes: {', '.join(blind)}; choose one on storage "
-            "that every node mounts at the same path, with --out"
+            f"{shared} is not shared by all nodes: {', '.join(blind)}; it must be on storage that every node mounts at "
+            "the same path (--out says where results go)"
         )
     return faults, warnings
 

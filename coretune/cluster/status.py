@@ -8,13 +8,17 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
 
-from coretune.cluster.local import attached, places
+from coretune.cluster.local import attached, places, too_small
 from coretune.cluster.probe import Node, by_value, node_name, on_each, reason
 from coretune.spec.study import Resources
 
 PATIENCE_S = 30.0
 WORKERS = ("RunTrainable", "GroupTrainable", "ResourceTrainable")
 """Actor classes that execute runs, the last as Tune names one that was given resources; people know it as a slot."""
+
+
+RAYS = ("ray/dashboard", "ray::DashboardAgent")
+"""What commands of drivers have in them that Ray itself starts."""
 
 
 @dataclass(frozen=True)
@@ -67,11 +71,13 @@ class Share:
         workers: Workers that a run has.
         slots: Runs at a time, on the cluster as a whole; with several workers each is a group of so many.
         free: The same on what is free now.
+        why_none: What to say of a cluster that holds none; else empty.
     """
 
     workers: int
     slots: int
     free: int
+    why_none: str = ""
 
 
 @dataclass(frozen=True)
@@ -169,7 +175,9 @@ def drivers(jobs: Iterable[Mapping[str, Any]], names: Mapping[str, str], own_pid
     found = []
     for job in jobs:
         command = str(job.get("Entrypoint") or "")
-        internal = str(job.get("RayNamespace") or "").startswith("_ray_internal") or "ray/dashboard" in command
+        internal = str(job.get("RayNamespace") or "").startswith("_ray_internal") or any(
+            map(command.__contains__, RAYS)
+        )
         if job["IsDead"] or internal or job.get("DriverPid") == own_pid:
             continue
         address = str(job.get("DriverIPAddress") or "")
@@ -186,7 +194,10 @@ def share_of(
     whole = places([has for _, has in ids], resources)
     now = places([free.get(id, {}) for id, _ in ids], resources)
     most = resources.slots if resources.slots is not None else whole
-    return Share(resources.workers, min(resources.groups(whole), most), min(resources.groups(now), most))
+    slots = min(resources.groups(whole), most)
+    cpus, gpus = (sum(has.get(kind, 0.0) for _, has in ids) for kind in ("CPU", "GPU"))
+    why = "" if slots else too_small(cpus, gpus, resources, whole, " on one node")
+    return Share(resources.workers, slots, min(resources.groups(now), most), why)
 
 
 def _order(node: NodeStatus) -> tuple[bool, str]:

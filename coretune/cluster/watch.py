@@ -1,4 +1,4 @@
-"""Watches whether a cluster still lives: Tune waits for ever for results that a dead one will never bring."""
+"""Watches whether a cluster still lives, and its nodes: Tune waits for ever for what a dead one never brings."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
+from coretune.cluster.probe import node_name
 from coretune.errors import DeadClusterError
 
 EVERY_S = 3.0
@@ -23,16 +24,27 @@ class ClusterWatch:
         ray: The module, initialised.
         every_s: Seconds between two questions.
         patience_s: After so many seconds without an answer the cluster counts as dead.
+        on_nodes: Called from the thread with the names of nodes that have left since the last answer, and of those that
+            have joined.
 
     Attributes:
         death: Why the cluster counts as dead, or None.
     """
 
-    def __init__(self, ray: Any, *, every_s: float = EVERY_S, patience_s: float = PATIENCE_S) -> None:
+    def __init__(
+        self,
+        ray: Any,
+        *,
+        every_s: float = EVERY_S,
+        patience_s: float = PATIENCE_S,
+        on_nodes: Callable[[list[str], list[str]], None] | None = None,
+    ) -> None:
         self.death: str | None = None
         self._ray = ray
         self._every_s = every_s
         self._patience_s = patience_s
+        self._on_nodes = on_nodes
+        self._alive: dict[str, str] | None = None
         self._answered = time.monotonic()
         self._ended = threading.Event()
         self._threads = [
@@ -79,7 +91,7 @@ class ClusterWatch:
     def _ask(self) -> None:
         while not self._ended.wait(self._every_s):
             try:
-                alive = any(node["Alive"] for node in self._ray.nodes())
+                alive = {node["NodeID"]: node_name(node) for node in self._ray.nodes() if node["Alive"]}
             except Exception as error:  # Ray raises what it likes when its head is gone
                 if not self._ended.is_set():
                     self.death = f"Ray does not answer: {(str(error) or type(error).__name__).splitlines()[0]}"
@@ -90,6 +102,16 @@ class ClusterWatch:
                 )
                 return
             self._answered = time.monotonic()
+            self._tell(alive)
+
+    def _tell(self, alive: dict[str, str]) -> None:
+        """Tells which nodes there were at the last answer and are no more, and the reverse."""
+        before, self._alive = self._alive, alive
+        if before is None or self._on_nodes is None or before.keys() == alive.keys():
+            return
+        left = sorted(name for id, name in before.items() if id not in alive)
+        joined = sorted(name for id, name in alive.items() if id not in before)
+        self._on_nodes(left, joined)
 
     def _wait(self) -> None:
         """Notices a question that is never answered."""

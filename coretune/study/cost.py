@@ -67,12 +67,13 @@ class StudyCost:
         return max(longest, sum(item.seconds for item in items) / self.slots)
 
 
-def study_cost(study: ResolvedStudy, plan: Plan, *, probe_s: float = PROBE_S) -> StudyCost:
+def study_cost(study: ResolvedStudy, plan: Plan, *, slots: int | None = None, probe_s: float = PROBE_S) -> StudyCost:
     """Probes one run of every cell and pre-training that has runs left, on this machine.
 
     Args:
         study: The study; cells that lack data or a checkpoint are left out.
         plan: Its plan, of the same cells.
+        slots: Runs at a time; None: the study's, as far as this machine holds them.
         probe_s: How long each is measured.
 
     Raises:
@@ -90,7 +91,8 @@ def study_cost(study: ResolvedStudy, plan: Plan, *, probe_s: float = PROBE_S) ->
             ItemCost(key, runs, run_cost(job, catalog, context, probe_s=probe_s)) for key, runs, job in todo if runs
         )
 
-    return StudyCost(_slots(resources), probed(_pretrainings(study, plan)), probed(_cells(study, plan)))
+    places = _places(resources) if slots is None else slots * resources.workers
+    return StudyCost(places, probed(_pretrainings(study, plan)), probed(_cells(study, plan)))
 
 
 def _pretrainings(study: ResolvedStudy, plan: Plan) -> Iterator[tuple[str, int, Job]]:
@@ -113,7 +115,7 @@ def _cells(study: ResolvedStudy, plan: Plan) -> Iterator[tuple[str, int, Job]]:
         yield cell.cell.key, runs, Job(study.trial_specs(cell, {})[0], cell.cell.dataset.path)
 
 
-def _slots(resources: Resources) -> int:
+def _places(resources: Resources) -> int:
     fits = int(usable_cpus() / resources.cpus + 1e-9)
     if resources.gpus:
         fits = min(fits, int(torch.cuda.device_count() / resources.gpus + 1e-9))

@@ -98,10 +98,10 @@ def check_cluster(
         along = f" and {plugins} plug-in file{'s' if plugins > 1 else ''}" if plugins else ""
         events.add("info", f"coretune{along} for its nodes: {found.shipped / 1024:,.0f} KiB")
     shared = None if isinstance(results, Mirror) else results.root
-    for warning in check_nodes(ray, shared, cpus=resources.cpus, gpus=resources.gpus):
+    nodes = fitting_nodes(ray.nodes(), resources.cpus, resources.gpus)
+    for warning in check_nodes(ray, shared, nodes):
         events.add("warning", warning)
     faults = []
-    nodes = fitting_nodes(ray.nodes(), resources.cpus, resources.gpus)
     for node, lacking in on_each(ray, nodes, lacks, needs_of(study, results)).items():
         if isinstance(lacking, Exception):
             faults.append(f"node {node.name} does not answer: {reason(lacking)}")

@@ -92,6 +92,13 @@ class Progress:
         if ends:
             self._events.add("info", f"{label}: done, {now.images_per_s:,.0f} images/s")
 
+    def nodes(self, left: list[str], joined: list[str]) -> None:
+        """Notes which nodes have left the cluster, and which have joined it."""
+        for name in left:
+            self._events.add("warning", f"node {name} has left the cluster: its runs go on elsewhere, within minutes")
+        for name in joined:
+            self._events.add("info", f"node {name} has joined the cluster")
+
     def started(self, run_id: str) -> None:
         """Notes that a run takes a slot."""
         run = self._book.runs[run_id]

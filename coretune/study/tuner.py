@@ -50,7 +50,7 @@ def tune_study(study: Study, store: ResultsStore, book: CellBook, progress: Prog
     search = CellSearch(book, progress, options, slots, pool)
     with (
         suppress(Abandoned),
-        ClusterWatch(ray) as watch,
+        ClusterWatch(ray, on_nodes=progress.nodes) as watch,
         pool or nullcontext(),
         tempfile.TemporaryDirectory(prefix="coretune-tune-") as folder,
     ):

@@ -61,6 +61,7 @@ def test_it_fits(width: int) -> None:
         (Share(1, 9, 1), "the study would get 9 slots, 1 of them free now"),
         (Share(4, 4, 1), "the study would get 4 groups of 4 workers, 1 of them free now"),
         (Share(4, 1, 0), "the study would get 1 group of 4 workers, 0 of them free now"),
+        (Share(4, 0, 0, "one run needs 4 workers"), "the study would be refused: one run needs 4 workers"),
     ],
 )
 def test_what_a_study_would_get(share: Share, says: str) -> None:

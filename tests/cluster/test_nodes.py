@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from support.command import TINY, records, wait_until
 from support.ray_nodes import Nodes, ray_nodes
@@ -165,3 +167,51 @@ def test_a_study_is_submitted_stopped_continued_and_told_apart(nodes: Nodes, hid
     listed = coretune(nodes, tmp_path, "study", "status", "--address", nodes.dashboard, "--json")
     assert [item["status"] for item in json.loads(listed.stdout)] == ["STOPPED", "SUCCEEDED"]
     assert nodes.token is not None and nodes.token not in listed.stdout + again.stdout
+
+
+def test_one_model_is_trained_attacked_and_timed_by_a_node(nodes: Nodes, tmp_path: Path) -> None:
+    """The same command line there: results, files, output and exit codes are as here."""
+    at = ("--address", nodes.address)
+    small = ("--arch", "small_resnet", "--set", "arch.widths=[8]", "--set", "data.labels_per_class=5")
+    done = coretune(nodes, tmp_path, "tune", "digits", *small, "--epochs", "2", "--batch", "50", *at, "--json")
+    assert done.returncode == 0, done.stderr
+    (record,) = (tmp_path / "results" / "tune" / "runs").glob("*/record.json")
+    assert json.loads(done.stdout)["run_id"] == record.parent.name and "small_resnet on" in done.stderr
+    attack = ("--attack", "fgsm", "--eps", "8/255", "--limit", "40", "--median", "0", "--csv", "robust.csv")
+    done = coretune(nodes, tmp_path, "robust", "eval", "results/tune", "--run", record.parent.name, *attack, *at)
+    assert done.returncode == 0, done.stderr
+    assert "fgsm" in done.stdout and (tmp_path / "robust.csv").is_file()
+    (tmp_path / "tiny.yaml").write_text(TINY)
+    done = coretune(nodes, tmp_path, "study", "plan", "tiny.yaml", "--cost", *at)
+    assert done.returncode == 0 and "on 2 slots" in done.stdout, done.stdout + done.stderr
+    done = coretune(nodes, tmp_path, "data", "pack", "digits", "--size", "8", *at)
+    assert done.returncode == 0 and len(done.stdout.splitlines()) == 2, "one line a node"
+    done = coretune(nodes, tmp_path, "tune", "nothing-of-the-kind", *at)
+    assert done.returncode == 2 and "nothing-of-the-kind" in done.stderr
+
+
+def test_a_command_on_a_node_stores_its_state_when_it_is_interrupted_or_its_driver_killed(
+    nodes: Nodes, tmp_path: Path
+) -> None:
+    words = ("pretrain", "digits", "--arch", "small_resnet", "--set", "arch.widths=[8]", "--epochs", "300")
+    given = (*words, "--set", "train.evaluate_every=1", "--address", nodes.address)
+
+    def epochs() -> int:
+        return sum(len(path.read_text().splitlines()) for path in tmp_path.glob("results/*/runs/*/metrics-*.jsonl"))
+
+    for number, interrupted in ((signal.SIGINT, True), (signal.SIGKILL, False)):
+        driver, before = nodes.coretune(tmp_path, *given), epochs()
+        wait_until(lambda before=before, driver=driver: epochs() > before + 1 or driver.poll() is not None)
+        assert driver.poll() is None, driver.communicate()
+        (there,) = [each for node in (0, 1) for each in nodes.below(node, "pretrain digits")]
+        driver.send_signal(number)
+        said = "".join(driver.communicate(timeout=90))
+        assert psutil.wait_procs([there], timeout=30)[1] == []
+        assert (driver.returncode == 130 and "the same command goes on" in said) == interrupted, said
+        assert list(tmp_path.glob("results/*/runs/*/state.pt"))
+    assert nodes.users() == []
+
+
+def test_a_folder_that_the_node_does_not_see_is_refused(nodes: Nodes, hidden: Path, tmp_path: Path) -> None:
+    busy = coretune(nodes, hidden, "data", "pack", "digits", "--address", nodes.address)
+    assert busy.returncode == 3 and f"the folder {hidden} is not shared by all nodes" in busy.stderr

@@ -62,25 +62,25 @@ def test_what_is_wrong_with_a_shared_directory(tmp_path: Path) -> None:
     ],
 )
 def test_what_differs_is_said_exactly(changes: dict[str, Any], says: str) -> None:
-    faults, warnings = compare({ONE: {**HERE, **changes}, TWO: HERE}, HERE, None)
+    faults, warnings = compare({ONE: {**HERE, **changes}, TWO: HERE}, HERE, "")
     assert faults == [says] and not warnings
 
 
 @pytest.mark.parametrize(("torch", "warned"), [("2.14.1", False), ("2.14.1+cpu", False), ("2.13.0+cpu", True)])
 def test_another_torch_is_a_warning_another_build_of_it_none(torch: str, warned: bool) -> None:
-    faults, warnings = compare({ONE: {**HERE, "torch": torch}}, HERE, None)
+    faults, warnings = compare({ONE: {**HERE, "torch": torch}}, HERE, "")
     assert not faults
     assert warnings == ([f"node one has torch {torch}, this process 2.14.1+cu130"] if warned else [])
 
 
 def test_all_nodes_that_do_not_share_the_results_are_named_in_one_line() -> None:
     answers = {ONE: {**HERE, "storage": "there is no such folder"}, TWO: HERE}
-    (fault,), _ = compare(answers, HERE, "/home/me/results", unseen=[TWO])
+    (fault,), _ = compare(answers, HERE, "the results directory /home/me/results", unseen=[TWO])
     assert "/home/me/results is not shared by all nodes: one (there is no such folder), two (what it writes" in fault
 
 
 def test_a_node_that_does_not_answer() -> None:
-    (fault,), _ = compare({ONE: TimeoutError("late\nvery")}, HERE, None)
+    (fault,), _ = compare({ONE: TimeoutError("late\nvery")}, HERE, "")
     assert fault == "node one does not answer: late"
 
 

@@ -28,6 +28,12 @@ def test_groups_go_over_nodes() -> None:
     assert share_of(Resources(gpus=1, workers=2, slots=2), NODES, {}).slots == 2
 
 
+def test_a_cluster_that_holds_no_group_says_why() -> None:
+    share = share_of(Resources(gpus=1, workers=8), NODES, {})
+    assert share.slots == 0 and "the cluster, with 18 and 6, holds 6; write resources.workers: 6" in share.why_none
+    assert share_of(Resources(gpus=1, workers=6), NODES, {}).why_none == ""
+
+
 def test_a_node_that_says_nothing_keeps_what_ray_knows() -> None:
     found = node_status(NODES[1], {"CPU": 3.0, "GPU": 1.0}, TimeoutError("late"), {"slot": 2})
     assert (found.cpus, found.cpus_free, found.gpus_free, found.memory) == (8.0, 3.0, 1.0, None)
@@ -67,6 +73,7 @@ def test_drivers_are_people_s_programs_that_run() -> None:
         job("03", "coretune study run c.yaml", dead=True),
         job("04", "coretune cluster status", pid=7),
         job("05", "/venv/lib/ray/dashboard/dashboard.py --host"),
+        job("06", "ray::DashboardAgent"),
     ]
     found = drivers(table, {"10.0.0.2": "n2"}, 7)
     assert [driver.command for driver in found] == ["coretune study run a.yaml", "coretune study run b.yaml"]

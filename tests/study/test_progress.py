@@ -94,6 +94,14 @@ def seen(progress: Progress) -> dict[str, Any]:
     return state
 
 
+def test_nodes_that_leave_and_join_are_events(root: Path) -> None:
+    progress = make_progress(make_book(resolved(), root), root)
+    progress.nodes(["b (10.0.0.2)"], ["c (10.0.0.3)"])
+    left, joined = seen(progress)["events"][-2:]
+    assert (left["level"], joined["level"]) == ("warning", "info")
+    assert "node b (10.0.0.2) has left the cluster" in left["text"] and "c (10.0.0.3) has joined" in joined["text"]
+
+
 def test_a_state_at_every_moment_of_a_study(root: Path) -> None:
     book = make_book(resolved("backbones.plain.pretrain={method: moco_v2}"), root)
     progress = make_progress(book, root)
