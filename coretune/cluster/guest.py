@@ -25,6 +25,8 @@ WAIT_S = 0.5
 BLOCK = 1 << 16
 START = """
 import os, signal, sys, threading, time
+signal.pthread_sigmask(signal.SIG_SETMASK, ())
+signal.signal(signal.SIGINT, signal.default_int_handler)
 above = os.getppid()
 def leave():
     while os.getppid() == above:
@@ -34,7 +36,10 @@ threading.Thread(target=leave, daemon=True).start()
 from coretune_cli.main import main
 sys.exit(main())
 """
-"""The command, which stores its state and ends once the process that started it is gone: a driver was killed."""
+"""The command, which stores its state and ends once the process that started it is gone: a driver was killed.
+
+Ray's threads block signals, and its processes ignore SIGINT: a process inherits both.
+"""
 
 
 @dataclass(frozen=True)

@@ -54,6 +54,9 @@ class OnDisk:
     def fetch(self, *names: str) -> None:
         """Makes the folder show these files as the place has them; those that it does not have stay as they are."""
 
+    def fetch_changed(self, *names: str) -> None:
+        """Does as `fetch`, for large files: what is here as the place has it is not fetched again."""
+
     def fetch_below(self, folder: str) -> None:
         """Makes a folder below show exactly what the place has there."""
 
@@ -109,6 +112,11 @@ class Mirror(OnDisk):
     def fetch(self, *names: str) -> None:
         """Fetches files anew."""
         self.remote.each(self._fetch, names)
+
+    def fetch_changed(self, *names: str) -> None:
+        """Fetches those of some files that differ."""
+        there = {name: entry for name in names if (entry := self.remote.entry(name)) is not None}
+        self.remote.each(self._fetch, [name for name, entry in there.items() if self._differs(name, entry)])
 
     def fetch_below(self, folder: str) -> None:
         """Fetches what differs below a folder, and removes what the place does not have."""

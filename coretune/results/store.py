@@ -83,6 +83,10 @@ class ResultsStore:
         """Makes sure that all of a run is here, as its last execution left it."""
         self.mirror.fetch_below(f"runs/{run_id}")
 
+    def fetch_weights(self, run_id: str, which: str) -> None:
+        """Makes sure that the weights of a finished run are here, if they were kept."""
+        self.mirror.fetch_changed(self._name(self.weights_path(run_id, which)))
+
     def weights_path(self, run_id: str, which: str = "last") -> Path:
         """Returns where a run's weights lie: `model.safetensors`, or `best.safetensors` of the best epoch."""
         return self.run_folder(run_id) / ("model.safetensors" if which == "last" else "best.safetensors")

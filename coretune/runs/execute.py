@@ -191,7 +191,7 @@ class Execution(Iterator[Tick | EpochReport]):
 
     def _only_evaluate(self) -> bool:
         """Evaluates a run that is recorded already; returns False if it has to be trained, perhaps again."""
-        record, missing = self._peers.share(self._judge.lacking(self._note))
+        record, missing = self._peers.share(self._judge.lacking(self._note) if self._peers.first else (None, []))
         if record is None:
             return False
         for spec in missing:
@@ -355,7 +355,7 @@ class Execution(Iterator[Tick | EpochReport]):
     def _fail(self, cause: Cause) -> None:
         if cause.kind == "out_of_memory" and self._parts is not None:
             cause = exhausted(cause, smallest_micro_batch(self._parts, self._context))
-        recorded = self._store.record(self.run_id)
+        recorded = self._store.record(self.run_id) if self._peers.first else None
         if recorded is None or recorded.status != "completed":
             self._settle(self._make_record("failed", cause))
             return

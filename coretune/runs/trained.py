@@ -90,6 +90,7 @@ def _load(
     job: Job, weights: str, dataset: Dataset, store: ResultsStore, catalog: Catalog, context: Context
 ) -> tuple[Model, Method, dict[str, Tensor]]:
     """Returns the trained model, the method with its classifier alone trained, and the method's other weights."""
+    store.fetch_weights(job.spec.run_id, weights)
     path = store.weights_path(job.spec.run_id, weights)
     state, metadata = load_weights(path)
     _check_classes(job.spec.run_id, json.loads(metadata.get("classes", "null")), dataset.packed.classes)

@@ -11,11 +11,9 @@ import yaml
 
 from coretune.errors import RequestError, StorageError, StudyError
 from coretune.results.files import explain
-from coretune.results.mirror import Mirror, OnDisk
 from coretune.results.store import ResultsStore
 from coretune.spec.load import LoadedStudy
 from coretune.spec.paths import begins_with_variable
-from coretune.spec.study import Resources
 from coretune.spec.yamlfile import read_yaml, resolve_scalar
 from coretune.study.journal import is_journal
 from coretune.study.resolved import datasets_of
@@ -39,18 +37,6 @@ def refuse_foreign(root: Path) -> None:
             raise RequestError(f"{root} is not empty and holds no results of coretune; choose another directory")
     elif root.exists():
         raise RequestError(f"{root} is a file, not a directory; choose another place")
-
-
-def refuse_groups(mirror: OnDisk, resources: Resources) -> None:
-    """Refuses runs of several workers whose results are in an object store.
-
-    Raises:
-        RequestError: They are.
-    """
-    if isinstance(mirror, Mirror) and resources.workers > 1:
-        raise RequestError(
-            f"{mirror.url}: runs of several workers (resources.workers) need a directory that all nodes see"
-        )
 
 
 def claim_directory(store: ResultsStore, loaded: LoadedStudy) -> None:

@@ -31,7 +31,7 @@ from coretune.spec.study import Resources
 from coretune.study.book import CellBook
 from coretune.study.chatter import chatter_to
 from coretune.study.data import check_data
-from coretune.study.directory import claim_directory, refuse_foreign, refuse_groups
+from coretune.study.directory import claim_directory, refuse_foreign
 from coretune.study.events import EventLog
 from coretune.study.missing import MissingCell, things
 from coretune.study.nodes import check_cluster
@@ -102,7 +102,6 @@ def run_study(
     resolved = resolve(loaded, only)
     store = ResultsStore(out if out is not None else Path("results") / loaded.study.name, repair=True)
     root = store.root
-    refuse_groups(store.mirror, loaded.study.resources)
     store.mirror.refresh()
     refuse_foreign(root)
     with lock_of(store.mirror) as lock, chatter_to(root / "log.txt", "optuna"):

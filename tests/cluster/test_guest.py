@@ -14,6 +14,22 @@ from coretune.cluster import guest
 from coretune.cluster.guest import STREAMS, Guest, Screen
 
 
+HARD_OF_HEARING = """
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+from coretune.cluster.guest import Guest, Screen
+guest = Guest(["pretrain", "digits", "--arch", "small_resnet", "--epochs", "500"], sys.argv[1], Screen())
+while not (read := guest.read())[0] and read[1] is None:
+    pass
+time.sleep(2)
+guest.interrupt()
+while (code := guest.read()[1]) is None:
+    pass
+print(code)
+"""
+
+
 def ended(of: Guest) -> tuple[dict[str, bytes], int]:
     """Reads to the end."""
     said = {name: b"" for name in STREAMS}
@@ -60,6 +76,15 @@ def test_an_interruption_is_a_ctrl_c_and_the_code_of_a_signal_a_shells(
     made.interrupt()  # it has ended: nothing happens
     monkeypatch.setattr(guest, "START", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
     assert ended(Guest([], str(tmp_path), Screen()))[1] == 137
+
+
+def test_signals_that_the_process_above_ignores_or_blocks_reach_it(tmp_path: Path) -> None:
+    """As Ray's do."""
+    said = subprocess.run(
+        [sys.executable, "-c", HARD_OF_HEARING, str(tmp_path)], capture_output=True, text=True, timeout=60
+    )
+    assert said.returncode == 0, said.stderr
+    assert "130" in said.stdout
 
 
 def test_it_ends_when_the_process_above_it_was_killed(tmp_path: Path) -> None:
