@@ -30,6 +30,7 @@ ANSWER_S = 60.0
 ATTEMPTS = 6
 """With the pauses between them, these outlast an outage of some ten seconds; a study is stopped by a longer one."""
 AT_A_TIME = 16
+READINGS = 20
 
 
 @dataclass(frozen=True)
@@ -62,14 +63,28 @@ class Remote:
         self._fs = _s3() if scheme == "s3" else _gcs()
 
     def get(self, name: str) -> bytes | None:
-        """Returns an object's content, or None if there is none."""
-        with self._told(name):
-            try:
-                with self._fs.open_input_stream(self._path(name)) as file:
-                    content: bytes = file.read()
-            except FileNotFoundError:
-                return None
-        return content
+        """Returns an object's content, or None if there is none.
+
+        pyarrow asks for the size, and then for so many bytes: of an object that is replaced in between it returns the
+        beginning, or all of a shorter one and what was in memory behind it. Such a content is read again.
+        """
+        for _ in range(READINGS):
+            with self._told(name):
+                try:
+                    content, before = self._read(name)
+                    with self._fs.open_input_stream(self._path(name)) as file:
+                        after = file.metadata()
+                except FileNotFoundError:
+                    return None
+            if before == after:
+                return content
+        raise StorageError(f"{self.url}/{name}: is replaced faster than it can be read")
+
+    def _read(self, name: str) -> tuple[bytes, object]:
+        """Returns what there is, and what the store said of it before (with its ETag)."""
+        with self._fs.open_input_stream(self._path(name)) as file:
+            about = file.metadata()
+            return file.read(), about
 
     def put(self, name: str, content: bytes) -> None:
         """Writes an object, in one request while it is small."""

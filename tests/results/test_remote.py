@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,6 +35,30 @@ def url(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: p
     """A folder of the bucket that no other test uses, seen from a machine with an empty cache."""
     monkeypatch.setenv("CORETUNE_CACHE", str(tmp_path / "one"))
     return f"s3://{BUCKET}/{request.node.name.partition('[')[0]}"
+
+
+def test_an_object_that_is_replaced_meanwhile_is_read_whole(url: str) -> None:
+    writer, ended = Remote(url), threading.Event()
+
+    def content(number: int) -> bytes:
+        return str(number).encode().ljust(100 if number % 2 else 5000, b"-") + b"."
+
+    def write() -> None:
+        number = 1
+        while not ended.is_set():
+            writer.put("x", content(number))
+            number += 1
+            time.sleep(0.05)
+
+    writer.put("x", content(0))
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        found = [Remote(url).get("x") or b"" for _ in range(60)]
+    finally:
+        ended.set()
+        thread.join()
+    assert all(each == content(int(each.partition(b"-")[0])) for each in found)
 
 
 def record(run_id: str, status: str = "completed") -> Record:
