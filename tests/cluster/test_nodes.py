@@ -208,7 +208,7 @@ def test_a_command_on_a_node_stores_its_state_when_it_is_interrupted_or_its_driv
         said = "".join(driver.communicate(timeout=90))
         assert psutil.wait_procs([there], timeout=30)[1] == []
         assert (driver.returncode == 130 and "the same command goes on" in said) == interrupted, said
-        assert list(tmp_path.glob("results/*/runs/*/state.pt"))
+        assert list(tmp_path.glob("results/*/runs/*/state/state.pt"))
     assert nodes.users() == []
 
 

@@ -17,14 +17,14 @@ from support.s3 import BUCKET, s3_server
 
 from coretune.results.remote import Remote
 
-pytestmark = pytest.mark.nodes
+pytestmark = [pytest.mark.nodes, pytest.mark.timeout(600)]
 
 GROUPED = """
 name: grouped
 datasets: {digits: {validation: 200, test: 300, labels_per_class: 5}}
 backbones: {plain: {arch: small_resnet, params: {widths: [8, 16]}, pretrain: {train: {epochs: 1}}}}
 methods: [ce]
-train: {epochs: 200, batch: 50, contrast_batch: 50, evaluate_every: 5}
+train: {epochs: 100, batch: 50, contrast_batch: 50, evaluate_every: 5}
 search: none
 finals: {seeds: 1, weights: best}
 resources: {workers: 2}
@@ -89,7 +89,7 @@ def test_workers_of_one_run_share_the_store_alone_and_go_on_from_a_state_in_it(a
 
     def trains() -> bool:
         state = json.loads(Remote(url).get("state.json") or b"{}")
-        return any(slot["epoch"] > 5 and slot["epochs"] == 200 for slot in state.get("slots", ()))
+        return any(slot["epoch"] > 5 and slot["epochs"] == 100 for slot in state.get("slots", ()))
 
     wait_until(lambda: driver.poll() is not None or trains(), timeout=200)
     assert driver.poll() is None, "".join(driver.communicate())
