@@ -13,7 +13,6 @@ from support.command import wait_until
 from coretune.cluster import guest
 from coretune.cluster.guest import STREAMS, Guest, Screen
 
-
 HARD_OF_HEARING = """
 import signal, sys, time
 signal.signal(signal.SIGINT, signal.SIG_IGN)
