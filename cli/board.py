@@ -36,18 +36,19 @@ class Axis:
 
 def board(leaderboard: Leaderboard, width: int) -> RenderableType:
     """Draws a leaderboard, and says under it what its numbers mean; of two objectives a table per choice and metric."""
-    parts = [_board(panel, width) for panel in leaderboard.panels()]
+    panels = leaderboard.panels()
+    parts = [_board(panel, width, explained=panel is panels[-1]) for panel in panels]
     return parts[0] if len(parts) == 1 else Group(*itertools.chain.from_iterable((part, Text("")) for part in parts))
 
 
-def _board(leaderboard: Leaderboard, width: int) -> RenderableType:
+def _board(leaderboard: Leaderboard, width: int, *, explained: bool) -> RenderableType:
     several = len({row.dataset for row in leaderboard.rows}) > 1
     rows = [*_by_rank(leaderboard.rows), *(_by_rank(leaderboard.means) if several else ())]
     axes = {name: axis([row for row in rows if row.dataset == name], leaderboard.metric) for name in _datasets(rows)}
     head = Text.assemble((leaderboard.study, "bold"), "  ", (_objective(leaderboard), "dim"))
     table = fitted(board_columns(leaderboard, axes, width), rows, width)
     further = further_tables(leaderboard, width)
-    return Group(head, table, Text(""), *further, *(footnote(text) for text in footnotes(leaderboard, axes)))
+    return Group(head, table, Text(""), *further, *map(footnote, footnotes(leaderboard, axes, explained=explained)))
 
 
 def further_tables(leaderboard: Leaderboard, width: int) -> list[RenderableType]:
@@ -179,14 +180,22 @@ def p_value(p: float | None) -> str:
     return "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def footnotes(leaderboard: Leaderboard, axes: dict[str, Axis | None]) -> list[str]:
-    """Returns what a reader must know of the table: what ± means, the test, the selection, the bars' ends."""
+def footnotes(leaderboard: Leaderboard, axes: dict[str, Axis | None], *, explained: bool = True) -> list[str]:
+    """Returns what a reader must know of the table: what ± means, the test, the selection, the bars' ends.
+
+    Args:
+        leaderboard: What is drawn.
+        axes: The bars' ends by data set.
+        explained: Whether signs are explained; under one of several tables that is enough.
+    """
     ends = ", ".join(f"{name} {ends.low:.4g} to {ends.high:.4g}" for name, ends in axes.items() if ends is not None)
-    lines = [
-        "± is the standard error of the mean over n final seeds, not the standard deviation; intervals are 95 % "
-        "t-intervals over seeds."
-    ]
-    if any(row.diff is not None for row in leaderboard.rows):
+    lines = []
+    if explained:
+        lines.append(
+            "± is the standard error of the mean over n final seeds, not the standard deviation; intervals are 95 % "
+            "t-intervals over seeds."
+        )
+    if explained and any(row.diff is not None for row in leaderboard.rows):
         lines.append(
             f"− {leaderboard.baseline}: difference to the baseline, paired by seed; p (t) of a paired t-test, "
             "p (W) of Wilcoxon's signed-rank test."

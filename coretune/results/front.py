@@ -89,10 +89,14 @@ def choose_on_front(
             value=trial.value,
             scores=trial.scores,
             roles=tuple(roles),
-            rule=f"{' and '.join(map(_said, roles))} of the {len(front)} on the front of {len(trials)} trials",
+            rule=f"{' and '.join(map(_said, roles))}, {_place(len(front))} on the front of {len(trials)} trials",
         )
         for trial, roles in found.values()
     )
+
+
+def _place(size: int) -> str:
+    return "the only one" if size == 1 else f"one of {size}"
 
 
 def point_of(trial: TrialEntry, metrics: Sequence[str]) -> Point:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from coretune.data.pack import is_packed
 from coretune.data.roots import cache_root
 from coretune.data.source import open_source
+from coretune.results.cellfile import CellFile
 from coretune.results.front import roles_of
 from coretune.results.retry import needed_weights, should_evaluate, should_train
 from coretune.results.store import ResultsStore
@@ -150,6 +151,7 @@ def _cell(study: ResolvedStudy, cell: Cell, resolved: ResolvedCell | None, store
         finite = settings.search.sampler == "grid"
         trials = len(grid(cell.method.space)) if finite else settings.search.trials
         repeats = settings.search.repeats
+    chosen = [] if resolved is None else _chosen(cell, store.cell(cell.key), trials)
     states = Counter() if resolved is None else _states(study, resolved, store, trials)
     return PlannedCell(
         key=cell.key,
@@ -158,7 +160,7 @@ def _cell(study: ResolvedStudy, cell: Cell, resolved: ResolvedCell | None, store
         backbone=cell.backbone.label,
         trials=trials,
         runs_search=trials * repeats,
-        runs_final=settings.finals.seeds * study.most_choices(trials),
+        runs_final=settings.finals.seeds * (len(chosen) or study.most_choices(trials)),
         space={path: space.describe() for path, space in cell.method.space.items()},
         recorded=None if resolved is None else states["recorded"] + states["to evaluate"],
         to_evaluate=states["to evaluate"],
@@ -177,14 +179,17 @@ def _states(study: ResolvedStudy, cell: ResolvedCell, store: ResultsStore, trial
     for params in configurations:
         if set(params) == set(cell.cell.method.space):
             states["recorded"] += _count_recorded(store, [spec.run_id for spec in study.trial_specs(cell, params)])
-    if trials == 0:
-        chosen = [dict(cell.cell.method.defaults)]
-    elif found is not None and found.choice is not None and len(found.trials) == trials:
-        chosen = [choice.params for choice in found.choices or (found.choice,)]
-    else:
-        return states
-    finals = (spec for params in chosen for spec in study.final_specs(cell, params))
+    finals = (spec for params in _chosen(cell.cell, found, trials) for spec in study.final_specs(cell, params))
     return states + Counter(_final_state(study, spec, store) for spec in finals)
+
+
+def _chosen(cell: Cell, found: CellFile | None, trials: int) -> list[Mapping[str, Any]]:
+    """Returns the configurations of a cell's final runs; empty as long as its search is to go on."""
+    if trials == 0:
+        return [dict(cell.method.defaults)]
+    if found is None or found.choice is None or len(found.trials) != trials:
+        return []
+    return [choice.params for choice in found.choices or (found.choice,)]
 
 
 def _final_state(study: ResolvedStudy, spec: RunSpec, store: ResultsStore) -> RunState:

@@ -107,7 +107,7 @@ def test_three_configurations_are_chosen() -> None:
         (2, ("best_robust_top1",)),
         (3, ("knee",)),
     ]
-    assert chosen[0].rule == "best validation top1 of the 3 on the front of 5 trials"
+    assert chosen[0].rule == "best validation top1, one of 3 on the front of 5 trials"
     assert (chosen[2].value, chosen[2].scores) == (86, {"top1": 86, "robust_top1": 40})
 
 
@@ -116,7 +116,8 @@ def test_one_configuration_that_is_several_of_them_stands_once() -> None:
     assert (only.trial, only.roles) == (1, ("best_top1", "best_robust_top1", "knee"))
     two = choose_on_front([trial(0, 90, 20), trial(1, 80, 30)], METRICS, MAX)
     assert [choice.roles for choice in two] == [("best_top1", "knee"), ("best_robust_top1",)]
-    assert two[0].rule == "best validation top1 and knee of the 2 on the front of 2 trials"
+    assert two[0].rule == "best validation top1 and knee, one of 2 on the front of 2 trials"
+    assert only.rule.endswith("and knee, the only one on the front of 3 trials")
 
 
 def test_ties_in_one_objective_go_by_the_other() -> None:

@@ -18,6 +18,11 @@ def test_what_a_plan_holds() -> None:
     assert (found["datasets"], found["objective.metric"], found["objective.direction"]) == (["digits"], "top1", "max")
 
 
+def test_the_attack_of_robust_accuracy_is_part_of_a_plan() -> None:
+    found = plan_of(study(objective={"metric": "robust_top1", "attack": {"eps": "2/255"}}))
+    assert found["objective.attack.eps"] == "2/255" and not [key for key in plan_of(study()) if "attack" in key]
+
+
 def test_what_changes_a_plan_and_what_does_not() -> None:
     before = plan_of(study())
     assert changes(before, plan_of(study(resources={"slots": 2}, keep="none", description="other"))) == []

@@ -29,6 +29,19 @@ def totals(root: Path, *sets: str) -> tuple[int, int | None, int | None]:
     return found["runs"], found["recorded"], found["to_train"]
 
 
+FRONT = ("objective={metric: [top1, robust_top1], attack: {eps: 2/255}}", "search={sampler: tpe, trials: 6}")
+
+
+def test_a_front_has_final_runs_of_three_configurations_at_most(root: Path) -> None:
+    plan = planned(root, *FRONT)
+    assert plan["totals"]["runs"] == 2 * (6 + 3 * 2)
+    assert any("of best_top1, best_robust_top1, knee; fewer" in note for note in plan["notes"])
+    assert planned(root, FRONT[0], "search=none")["totals"]["runs"] == 2 * 2
+    assert planned(root, FRONT[0], "search={trials: 1}")["totals"]["runs"] == 2 * (1 + 2)
+    made = drive(make_book(resolved(*FRONT), root), root)
+    assert totals(root, *FRONT) == (len(made), len(made), 0), "as many as there were in the end"
+
+
 def test_a_plan_counts_what_the_engine_would_make(root: Path) -> None:
     plan = planned(root)
     assert plan["totals"] == {"trials": 6, "runs": RUNS, "recorded": 0, "to_train": RUNS, "to_evaluate": 0}
