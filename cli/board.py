@@ -52,10 +52,11 @@ def _board(leaderboard: Leaderboard, width: int, *, explained: bool) -> Renderab
 
 
 def further_tables(leaderboard: Leaderboard, width: int) -> list[RenderableType]:
-    """Draws the further evaluations of final runs: a table each, a row per cell, a column per metric."""
+    """Draws the further evaluations of final runs: a table each, a row per cell and mean, a column per metric."""
     parts: list[RenderableType] = []
-    for label in dict.fromkeys(row.evaluation for row in leaderboard.evaluations):
-        found = [row for row in leaderboard.evaluations if row.evaluation == label]
+    everything = (*leaderboard.evaluations, *leaderboard.evaluation_means)
+    for label in dict.fromkeys(row.evaluation for row in everything):
+        found = [row for row in everything if row.evaluation == label]
         cells: dict[tuple[str, str, str], dict[str, EvaluatedRow]] = {}
         for row in found:
             cells.setdefault((row.dataset, row.backbone, row.method), {})[row.metric] = row
@@ -77,12 +78,13 @@ def _part(place: int) -> Callable[[tuple[tuple[str, str, str], dict[str, Evaluat
 
 def _metric(metric: str, rank: int) -> Column[tuple[tuple[str, str, str], dict[str, EvaluatedRow]]]:
     """Returns the column of a metric of a further evaluation; of many metrics the last go first."""
+    from coretune.report.typeset_evaluated import decimals
 
     def shown(item: tuple[tuple[str, str, str], dict[str, EvaluatedRow]]) -> Text:
         row = item[1].get(metric)
         if row is None or row.mean is None:
             return Text("–", style="dim")
-        digits = 2 if abs(row.mean) >= 10 else 3 if abs(row.mean) >= 0.1 or row.mean == 0 else 5
+        digits = decimals(row.mean)
         tail = "" if row.stderr is None else f" ± {row.stderr:.{digits}f}"
         return Text.assemble(f"{row.mean:.{digits}f}", (tail, "dim"))
 

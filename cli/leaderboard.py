@@ -41,7 +41,7 @@ ContrastFormatOption = Annotated[
 FirstArgument = Annotated[str, typer.Argument(help="A results directory, or the name of a study.")]
 SecondArgument = Annotated[str, typer.Argument(help="Another one.")]
 EvaluationsOption = Annotated[
-    bool, typer.Option("--evaluations", help="The further evaluations of final runs in place of their scores (CSV).")
+    bool, typer.Option("--evaluations", help="The further evaluations of final runs alone; CSV, Markdown or LaTeX.")
 ]
 FigureOption = Annotated[
     Path | None, typer.Option("--figure", help="Draw it: one objective against the other, by cell (png, svg, pdf).")
@@ -70,21 +70,30 @@ def export_command(
     evaluations: EvaluationsOption = False,
 ) -> int:
     """Write the leaderboard as CSV (all columns), Markdown, LaTeX or JSON."""
-    from coretune.report import export, typeset
+    from coretune.report import export, typeset, typeset_evaluated
 
     chosen = _form(form, output) or Format.csv
-    if evaluations:
-        if chosen is not Format.csv:
-            raise RequestError("--evaluations is CSV; --format json has them beside the scores")
-        _put(export.evaluations_to_csv(load(results)), output)
-        return 0
+    if evaluations and chosen is Format.json:
+        raise RequestError("--evaluations is CSV, Markdown or LaTeX; --format json has them beside the scores")
+    alone = {
+        Format.csv: export.evaluations_to_csv,
+        Format.md: typeset_evaluated.evaluations_to_markdown,
+        Format.tex: typeset_evaluated.evaluations_to_latex,
+    }
     write = {
         Format.csv: export.to_csv,
         Format.md: typeset.to_markdown,
         Format.tex: typeset.to_latex,
         Format.json: export.to_json,
     }
-    _put(write[chosen](load(results)), output)
+    leaderboard = load(results)
+    if evaluations:
+        _put(alone[chosen](leaderboard), output)
+        return 0
+    parts = [write[chosen](leaderboard)]
+    if chosen in (Format.md, Format.tex):  # what people read; a CSV file has one kind of rows
+        parts.append(alone[chosen](leaderboard))
+    _put("\n".join(filter(None, parts)), output)
     return 0
 
 

@@ -1,8 +1,9 @@
-"""The further evaluations of final runs, aggregated as scores are: one row per cell, evaluation and metric.
+"""The further evaluations of final runs, aggregated as scores are: one row per cell, evaluation and metric, and means.
 
 Whatever lies beside a final run's record is read: what the study asks for (`evaluations`), and what was made later
 (`coretune robust eval`). A method is compared with the baseline pair by pair, over final runs with the same index and
-seed that both have the evaluation, on the same images.
+seed that both have the evaluation, on the same images. A mean row is over the data sets on which all methods that have
+the evaluation have it, as the leaderboard's mean rows are: one number per seed.
 
 One number is made here: `relative_mce`, of common corruptions. With E_c the error of corruption c over all severities,
 
@@ -15,20 +16,23 @@ baseline, and below it for what is more robust. A corruption on which the baseli
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal, NamedTuple
 
 from pydantic import ValidationError
 
+from coretune.report.figures import average, figures, in_common
 from coretune.report.reader import Reader
 from coretune.report.scores import Scores, Seed, further_evaluations, partner
-from coretune.report.statistics import compare_paired, mean, summarise
+from coretune.report.statistics import mean
+from coretune.results.cellfile import CellFile
 from coretune.results.record import Evaluation
 from coretune.spec.frozen import canonical_json, digest
 from coretune.spec.run import EvalSpec
 
 RELATIVE = "relative_mce"
 CORRUPTIONS = "corruptions"
+MEAN = "mean"
 
 ByLabel = Mapping[str, Mapping[Seed, Evaluation]]
 Further = tuple[Seed, Evaluation]
@@ -40,7 +44,7 @@ class EvaluatedRow:
     """One metric of one further evaluation of a cell's final runs. What cannot be computed is None.
 
     Attributes:
-        dataset: Label of the data set.
+        dataset: Label of the data set; `mean` in mean rows.
         backbone: Label of the backbone.
         method: Label of the method.
         evaluation: What the study calls it, else its name, with a part of its hash where others have the name, too.
@@ -55,10 +59,13 @@ class EvaluatedRow:
         diff_ci_low: Lower end of its 95 % t-interval.
         diff_ci_high: Upper end.
         p_paired_t: Two-sided p of the paired t-test.
+        p_wilcoxon: Two-sided exact p of Wilcoxon's signed-rank test.
         n_pairs: Seeds that both have; 0 for the baseline.
         seeds: The final seeds that count, in order.
         values: Their values, in the same order.
         spec: The evaluation's description, canonical JSON.
+        datasets: The data sets that count: one, or those of a mean.
+        kind: `cell`, or `mean` for a mean over data sets.
         choice: As in a leaderboard's row.
     """
 
@@ -77,33 +84,91 @@ class EvaluatedRow:
     diff_ci_low: float | None
     diff_ci_high: float | None
     p_paired_t: float | None
+    p_wilcoxon: float | None
     n_pairs: int
     seeds: tuple[int, ...]
     values: tuple[float, ...]
     spec: str
+    datasets: tuple[str, ...]
+    kind: Literal["cell", "mean"]
     choice: str = ""
 
 
-def evaluated_rows(reader: Reader, table: Sequence[Scores], baseline: str | None) -> tuple[EvaluatedRow, ...]:
-    """Returns the rows of all cells, in their order, by evaluation, each metric in its evaluation's order.
+class Evaluated(NamedTuple):
+    """Rows by cell, evaluation and metric; and the means over data sets, of which there are none for one data set."""
+
+    rows: tuple[EvaluatedRow, ...]
+    means: tuple[EvaluatedRow, ...]
+
+
+@dataclass(frozen=True)
+class _Series:
+    """One metric of a cell's final runs.
+
+    Attributes:
+        cell: The cell's data set, backbone and method.
+        of: The evaluation's label, and the metric.
+        values: By final run.
+        spec: The evaluation's description.
+        paired: Whether it is compared with the baseline.
+    """
+
+    cell: tuple[str, str, str]
+    of: tuple[str, str]
+    values: Mapping[Seed, float]
+    spec: str
+    paired: bool
+
+
+def evaluated(reader: Reader, table: Sequence[Scores], baseline: str | None, *, choice: str = "") -> Evaluated:
+    """Returns the rows of all cells, in their order, by evaluation, each metric in its evaluation's order, and means.
 
     Args:
         reader: Where evaluations are.
         table: The cells and their final runs.
         baseline: Label of the method that others are compared with.
+        choice: Of two objectives, whose final runs these are.
     """
     further = _all_further(reader, table)
     names = labels(table, further)
     order = {label: place for place, label in enumerate(dict.fromkeys(names.values()))}
     found = {key: _by_label(evaluations, names) for key, evaluations in further.items()}
-    rows: list[EvaluatedRow] = []
+    series: list[_Series] = []
     for scores in table:
         cell = scores.cell
         compared = partner(scores, table, baseline)
         for label, runs in sorted(found[cell.key].items(), key=lambda item: order[item[0]]):
             others = found[compared.cell.key].get(label, {}) if compared is not None else {}
-            rows += _rows(scores, label, runs, others, is_baseline=cell.method == baseline)
-    return tuple(rows)
+            series += _series(cell, label, runs, runs if cell.method == baseline else others)
+    by_place = {(each.cell, each.of): each.values for each in series}
+    rows = []
+    for each in series:
+        dataset, backbone, method = each.cell
+        theirs = by_place.get(((dataset, backbone, baseline or ""), each.of))
+        rows.append(_row(each, each.values, None if method == baseline else theirs, (dataset,)))
+    means = _means(series, baseline)
+    return Evaluated(*(tuple(replace(row, choice=choice) for row in every) for every in (rows, means)))
+
+
+def _means(series: Sequence[_Series], baseline: str | None) -> Iterator[EvaluatedRow]:
+    """Yields the mean rows: per seed the mean over data sets, then statistics over seeds."""
+    groups: dict[tuple[str, tuple[str, str]], list[_Series]] = {}
+    for each in series:
+        groups.setdefault((each.cell[1], each.of), []).append(each)
+    for group in groups.values():
+        methods = dict.fromkeys(each.cell[2] for each in group)
+        datasets = in_common(methods, ((each.cell[0], each.cell[2]) for each in group))
+        if len(datasets) < 2:
+            continue
+        counted = {
+            method: [each for each in group if each.cell[2] == method and each.cell[0] in datasets]
+            for method in methods
+        }
+        averages = {method: average([each.values for each in own]) for method, own in counted.items()}
+        theirs = averages.get(baseline or "")
+        for method, own in counted.items():
+            against = None if method == baseline else theirs
+            yield _row(own[0], averages[method], against, tuple(datasets), mean=True)
 
 
 def labels(table: Sequence[Scores], further: Mapping[str, Sequence[Further]]) -> dict[str, str]:
@@ -159,25 +224,19 @@ def _by_label(evaluations: Sequence[Further], names: Mapping[str, str]) -> ByLab
     return found
 
 
-def _rows(
-    scores: Scores,
-    label: str,
-    runs: Mapping[Seed, Evaluation],
-    others: Mapping[Seed, Evaluation],
-    *,
-    is_baseline: bool,
-) -> Iterator[EvaluatedRow]:
-    metrics = dict.fromkeys(name for evaluation in runs.values() for name in evaluation.metrics)
-    for metric in metrics:
+def _series(
+    cell: CellFile, label: str, runs: Mapping[Seed, Evaluation], baseline: Mapping[Seed, Evaluation]
+) -> Iterator[_Series]:
+    """Yields the metrics of an evaluation of a cell's final runs; `baseline` has the same of the baseline's."""
+    place, spec = (cell.dataset, cell.backbone, cell.method), _text(next(iter(runs.values())).spec)
+    for metric in dict.fromkeys(name for evaluation in runs.values() for name in evaluation.metrics):
         values = {seed: each.metrics[metric] for seed, each in runs.items() if metric in each.metrics}
-        theirs = {seed: each.metrics[metric] for seed, each in others.items() if metric in each.metrics}
-        yield _row(scores, label, metric, runs, values, None if is_baseline else theirs)
+        yield _Series(place, (label, metric), values, spec, paired=True)
     if any(_name(evaluation) == CORRUPTIONS for evaluation in runs.values()):
-        pairs = {seed: (each, runs[seed] if is_baseline else others.get(seed)) for seed, each in runs.items()}
-        ratios = {seed: relative_mce(own, base) for seed, (own, base) in pairs.items() if base is not None}
+        ratios = {seed: relative_mce(each, baseline[seed]) for seed, each in runs.items() if seed in baseline}
         known = {seed: ratio for seed, ratio in ratios.items() if ratio is not None}
         if known:
-            yield _row(scores, label, RELATIVE, runs, known, None)
+            yield _Series(place, (label, RELATIVE), known, spec, paired=False)
 
 
 def relative_mce(own: Evaluation, baseline: Evaluation) -> float | None:
@@ -187,36 +246,24 @@ def relative_mce(own: Evaluation, baseline: Evaluation) -> float | None:
 
 
 def _row(
-    scores: Scores,
-    label: str,
-    metric: str,
-    runs: Mapping[Seed, Evaluation],
+    series: _Series,
     values: Mapping[Seed, float],
-    others: Mapping[Seed, float] | None,
+    baseline: Mapping[Seed, float] | None,
+    datasets: tuple[str, ...],
+    *,
+    mean: bool = False,
 ) -> EvaluatedRow:
-    summary = summarise(list(values.values()))
-    pairs = [seed for seed in values if others is not None and seed in others]
-    compared = compare_paired([values[seed] for seed in pairs], [(others or {})[seed] for seed in pairs])
+    dataset, backbone, method = series.cell
     return EvaluatedRow(
-        dataset=scores.cell.dataset,
-        backbone=scores.cell.backbone,
-        method=scores.cell.method,
-        evaluation=label,
-        metric=metric,
-        n=summary.n,
-        mean=summary.mean,
-        std=summary.std,
-        stderr=summary.stderr,
-        ci_low=summary.interval.low if summary.interval else None,
-        ci_high=summary.interval.high if summary.interval else None,
-        diff=compared.difference,
-        diff_ci_low=compared.interval.low if compared.interval else None,
-        diff_ci_high=compared.interval.high if compared.interval else None,
-        p_paired_t=compared.p_t,
-        n_pairs=compared.n,
-        seeds=tuple(seed for _, seed in values),
-        values=tuple(values.values()),
-        spec=_text(next(iter(runs.values())).spec),
+        dataset=MEAN if mean else dataset,
+        backbone=backbone,
+        method=method,
+        evaluation=series.of[0],
+        metric=series.of[1],
+        spec=series.spec,
+        datasets=datasets,
+        kind="mean" if mean else "cell",
+        **figures(values, baseline if series.paired else None),
     )
 
 

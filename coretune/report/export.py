@@ -6,7 +6,8 @@ CSV: RFC 4180, UTF-8, lines end in LF. Numbers have all their digits, what canno
 JSON:
 
     {"schema_version": 1, "study": str, "metric": str, "direction": "max" | "min", "baseline": str | null,
-     "selection_rule": str, "complete": bool, "rows": [ROW], "means": [ROW], "notes": [str], "evaluations": [FURTHER]}
+     "selection_rule": str, "complete": bool, "rows": [ROW], "means": [ROW], "notes": [str],
+     "evaluations": [FURTHER], "evaluation_means": [FURTHER]}
 
 with one key per attribute of `coretune.report.leaderboard.Row` in a ROW, and one per attribute of
 `coretune.report.evaluated.EvaluatedRow` in a FURTHER: numbers are numbers, what cannot be computed is null, params is
@@ -16,7 +17,7 @@ an object, the others are lists. Of two objectives alone there are the column an
 
 with one key per attribute of `coretune.report.front.FrontPoint` in a POINT.
 
-Further evaluations as CSV have one column per attribute of `EvaluatedRow`.
+Further evaluations as CSV have one column per attribute of `EvaluatedRow`; their mean rows follow the cells' rows.
 
 Planned contrasts are written likewise, with one column or key per attribute of `coretune.report.contrasts.Contrast`:
 
@@ -89,6 +90,7 @@ def to_dict(leaderboard: Leaderboard) -> dict[str, Any]:
     plain["notes"] = list(leaderboard.notes)
     columns = _with_choice(EVALUATED_COLUMNS, leaderboard)
     plain["evaluations"] = [_only(asdict(row), columns) for row in leaderboard.evaluations]
+    plain["evaluation_means"] = [_only(asdict(row), columns) for row in leaderboard.evaluation_means]
     plain["objectives"] = [list(objective) for objective in leaderboard.objectives]
     plain["front"] = [asdict(point) for point in leaderboard.front]
     if not leaderboard.objectives:
@@ -123,8 +125,8 @@ def _only(plain: Mapping[str, Any], columns: Sequence[str]) -> dict[str, Any]:
 
 
 def evaluations_to_csv(leaderboard: Leaderboard) -> str:
-    """Returns the further evaluations of final runs as CSV: a header, a row per cell, evaluation and metric."""
-    return table_to_csv(_with_choice(EVALUATED_COLUMNS, leaderboard), map(asdict, leaderboard.evaluations))
+    rows = (*leaderboard.evaluations, *leaderboard.evaluation_means)
+    return table_to_csv(_with_choice(EVALUATED_COLUMNS, leaderboard), map(asdict, rows))
 
 
 def contrasts_to_csv(contrasts: Contrasts) -> str:

@@ -16,18 +16,17 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from coretune.report import notes
-from coretune.report.evaluated import EvaluatedRow, evaluated_rows
+from coretune.report.evaluated import MEAN, EvaluatedRow, evaluated
+from coretune.report.figures import average, figures, in_common
 from coretune.report.front import FrontPoint, front_points, metrics_of, panels_of, view
 from coretune.report.missing import missing_note, read_missing
 from coretune.report.reader import Reader
-from coretune.report.scores import Final, Scores, Seed, partner, read_scores, shared_seeds
-from coretune.report.statistics import RESOLUTION, compare_paired, summarise
+from coretune.report.scores import Final, Scores, Seed, partner, read_scores
+from coretune.report.statistics import RESOLUTION
 from coretune.report.study import StudyFile, read_study
 from coretune.results.cellfile import CellFile
 from coretune.results.selection import Direction
 from coretune.results.store import ResultsStore
-
-MEAN = "mean"
 
 
 @dataclass(frozen=True)
@@ -108,6 +107,8 @@ class Leaderboard:
         means: One per backbone and method, over the data sets on which all methods have scores.
         notes: What a reader should know before quoting a number.
         evaluations: Further evaluations of the final runs, by cell, evaluation and metric.
+        evaluation_means: Their means over the data sets on which all methods that have the evaluation have it, where
+            there are several, by backbone, evaluation, metric and method.
         objectives: Where there are two, metric and direction of each; rows then differ in `metric` and `choice`.
         front: Where there are two, the trials of each cell on the validation part.
     """
@@ -122,6 +123,7 @@ class Leaderboard:
     means: tuple[Row, ...]
     notes: tuple[str, ...]
     evaluations: tuple[EvaluatedRow, ...] = ()
+    evaluation_means: tuple[EvaluatedRow, ...] = ()
     objectives: tuple[tuple[str, Direction], ...] = ()
     front: tuple[FrontPoint, ...] = ()
 
@@ -147,6 +149,7 @@ class Leaderboard:
                 means=means,
                 notes=self.notes if number == len(parts) else (),
                 evaluations=tuple(row for row in self.evaluations if once and row.choice == role),
+                evaluation_means=tuple(row for row in self.evaluation_means if once and row.choice == role),
                 objectives=(),
                 front=(),
             )
@@ -180,6 +183,7 @@ def build_from(reader: Reader, cells: Sequence[CellFile]) -> Leaderboard:
     whole = [scores for _, table in tables for scores in table]
     several = len(objectives) > 1
     first, *others = tables[:: len(objectives)]
+    further = [evaluated(reader, table, baseline, choice=role) for role, table in (first, *others)]
     return Leaderboard(
         study=asked.name,
         metric=objectives[0][0],
@@ -203,11 +207,8 @@ def build_from(reader: Reader, cells: Sequence[CellFile]) -> Leaderboard:
             *notes.about_tests([row.n_pairs for row in rows if row.diff is not None], asked, baseline),
             *reader.warnings,
         ),
-        evaluations=tuple(
-            replace(row, choice=role)
-            for role, table in (first, *others)
-            for row in evaluated_rows(reader, table, baseline)
-        ),
+        evaluations=tuple(row for found in further for row in found.rows),
+        evaluation_means=tuple(row for found in further for row in found.means),
         objectives=objectives if several else (),
         front=tuple(point for cell in ours for point in front_points(cell)) if several else (),
     )
@@ -257,7 +258,7 @@ def _mean_rows(table: Sequence[Scores], baseline: str | None) -> list[Row]:
             method: [scores for scores in group if scores.cell.method == method and scores.cell.dataset in datasets]
             for method in dict.fromkeys(scores.cell.method for scores in group)
         }
-        averages = {method: _average(cells) for method, cells in methods.items()}
+        averages = {method: average([scores.by_seed for scores in cells]) for method, cells in methods.items()}
         for method, cells in methods.items():
             counted = [
                 final for scores in cells for final in scores.scored if (final.index, final.seed) in averages[method]
@@ -281,16 +282,8 @@ def common_datasets(group: Sequence[Scores]) -> list[str]:
     Args:
         group: The cells of one backbone.
     """
-    methods = {scores.cell.method for scores in group}
-    have: dict[str, set[str]] = {}
-    for scores in group:
-        have.setdefault(scores.cell.dataset, set()).update([scores.cell.method] if scores.scored else [])
-    return [dataset for dataset, found in have.items() if found == methods]
-
-
-def _average(cells: Sequence[Scores]) -> dict[Seed, float]:
-    """Returns the mean over data sets of each seed that has a score on all of them."""
-    return {seed: sum(scores.by_seed[seed] for scores in cells) / len(cells) for seed in shared_seeds(cells)}
+    cells = [scores.cell for scores in group if scores.scored]
+    return in_common((scores.cell.method for scores in group), ((cell.dataset, cell.method) for cell in cells))
 
 
 def _row(
@@ -302,9 +295,6 @@ def _row(
     status: str,
     runs: Sequence[Final],
 ) -> Row:
-    summary = summarise(list(values.values()))
-    pairs = [seed for seed in values if baseline is not None and seed in baseline]
-    compared = compare_paired([values[seed] for seed in pairs], [(baseline or {})[seed] for seed in pairs])
     return Row(
         kind=kind,
         dataset=MEAN,
@@ -313,23 +303,10 @@ def _row(
         metric=scores.cell.metric,
         direction=scores.cell.direction,
         selection_rule=scores.rule(),
-        n=summary.n,
-        mean=summary.mean,
-        std=summary.std,
-        stderr=summary.stderr,
-        ci_low=summary.interval.low if summary.interval else None,
-        ci_high=summary.interval.high if summary.interval else None,
-        diff=compared.difference,
-        diff_ci_low=compared.interval.low if compared.interval else None,
-        diff_ci_high=compared.interval.high if compared.interval else None,
-        p_paired_t=compared.p_t,
-        p_wilcoxon=compared.p_wilcoxon,
-        n_pairs=compared.n,
         rank=None,
         status=status,
-        seeds=tuple(seed for _, seed in values),
-        values=tuple(values.values()),
         run_ids=tuple(final.run_id for final in runs),
+        **figures(values, baseline),
     )
 
 

@@ -155,9 +155,10 @@ def test_a_bar_never_leaves_its_place(mean: float, half: float, width: int) -> N
 
 def further(method: str, metric: str, mean: float, stderr: float | None = 0.5, **changes: Any) -> EvaluatedRow:
     empty = dict.fromkeys(
-        ("std", "ci_low", "ci_high", "diff", "diff_ci_low", "diff_ci_high", "p_paired_t", "n_pairs"), None
+        ("std", "ci_low", "ci_high", "diff", "diff_ci_low", "diff_ci_high", "p_paired_t", "p_wilcoxon", "n_pairs"), None
     )
-    named = {"dataset": "digits", "backbone": "net", "evaluation": "corruptions", "n": 6, "spec": "{}", **changes}
+    named = {"dataset": "digits", "backbone": "net", "evaluation": "corruptions", "n": 6, "spec": "{}"}
+    named |= {"datasets": (), "kind": "cell", **changes}
     return EvaluatedRow(  # type: ignore[arg-type]
         method=method, metric=metric, mean=mean, stderr=stderr, seeds=(), values=(), **{**empty, **named}
     )
@@ -173,6 +174,9 @@ def test_further_evaluations_stand_below_the_scores() -> None:
     assert ["core_tuning", "6", "0.01234", "±", "0.50000", "87.50", "±", "0.50"] in lines
     assert "relative_mce: errors under corruptions as shares of those of ce" in text
     assert "corruptions" not in drawn(ONE, 100)
+    mean = further("ce", "corruption_error", 44.4, dataset="mean", kind="mean")
+    text = drawn(replace(ONE, evaluations=tuple(rows), evaluation_means=(mean,)), 100)
+    assert ["mean", "ce", "6", "44.40", "±", "0.50", "–"] in [line.split() for line in text.splitlines()]
 
 
 @pytest.mark.parametrize("width", [40, 80, 120])

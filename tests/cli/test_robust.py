@@ -85,8 +85,12 @@ def test_a_run_is_named_and_its_numbers_go_to_files(cli: Any, results: ResultsSt
     assert "corruptions" in board.out and "corruption_error" in board.out and "calibration" in board.out
     export = cli("leaderboard", "export", "--evaluations")
     assert "mixture_ce,corruptions,corruption_error,1," in export.out
-    refused = cli("leaderboard", "export", "--evaluations", "--format", "md")
-    assert refused.code == 2 and "--evaluations is CSV" in refused.err
+    refused = cli("leaderboard", "export", "--evaluations", "--format", "json")
+    assert refused.code == 2 and "--evaluations is CSV, Markdown or LaTeX" in refused.err
+    alone = cli("leaderboard", "export", "--evaluations", "--format", "md").out
+    whole = cli("leaderboard", "export", "--format", "md").out
+    assert alone.count("| corruption_error |") == 1 and whole.endswith(alone) and whole != alone
+    assert cli("leaderboard", "export", "--format", "tex").out.count(r"\begin{table}") == 3
 
 
 def test_a_limit_beyond_all_images_is_the_evaluation_of_all(cli: Any, results: ResultsStore) -> None:

@@ -8,6 +8,7 @@ import json
 from typing import Any
 
 import pytest
+from support.evaluating import put, spec
 
 from coretune.report.evaluated import EvaluatedRow, relative_mce
 from coretune.report.export import evaluations_to_csv, to_dict
@@ -17,29 +18,10 @@ from coretune.report.statistics import compare_paired, summarise
 from coretune.report.write import write
 from coretune.results.cellfile import CellFile
 from coretune.results.record import Evaluation
-from coretune.spec.components import Ref
 from coretune.spec.run import EvalSpec
 
 CE = ({"snow": 10.0, "fog": 20.0}, {"snow": 12.0, "fog": 30.0}, {"snow": 11.0, "fog": 22.0})
 CORE = ({"snow": 5.0, "fog": 20.0}, {"snow": 6.0, "fog": 15.0}, {"snow": 11.0, "fog": 33.0})
-
-
-def put(builder: Any, run_id: str, spec: EvalSpec, metrics: dict[str, float], details: dict[str, Any]) -> None:
-    builder.store.put_evaluation(
-        Evaluation(
-            eval_id=spec.eval_id(run_id),
-            run_id=run_id,
-            spec=spec.model_dump(mode="json", exclude_defaults=True),
-            metrics=metrics,
-            details=details,
-            created="2026-11-01T10:00:14+00:00",
-        )
-    )
-
-
-def spec(name: str, **options: Any) -> EvalSpec:
-    params = options.pop("params", {})
-    return EvalSpec(evaluation=Ref(name=name, version=1, params=params), **options)
 
 
 def corrupted(builder: Any, cell: CellFile, errors: tuple[dict[str, float], ...], which: EvalSpec) -> None:
@@ -141,3 +123,41 @@ def test_they_are_written_as_csv_and_json(builder: Any, cells: tuple[CellFile, C
     assert len(lines) == 6 and json.loads(lines[0]["values"]) == [15.0, 21.0, 16.5] and lines[0]["diff"] == ""
     plain = json.loads(json.dumps(to_dict(leaderboard)))["evaluations"]
     assert [each["metric"] for each in plain] == [line["metric"] for line in lines]
+
+
+def test_means_are_over_data_sets_that_all_methods_have(builder: Any) -> None:
+    builder.study(datasets=["digits", "shapes", "marks"])
+    errors = {
+        ("digits", "ce"): (10.0, 20.0, 30.0),
+        ("digits", "core_tuning"): (8.0, 14.0, 30.0),
+        ("shapes", "ce"): (20.0, 20.0, 20.0),
+        ("shapes", "core_tuning"): (10.0, 30.0),
+        ("marks", "ce"): (90.0, 90.0, 90.0),
+    }
+    for dataset in ("digits", "shapes", "marks"):
+        for method in ("ce", "core_tuning"):
+            cell = builder.cell(dataset, method, [70.0, 71.0, 72.0])
+            for final, error in zip(cell.finals, errors.get((dataset, method), ()), strict=False):
+                details = {"mean_error": {"snow": error}}
+                put(builder, final.run_id, spec("corruptions"), {"corruption_error": error}, details)
+    leaderboard = write(builder.store)
+    found = {(each.method, each.metric): each for each in leaderboard.evaluation_means}
+    ce, core = found["ce", "corruption_error"], found["core_tuning", "corruption_error"]
+    assert ce.values == (15.0, 20.0, 25.0) and core.values == (9.0, 22.0), "a seed needs a value on all data sets"
+    assert ce.datasets == core.datasets == ("digits", "shapes")
+    assert core.diff == compare_paired([9.0, 22.0], [15.0, 20.0]).difference and core.n_pairs == 2
+    assert (ce.dataset, ce.kind, ce.diff) == ("mean", "mean", None)
+    assert found["core_tuning", "relative_mce"].values == pytest.approx((65.0, 110.0))
+    assert found["core_tuning", "relative_mce"].diff is None
+    lines = list(csv.DictReader(io.StringIO((builder.store.root / "evaluations.csv").read_text())))
+    assert [line["kind"] for line in lines] == ["cell"] * 10 + ["mean"] * 4
+    assert json.loads(lines[-1]["datasets"]) == ["digits", "shapes"]
+    assert len(to_dict(leaderboard)["evaluation_means"]) == 4
+
+
+def test_one_data_set_has_no_means(builder: Any, cells: tuple[CellFile, CellFile]) -> None:
+    for cell, errors in zip(cells, (CE, CORE), strict=True):
+        corrupted(builder, cell, errors, spec("corruptions"))
+    found = build(builder.store)
+    assert found.evaluation_means == () and {each.kind for each in found.evaluations} == {"cell"}
+    assert row(found.evaluations, "core_tuning", "corruption_error").p_wilcoxon is not None

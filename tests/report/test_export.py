@@ -53,7 +53,7 @@ def test_json_has_numbers_and_nulls(leaderboard: Leaderboard) -> None:
     assert value["schema_version"] == 1
     assert set(value) == {
         *("schema_version", "study", "metric", "direction", "baseline", "selection_rule"),
-        *("complete", "rows", "means", "notes", "evaluations"),
+        *("complete", "rows", "means", "notes", "evaluations", "evaluation_means"),
     }
     assert set(value["rows"][0]) == set(COLUMNS)
     assert value["rows"][0]["mean"] == leaderboard.rows[0].mean
