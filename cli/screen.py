@@ -263,13 +263,20 @@ def slots(state: StudyState, rows: int, width: int) -> list[RenderableType]:
         Column("run", lambda slot: slot.label if slot.run_id else Text("idle", style="dim"), least=16),
         Column("", lambda slot: bar(slot.epoch, slot.epochs, length) if slot.run_id else "", 3, fixed=length),
         Column("epoch", lambda slot: f"{slot.epoch}/{slot.epochs}" if slot.run_id else "", 0, "right", fixed=7),
-        Column("images/s", lambda slot: rate(slot.images_per_s) if slot.run_id else "", 1, "right"),
+        Column("images/s", speed_text, 1, "right"),
         Column("time", lambda slot: running_for(slot, state), 2, "right", fixed=6),
     ]
     parts: list[RenderableType] = [fitted(columns, shown, width, sized_by=state.slots)]
     if folded:
         parts.append(folded_line(folded, lambda slot: "busy" if slot.run_id else "idle"))
     return parts
+
+
+def speed_text(slot: SlotState) -> str:
+    """Writes how fast a slot's run is trained, or that it is evaluated."""
+    if slot.evaluating:
+        return "evaluating"
+    return rate(slot.images_per_s) if slot.run_id else ""
 
 
 def running_for(slot: SlotState, state: StudyState) -> str:
@@ -320,6 +327,8 @@ def summary(state: StudyState) -> str:
     parts = ["".join((item.label, *packing(item))) for item in state.prepare if packing(item) and not state.ended]
     parts += [f"{runs.done:,} of {plural(runs.total, 'run')} done"]
     parts += [f"{runs.running} running"] if runs.running else []
+    evaluating = 0 if state.ended else sum(slot.evaluating for slot in state.slots)
+    parts += [f"{evaluating} being evaluated"] if evaluating else []
     parts += [f"{runs.failed} failed"] if runs.failed else []
     lacking = sum(cell.state == "missing" for cell in state.cells)
     parts += [f"{plural(lacking, 'cell')} missing"] if lacking else []

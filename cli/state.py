@@ -80,6 +80,11 @@ class SlotState:
     images_per_s: float | None
     since: str
 
+    @property
+    def evaluating(self) -> bool:
+        """Whether its run has trained its last epoch: what is left is its evaluations and its record."""
+        return self.run_id is not None and 0 < self.epochs <= self.epoch
+
 
 @dataclass(frozen=True)
 class Event:

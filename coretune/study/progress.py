@@ -113,11 +113,15 @@ class Progress:
             self._begun[run_id] = time.monotonic()
 
     def ticked(self, run_id: str, epoch: int, images_per_s: float | None, node: str | None = None) -> None:
-        """Notes how far a run is, and on which node it is trained; of several, that of its first worker."""
+        """Notes how far a run is, and on which node it is trained; of several, that of its first worker.
+
+        After its last epoch a run is evaluated, at no speed of training.
+        """
         with self._lock:
             for slot in self._slots:
                 if slot.run_id == run_id:
-                    slot.epoch, slot.images_per_s, slot.node = epoch, images_per_s, node
+                    speed = images_per_s if epoch < slot.epochs else None
+                    slot.epoch, slot.images_per_s, slot.node = epoch, speed, node
 
     def ended(self, run_id: str) -> None:
         """Notes that a run leaves its slot."""

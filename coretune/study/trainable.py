@@ -103,9 +103,14 @@ class RunTrainable(ReusedTrainable):
         self._begin(config)
 
     def step(self) -> dict[str, Any]:
-        """Trains for about `report_every_s`, or to the run's end; without a run, waits a little."""
+        """Trains for about `report_every_s`, or to the run's end; without a run, waits a little.
+
+        A run with further evaluations returns once more between its last epoch and those: they may take minutes, in
+        which it would seem to be training still.
+        """
         if self._execution is None:
             return self._wait()
+        job = self._execution.job
         deadline = time.perf_counter() + self._options.report_every_s
         result: dict[str, Any] = {"run_id": self._execution.run_id, "reports": [], "done": False}
         result["life"] = self._execution.life()
@@ -113,7 +118,8 @@ class RunTrainable(ReusedTrainable):
             result |= {"epoch": event.epoch, "images_per_s": self._speed.after(event)}
             if (metrics := getattr(event, "metrics", None)) is not None:
                 result["reports"].append((event.epoch, dict(metrics)))
-            if time.perf_counter() >= deadline:
+            trained = metrics is not None and event.epoch == job.spec.train.epochs
+            if time.perf_counter() >= deadline or (trained and job.further):
                 return result
         record = self._execution.record
         return result | {"done": True, "outcome": record.status if record is not None else "lost"}

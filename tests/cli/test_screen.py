@@ -129,6 +129,15 @@ def test_fold_shows_what_ranks_first() -> None:
     assert fold([3, 1], 0, rank=lambda item: item) == ([], [1, 3])
 
 
+def test_a_run_after_its_last_epoch_is_being_evaluated(quick: dict[str, Any]) -> None:
+    slot = next(slot for slot in quick["slots"] if slot["run_id"])
+    slot |= {"epoch": slot["epochs"], "images_per_s": None}
+    text = drawn(quick, 140, 45)
+    assert "evaluating" in text and f"{slot['epochs']}/{slot['epochs']}" in text
+    assert ", 2 running, 1 being evaluated, 1 failed, " in summary(parse_state(quick))
+    assert "being evaluated" not in summary(parse_state({**quick, "phase": "done"}))
+
+
 def test_summary(quick: dict[str, Any]) -> None:
     assert summary(parse_state(quick)) == (
         "searching: 11 of 29 runs done, 2 running, 1 failed, 820 images/s, 1m12s elapsed, about 48s left; "

@@ -118,6 +118,8 @@ def test_a_state_at_every_moment_of_a_study(root: Path) -> None:
         assert slot["epochs"] == job.spec.train.epochs and slot["label"]
         assert state["throughput"]["images_per_s"] == 812.5
         assert state["throughput"]["nodes"] == {"one": {"images_per_s": 812.5, "running": 1}}
+        progress.ticked(job.spec.run_id, job.spec.train.epochs, 812.5, "one")
+        assert seen(progress)["throughput"]["images_per_s"] == 0, "after its last epoch a run is evaluated"
         answer(store, job, lr_score(job))
         progress.ended(job.spec.run_id)
         book.on_finished(job.spec.run_id, ended=True)
