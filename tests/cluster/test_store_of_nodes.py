@@ -94,7 +94,8 @@ def test_workers_of_one_run_share_the_store_alone_and_go_on_from_a_state_in_it(a
     wait_until(lambda: driver.poll() is not None or trains(), timeout=200)
     assert driver.poll() is None, "".join(driver.communicate())
     driver.send_signal(signal.SIGINT)
-    assert driver.wait(timeout=90) == 130, "".join(driver.communicate())
+    said = "".join(driver.communicate(timeout=120))
+    assert driver.returncode == 130, said
     assert any(name.endswith("state/state.pt") for name in Remote(url).entries())
     code, said = apart.run(tmp_path, GROUPED, url)
     assert code == 0, said
