@@ -189,6 +189,7 @@ class _Visit:
                 self._note(f"waits for {self._size()} of node {self._place.node.name}, which others use")
                 told = True
         self._ray.get(asked)
+        self._note(f"on node {self._place.node.name}, with {self._size()}")
         return True
 
     def _copy(self) -> None:

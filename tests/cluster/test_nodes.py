@@ -186,6 +186,7 @@ def test_one_model_is_trained_attacked_and_timed_by_a_node(nodes: Nodes, tmp_pat
     assert done.returncode == 0 and "on 2 slots" in done.stdout, done.stdout + done.stderr
     done = coretune(nodes, tmp_path, "data", "pack", "digits", "--size", "8", *at)
     assert done.returncode == 0 and len(done.stdout.splitlines()) == 2, "one line a node"
+    assert done.stderr.count("on node ") == 2 and "with 1 CPU" in done.stderr
     done = coretune(nodes, tmp_path, "tune", "nothing-of-the-kind", *at)
     assert done.returncode == 2 and "nothing-of-the-kind" in done.stderr
 
