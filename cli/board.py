@@ -36,8 +36,10 @@ class Axis:
 
 def board(leaderboard: Leaderboard, width: int) -> RenderableType:
     """Draws a leaderboard, and says under it what its numbers mean; of two objectives a table per choice and metric."""
-    panels = leaderboard.panels()
-    parts = [_board(panel, width, explained=panel is panels[-1]) for panel in panels]
+    from coretune.report.panels import panels
+
+    found = panels(leaderboard)
+    parts = [_board(panel, width, explained=panel is found[-1]) for panel in found]
     return parts[0] if len(parts) == 1 else Group(*itertools.chain.from_iterable((part, Text("")) for part in parts))
 
 

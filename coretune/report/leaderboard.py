@@ -127,35 +127,6 @@ class Leaderboard:
     objectives: tuple[tuple[str, Direction], ...] = ()
     front: tuple[FrontPoint, ...] = ()
 
-    def panels(self) -> list[Leaderboard]:
-        """Returns the leaderboard itself, or of two objectives one for each choice and metric, notes with the last."""
-        if not self.objectives:
-            return [self]
-        found = []
-        parts = panels_of(self.objectives)
-        for number, (role, metric, direction) in enumerate(parts, 1):
-            rows, means = (
-                tuple(row for row in every if (row.choice, row.metric) == (role, metric))
-                for every in (self.rows, self.means)
-            )
-            once = metric == self.objectives[-1][0]
-            panel = replace(
-                self,
-                study=f"{self.study}, {role}, test {metric}",
-                metric=metric,
-                direction=direction,
-                selection_rule=_common_rule(rows),
-                rows=rows,
-                means=means,
-                notes=self.notes if number == len(parts) else (),
-                evaluations=tuple(row for row in self.evaluations if once and row.choice == role),
-                evaluation_means=tuple(row for row in self.evaluation_means if once and row.choice == role),
-                objectives=(),
-                front=(),
-            )
-            found.append(panel)
-        return found
-
 
 def build(store: ResultsStore) -> Leaderboard:
     """Computes the leaderboard of a results directory, finished or not.
@@ -189,7 +160,7 @@ def build_from(reader: Reader, cells: Sequence[CellFile]) -> Leaderboard:
         metric=objectives[0][0],
         direction=objectives[0][1],
         baseline=baseline,
-        selection_rule=_common_rule(rows),
+        selection_rule=common_rule(rows),
         complete=bool(ours) and len(ours) >= asked.cell_count and all(scores.complete for scores in whole),
         rows=_by_cell(rows) if several else tuple(rows),
         means=tuple(means),
@@ -200,7 +171,7 @@ def build_from(reader: Reader, cells: Sequence[CellFile]) -> Leaderboard:
                 [cell for cell in cells if not asked.asks_for(cell)],
                 missing_note(read_missing(reader.store)),
             ),
-            *notes.about_searches(asked, first[1]),
+            *notes.about_searches(asked, [scores for _, table in (first, *others) for scores in table]),
             *notes.about_attack(whole),
             *notes.about_choices([scores for _, table in others for scores in table]),
             *notes.about_means([(row.backbone, row.datasets, row.n) for row in means], first[1]),
@@ -327,6 +298,7 @@ def _rank(row: Row, rows: Sequence[Row]) -> int | None:
     return 1 + sum(sign * (mean - row.mean) > RESOLUTION * max(abs(mean), abs(row.mean)) for mean in rivals)
 
 
-def _common_rule(rows: Sequence[Row]) -> str:
+def common_rule(rows: Sequence[Row]) -> str:
+    """Returns how the configurations of rows were chosen, or that this differs."""
     rules = dict.fromkeys(row.selection_rule for row in rows)
     return next(iter(rules)) if len(rules) == 1 else ("differs between cells; each row has its own" if rules else "")

@@ -82,12 +82,15 @@ def about_searches(asked: StudyFile, table: Sequence[Scores]) -> list[str]:
     chosen: dict[tuple[str, float], list[str]] = {}
     for cell in cells:
         places = [cell.dataset, cell.method, *([cell.backbone] if len({one.backbone for one in cells}) > 1 else [])]
+        places += ["/".join(cell.choice.roles)] if cell.choice is not None and cell.choice.roles else []
         for path, value in (cell.choice.params if cell.choice is not None and cell.trials else {}).items():
             if value in (cell.space.get(path, {}).get("also") or ()):
                 chosen.setdefault((path, value), []).append(", ".join(places))
     for (path, value), where in chosen.items():
         meaning = "; there the method is trained without its contrast" if (path, value) == ("method.eta", 0) else ""
-        found.append(f"the search chose {path} = {value:g}, beside its range, for {'; '.join(where)}{meaning}")
+        found.append(
+            f"the search chose {path} = {value:g}, beside its range, for {'; '.join(dict.fromkeys(where))}{meaning}"
+        )
     return found
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol, TypeVar
 
 from coretune.report.leaderboard import Leaderboard, Row
+from coretune.report.panels import panels
 
 UNITS = {"top1": "%", "mean_per_class": "%", "robust_top1": "%", "cross_entropy": "nats"}
 LATEX = {
@@ -50,7 +51,7 @@ def to_markdown(leaderboard: Leaderboard) -> str:
 
     Mean rows are left out where there is only one data set. Of two objectives there is a table per choice and metric.
     """
-    return "\n".join(map(_markdown, leaderboard.panels()))
+    return "\n".join(map(_markdown, panels(leaderboard)))
 
 
 def _markdown(leaderboard: Leaderboard) -> str:
@@ -67,7 +68,7 @@ def to_latex(leaderboard: Leaderboard) -> str:
     The caption says what ± means and how configurations were chosen; notes follow as comments. Of two objectives there
     is a table per choice and metric.
     """
-    return "\n".join(map(_latex, leaderboard.panels()))
+    return "\n".join(map(_latex, panels(leaderboard)))
 
 
 def _latex(leaderboard: Leaderboard) -> str:

@@ -25,6 +25,7 @@ from coretune.report.export import (
 from coretune.report.front import front_points, metrics_of, panels_of, view
 from coretune.report.front_figure import draw_front, nothing, write_front
 from coretune.report.leaderboard import Leaderboard, build
+from coretune.report.panels import panels
 from coretune.report.runs_table import runs_table
 from coretune.report.typeset import to_latex, to_markdown
 from coretune.results.store import ResultsStore
@@ -87,6 +88,13 @@ def test_notes_say_what_a_knee_is_and_under_which_attack_the_accuracy_is(board: 
     assert sum("knee of the front" in note for note in board.notes) == 1
 
 
+def test_a_value_beside_its_range_is_told_with_the_choice_that_has_it(tmp_path: Path) -> None:
+    space = "methods={ce: {train: {lr: {log_uniform: [0.01, 0.3], also: [0.001], default: 0.02}}}}"
+    notes = build(front_results(tmp_path, space)).notes
+    (said,) = [note for note in notes if note.startswith("the search chose")]
+    assert said == "the search chose train.lr = 0.001, beside its range, for digits, ce, best_robust_top1"
+
+
 def test_evaluations_stand_by_choice_and_the_scoring_ones_are_none(board: Leaderboard) -> None:
     assert {row.evaluation for row in board.evaluations} == {"geometry"}
     assert {row.choice for row in board.evaluations} == set(ROLES)
@@ -108,7 +116,7 @@ def test_files_have_a_column_more_than_those_of_one_objective(board: Leaderboard
     drive(make_book(resolved(), tmp_path), tmp_path)
     single = build(ResultsStore(tmp_path))
     assert "choice" not in to_csv(single).splitlines()[0] and "choice" not in to_dict(single)["rows"][0]
-    assert not {"objectives", "front"} & set(to_dict(single)) and single.panels() == [single]
+    assert not {"objectives", "front"} & set(to_dict(single)) and panels(single) == [single]
 
 
 def test_tables_for_people_are_one_for_each_choice_and_metric(board: Leaderboard) -> None:
