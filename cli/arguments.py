@@ -90,8 +90,8 @@ def chosen_cells(cells: Sequence[Cell], only: Mapping[str, str]) -> tuple[Cell, 
     Raises:
         RequestError: A label that no cell has.
     """
-    check_only(only, {kind: [getattr(cell, kind).label for cell in cells] for kind in KINDS})
-    return tuple(cell for cell in cells if all(getattr(cell, kind).label == label for kind, label in only.items()))
+    check_only(only, {kind: [label for cell in cells for label in cell.labels(kind)] for kind in KINDS})
+    return tuple(cell for cell in cells if all(label in cell.labels(kind) for kind, label in only.items()))
 
 
 def check_only(only: Mapping[str, str], labels: Mapping[str, Sequence[str]]) -> None:

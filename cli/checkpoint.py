@@ -77,6 +77,7 @@ def convert_command(
     """Write a file's backbone alone as safetensors, with where it came from; with --arch by that backbone's names."""
     from coretune.nets.checkpoints import match
     from coretune.nets.weights import ENCODER, save_weights
+    from coretune.results.provenance import TRAINED_ON, as_metadata, trained_on
 
     if output.suffix != ".safetensors":
         raise RequestError(f"{output}: what is written is safetensors; end its name in .safetensors")
@@ -86,6 +87,8 @@ def convert_command(
     opened = open_file(file)
     tensors = dict(opened.found.tensors)
     metadata = {"layout": opened.found.layout.name, "source": file.name, "source_sha256": opened.sha256}
+    if (seen := trained_on(file)) != ():
+        metadata[TRAINED_ON] = as_metadata(seen)
     if encoder is not None and arch is not None:
         result, tensors = match(opened.found, encoder.state_dict(), arch)
         if not result.fits:

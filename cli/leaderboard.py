@@ -15,6 +15,7 @@ from coretune_cli.places import find_results
 
 if TYPE_CHECKING:
     from coretune.report.contrasts import Contrasts
+    from coretune.report.domains import DomainTable
     from coretune.report.leaderboard import Leaderboard
     from coretune.results.store import ResultsStore
 
@@ -155,6 +156,35 @@ def contrasts_command(
     return 0
 
 
+@app.command("domains")
+def domains_command(
+    results: ResultsArgument = None,
+    form: ContrastFormatOption = None,
+    output: OutputOption = None,
+    as_json: JsonOption = False,
+) -> int:
+    """Show held-out domains as columns, with their average and the worst, of a study that leaves domains out."""
+    from coretune.report.domains import build, to_json
+    from coretune.report.typeset_domains import domains_to_csv, domains_to_latex, domains_to_markdown
+
+    store = open_results(results)
+    table = build(store)
+    if table is None:
+        raise RequestError(f"{store.root}: no domain is held out there; `held_out_domain` of a data set does")
+    chosen = _asked(form, output, as_json)
+    write = {
+        Format.csv: domains_to_csv,
+        Format.md: domains_to_markdown,
+        Format.tex: domains_to_latex,
+        Format.json: to_json,
+    }
+    if chosen is None:
+        show_domains(table)
+    else:
+        _put(write[chosen](table), output)
+    return 0
+
+
 @app.command("compare")
 def compare_command(
     first: FirstArgument,
@@ -261,6 +291,13 @@ def show_leaderboard(leaderboard: Leaderboard) -> None:
     from coretune_cli.board import board
 
     show(board(leaderboard, console().width))
+
+
+def show_domains(table: DomainTable) -> None:
+    """Prints domains as columns, a table for each data set."""
+    from coretune_cli.domain_board import domain_board
+
+    show(domain_board(table, console().width))
 
 
 def show_contrasts(contrasts: Contrasts) -> None:

@@ -19,7 +19,7 @@ from typer.main import get_command
 import coretune
 from coretune.errors import CoretuneError, DeadClusterError
 from coretune.runs.interrupt import EXIT_CODE as INTERRUPTED
-from coretune_cli import checkpoint, cluster, data, doctor, leaderboard, pretrain, robust, study, tune
+from coretune_cli import checkpoint, cluster, data, doctor, domains, leaderboard, pretrain, robust, study, tune
 from coretune_cli.output import discard
 
 UNFIT = 3
@@ -38,6 +38,7 @@ app.add_typer(leaderboard.app)
 app.add_typer(data.app)
 app.add_typer(checkpoint.app)
 app.add_typer(robust.app)
+app.add_typer(domains.app)
 app.add_typer(cluster.app)
 app.command("tune")(tune.tune)
 app.command("pretrain")(pretrain.pretrain)

@@ -172,15 +172,16 @@ def exit_code(outcome: Outcome) -> int:
 
 def report(outcome: Outcome, *, as_json: bool, address: str | None = None) -> None:
     """Prints leaderboard and planned contrasts to stdout, to stderr what became of the study and what comes next."""
-    from coretune.report import contrasts
+    from coretune.report import contrasts, domains
     from coretune.report.export import contrasts_to_dict, to_dict
     from coretune.report.leaderboard import build
     from coretune.results.store import reading
     from coretune.study.missing import things, to_dicts
-    from coretune_cli.leaderboard import show_contrasts, show_leaderboard
+    from coretune_cli.leaderboard import show_contrasts, show_domains, show_leaderboard
 
     store = reading(outcome.results)
     leaderboard = build(store)
+    by_domain = domains.build(store)
     planned = contrasts.build(store) if outcome.phase in ("done", "failed") else None  # no early look
     if as_json:
         said = {
@@ -191,9 +192,13 @@ def report(outcome: Outcome, *, as_json: bool, address: str | None = None) -> No
             "results": str(outcome.results),
         }
         found = {"contrasts": contrasts_to_dict(planned)} if planned is not None else {}
+        found |= {"domains": domains.to_dict(by_domain)} if by_domain is not None else {}
         show_json({**said, "leaderboard": to_dict(leaderboard), **found})
     elif leaderboard.rows:
         show_leaderboard(leaderboard)
+        if by_domain is not None:
+            show_text("\n")
+            show_domains(by_domain)
         if planned is not None:
             show_text("\n")
             show_contrasts(planned)

@@ -75,8 +75,8 @@ def _show_study(folder: Path, only: Mapping[str, str], *, as_json: bool) -> int:
     store = ResultsStore(folder)
     missing = read_missing(store)
     cells = list(store.cells())
-    check_only(only, {kind: [getattr(cell, kind) for cell in cells] for kind in KINDS})
-    cells = [cell for cell in cells if all(getattr(cell, kind) == label for kind, label in only.items())]
+    check_only(only, {kind: [label for cell in cells for label in cell.labels(kind)] for kind in KINDS})
+    cells = [cell for cell in cells if all(label in cell.labels(kind) for kind, label in only.items())]
     if as_json:
         found = [cell.model_dump(mode="json") for cell in cells]
         show_json({"results": str(folder), "cells": found, "missing": [asdict(item) for item in missing]})

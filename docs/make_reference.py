@@ -27,6 +27,7 @@ WORDS = {"integer": "whole number", "boolean": "true or false", "string": "text"
 BOUNDS = (("minimum", "≥"), ("exclusiveMinimum", ">"), ("maximum", "≤"), ("exclusiveMaximum", "<"))
 SECTIONS = (
     ("DataOptions", "data"),
+    ("DomainOptions", "datasets.LABEL"),
     ("ViewSpec", "data.test_view"),
     ("BackboneOptions", "backbones.LABEL"),
     ("PretrainOptions", "backbones.LABEL.pretrain"),

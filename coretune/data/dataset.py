@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from coretune.data.domain_splits import split_source
 from coretune.data.fingerprint import fingerprint
 from coretune.data.pack import Packed, pack
 from coretune.data.packing import OnPacking
 from coretune.data.source import open_source
-from coretune.data.splits import Split, split
+from coretune.data.splits import Split
 from coretune.data.unreadable import counted, refusal
 from coretune.errors import UnfitError
 from coretune.spec.components import Catalog
@@ -45,7 +46,7 @@ def open_dataset(
     Raises:
         UnfitError: The data are absent, or have changed since the run was planned; or images cannot be read, and are
             not to be skipped.
-        RequestError: More images are asked for than there are.
+        RequestError: More images are asked for than there are, or a domain that is not there is held out.
         StorageError: The pack cannot be written.
     """
     source = open_source(catalog, data.dataset, path)
@@ -64,4 +65,4 @@ def open_dataset(
     for item in packed.unreadable:
         labels[item.image] = item.label
     left_out = [item.image for item in packed.unreadable]
-    return Dataset(packed, split(labels, packed.parts, data, classes=packed.classes, left_out=left_out))
+    return Dataset(packed, split_source(source, data, labels=labels, parts=packed.parts, left_out=left_out))

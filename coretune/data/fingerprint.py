@@ -56,6 +56,22 @@ def fingerprint(source: Filed, cache: Path | None = None) -> str:
     Raises:
         UnfitError: A file cannot be read.
     """
+    total = hashlib.sha256()
+    for name, content in sorted(file_hashes(source, cache).items()):
+        total.update(os.fsencode(name) + b"\0" + content.encode() + b"\n")
+    return total.hexdigest()
+
+
+def file_hashes(source: Filed, cache: Path | None = None) -> dict[str, str]:
+    """Returns the SHA-256 of each of a source's files, by its relative name, remembered as `fingerprint` says.
+
+    Args:
+        source: The data.
+        cache: As in `fingerprint`.
+
+    Raises:
+        UnfitError: A file cannot be read.
+    """
     files = source.files()
     memory = _memory_path(files, cache or cache_root())
     known = _read_memory(memory)
@@ -69,10 +85,7 @@ def fingerprint(source: Filed, cache: Path | None = None) -> str:
             # The memory only saves time: on a read-only disk the next call hashes again.
             with contextlib.suppress(StorageError):
                 put_atomic(memory, json.dumps(fresh, separators=(",", ":")).encode())
-    total = hashlib.sha256()
-    for name, path in sorted(files):
-        total.update(os.fsencode(name) + b"\0" + stamps[str(path)][2].encode() + b"\n")
-    return total.hexdigest()
+    return {name: stamps[str(path)][2] for name, path in files}
 
 
 def hash_file(path: Path, stop: threading.Event | None = None) -> str:

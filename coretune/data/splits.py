@@ -70,7 +70,7 @@ def split(
     used[list(left_out)] = False
     official_test, official_validation = _official(parts, TEST, used), _official(parts, VALIDATION, used)
     pool = np.flatnonzero((parts != TEST) & (parts != VALIDATION))
-    by_class = _Classes(
+    by_class = Groups(
         [
             indices[permutation(data.split_seed, "parts", c, len(indices))]
             for c, indices in enumerate(_by_class(pool, labels))
@@ -78,9 +78,9 @@ def split(
         used,
     )
     size = sum(by_class.sizes)
-    tests = 0 if official_test is not None else _size("test", data.test, size)
-    validations = 0 if official_validation is not None else _size("validation", data.validation, size)
-    if short := _short(by_class.sizes, 1, classes):
+    tests = 0 if official_test is not None else drawn_size("test", data.test, size)
+    validations = 0 if official_validation is not None else drawn_size("validation", data.validation, size)
+    if short := too_few(by_class.sizes, 1, classes):
         raise UnfitError(f"too few images outside of the official validation and test parts, {short}")
     _check_parts(data, size, tests, validations)
     test, rest = by_class.take(shares(by_class.sizes, tests))
@@ -93,8 +93,8 @@ def split(
         "test": official_test if official_test is not None else test.sorted(),
     }
     if data.held_out_limit is not None:
-        held_out = {part: _thinned(indices, labels, data, part) for part, indices in held_out.items()}
-    return Split(train=rest.sorted(), labelled=_labelled(rest, data), **held_out)
+        held_out = {part: thinned(indices, labels, data, part) for part, indices in held_out.items()}
+    return Split(train=rest.sorted(), labelled=labelled_images(rest, data), **held_out)
 
 
 def shares(sizes: Sequence[int], total: int) -> list[int]:
@@ -160,11 +160,11 @@ def long_tail(sizes: Sequence[int], ratio: float) -> list[int]:
 
 
 @dataclass(frozen=True)
-class _Classes:
-    """Images by class, in the order in which they are taken.
+class Groups:
+    """Images by class, or by domain and class, in the order in which they are taken.
 
     Attributes:
-        members: Of each class, also what is left out.
+        members: Of each group, also what is left out.
         used: (N,) what is not.
     """
 
@@ -173,30 +173,30 @@ class _Classes:
 
     @property
     def sizes(self) -> list[int]:
-        """How many images of each class can be taken."""
+        """How many images of each group can be taken."""
         return [int(self.used[indices].sum()) for indices in self.members]
 
-    def take(self, counts: Sequence[int]) -> tuple[_Classes, _Classes]:
-        """Returns the first images of each class, and the others."""
+    def take(self, counts: Sequence[int]) -> tuple[Groups, Groups]:
+        """Returns the first images of each group, and the others."""
         places = [np.flatnonzero(self.used[i])[:count] for i, count in zip(self.members, counts, strict=True)]
         pairs = list(zip(self.members, places, strict=True))
         taken, others = [i[place] for i, place in pairs], [np.delete(i, place) for i, place in pairs]
-        return _Classes(taken, self.used), _Classes(others, self.used)
+        return Groups(taken, self.used), Groups(others, self.used)
 
-    def shuffled(self, seed: int) -> _Classes:
+    def shuffled(self, seed: int) -> Groups:
         """Returns them in an order that depends on which images they are alone."""
         ordered = [np.sort(indices) for indices in self.members]
-        return _Classes(
+        return Groups(
             [indices[permutation(seed, "labelled", c, len(indices))] for c, indices in enumerate(ordered)], self.used
         )
 
     def sorted(self) -> Indices:
-        """Returns the images of all classes, but for what is left out."""
+        """Returns the images of all groups, but for what is left out."""
         found = np.sort(np.concatenate(self.members)).astype(np.int64, copy=False)
         return found[self.used[found]]
 
 
-def _thinned(indices: Indices, labels: Indices, data: DataSpec, part: str) -> Indices:
+def thinned(indices: Indices, labels: Indices, data: DataSpec, part: str) -> Indices:
     """Returns as many of a held-out part's images as its limit allows, of every class alike, and one at least."""
     by_class = _by_class(indices, labels)
     sizes = [len(members) for members in by_class]
@@ -208,7 +208,8 @@ def _thinned(indices: Indices, labels: Indices, data: DataSpec, part: str) -> In
     return np.sort(np.concatenate(drawn)).astype(np.int64, copy=False)
 
 
-def _labelled(rest: _Classes, data: DataSpec) -> Indices:
+def labelled_images(rest: Groups, data: DataSpec) -> Indices:
+    """Returns the images of a training part, by class, whose labels may be used."""
     if data.labels_per_class is None and data.label_fraction is None and data.imbalance is None:
         return rest.sorted()
     sizes = counts = rest.sizes
@@ -247,7 +248,17 @@ def _by_class(indices: Indices, labels: Indices) -> list[Indices]:
     return list(np.split(members, edges))
 
 
-def _size(name: str, asked: int | float, pool: int) -> int:
+def drawn_size(name: str, asked: int | float, pool: int) -> int:
+    """Returns the number of images of a part that is drawn.
+
+    Args:
+        name: Its key.
+        asked: A number, or a fraction of the pool: at least one image of it, if it is above 0.
+        pool: Number of images that it is drawn from.
+
+    Raises:
+        RequestError: It is negative, or a fraction of 1 or more.
+    """
     if asked < 0 or (isinstance(asked, float) and asked >= 1):
         raise RequestError(f"data.{name}: needs a number of images or a fraction below 1, got {asked}")
     if isinstance(asked, int):
@@ -266,17 +277,17 @@ def _check_parts(data: DataSpec, size: int, tests: int, validations: int) -> Non
 
 
 def _check_rest(data: DataSpec, sizes: Sequence[int], classes: Sequence[str], tests: int, validations: int) -> None:
-    if short := _short(sizes, 1, classes):
+    if short := too_few(sizes, 1, classes):
         keys = " and ".join(f"data.{key}" for key, taken in (("validation", validations), ("test", tests)) if taken)
         raise RequestError(f"{keys}: too large: too few images are left to train on, {short}")
-    if data.labels_per_class is not None and (short := _short(sizes, data.labels_per_class, classes)):
+    if data.labels_per_class is not None and (short := too_few(sizes, data.labels_per_class, classes)):
         raise RequestError(
             f"data.labels_per_class: must be at most {min(sizes):,}, got {data.labels_per_class:,}: "
             f"too few images in the training part, {short}"
         )
 
 
-def _short(sizes: Sequence[int], count: int, classes: Sequence[str]) -> str:
+def too_few(sizes: Sequence[int], count: int, classes: Sequence[str]) -> str:
     """Returns which classes have fewer images than are needed, in words; empty if none has."""
     short = [f"{classes[c] if classes else c} ({size:,} of {count:,})" for c, size in enumerate(sizes) if size < count]
     return f"of {len(short)} class{'' if len(short) == 1 else 'es'}: {some(short)}" if short else ""

@@ -221,7 +221,7 @@ def _limits(study: Study) -> list[str]:
     """Returns that images were limited, where they were: such scores are not those of the data set."""
     found = []
     for key, what in (("limit", "training saw"), ("held_out_limit", "the validation and the test part have")):
-        own = [study.datasets[label].get(key, getattr(study.data, key)) for label in study.tuned]
+        own = [study.datasets[label].get(key, getattr(study.data, key)) for label in study.sections]
         if limits := sorted({limit for limit in own if isinstance(limit, int)}):
             most = " or ".join(f"{limit:,}" for limit in limits)
             found.append(f"{what} at most {most} images (data.{key}): these are not scores of the data set")
@@ -231,7 +231,7 @@ def _limits(study: Study) -> list[str]:
 def _what_varies(study: Study) -> str:
     drawn = {
         raw.get("subset_seed", study.data.subset_seed)
-        for raw in (study.datasets[label] for label in study.tuned)
+        for raw in (study.datasets[label] for label in study.sections)
         if _limited(raw) or _limited(study.data.model_dump())
     }
     if not drawn:

@@ -15,6 +15,9 @@ from coretune.results.cellfile import CellFile, FinalEntry, TrialState
 from coretune.spec.run import EvalSpec
 
 State = Literal["scored", "failed", "not evaluated", "unfinished"]
+BEST_BY = {"training_domain": "training-domain validation", "oracle": "the held-out domain"}
+"""Where a domain is held out, what tells the best epoch."""
+
 Seed = tuple[int, int]
 """A final run's index and seed. Runs of two cells are a pair if both are equal."""
 
@@ -71,11 +74,17 @@ class Scores:
         return sum(final.state == state for final in self.finals)
 
     def rule(self) -> str:
+        """Returns how configuration and weights were selected, in words, and what else has to stand beside a figure."""
+        return "; ".join([self.selection_rule(), *held_out_marks(self.cell)])
+
+    def selection_rule(self) -> str:
         """Returns how configuration and weights were selected, in words."""
         if self.cell.choice is None:
             return "no configuration chosen yet"
         weights = self.evaluation.weights if self.evaluation is not None else None
-        tested = {"last": "last epoch", "best": "best epoch on validation", None: "not evaluated on the test part"}
+        held_out = self.cell.held_out
+        validation = "validation" if held_out is None else BEST_BY.get(held_out.selection, "validation")
+        tested = {"last": "last epoch", "best": f"best epoch on {validation}", None: "not evaluated on the test part"}
         rule = self.cell.choice.rule
         return rule if rule.endswith(tested[weights]) else f"{rule}; {tested[weights]}"
 
@@ -141,6 +150,20 @@ def partner(scores: Scores, table: Sequence[Scores], baseline: str | None) -> Sc
         return None
     place = (cell.dataset, cell.backbone, baseline)
     return next((one for one in table if (one.cell.dataset, one.cell.backbone, one.cell.method) == place), None)
+
+
+def held_out_marks(cell: CellFile) -> list[str]:
+    """Returns what has to stand beside every figure of a cell with a held-out domain; nothing for the usual."""
+    held_out = cell.held_out
+    if held_out is None:
+        return []
+    looks = f"oracle: chosen by {held_out.looks:,} look{'' if held_out.looks == 1 else 's'} at the held-out domain"
+    said = {
+        "80 % of the held-out domain, as DomainBed": held_out.part == "domainbed_80",
+        "transductive: the backbone has seen the held-out domain": bool(held_out.seen),
+        looks: held_out.looks > 0,
+    }
+    return [mark for mark, stands in said.items() if stands]
 
 
 def _search_status(ended: Counter[TrialState], trials: int | None) -> str:

@@ -33,7 +33,7 @@ class StudyFile:
         if self.study is None:
             return (0, 0, 0, cell.key)
         return (
-            _index(self.study.datasets, cell.dataset),
+            _index(self.study.tuned, cell.dataset),
             _index(self.study.backbones, cell.backbone),
             _index(self.study.methods, cell.method),
             cell.key,

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from coretune.spec.domains import HeldOutPart, SelectionRule
 from coretune.spec.frozen import Frozen
 
 TrialState = Literal["running", "completed", "pruned", "failed"]
@@ -21,6 +22,7 @@ class TrialEntry(Frozen):
     values: tuple[float, ...] = Field((), description="Scores of the runs finished so far, in order.")
     value: float | None = Field(None, description="The aggregated score; of two objectives the first.")
     scores: dict[str, float] = Field({}, description="Aggregated values of two objectives, by metric.")
+    loss: float | None = Field(None, description="Mean validation cross-entropy, which decides between equal scores.")
     intermediate: dict[int, float] = Field({}, description="What was reported to the pruner, by step.")
     state: TrialState = "running"
     attrs: dict[str, Any] = Field({}, description="The pruner's own notes (Optuna's system attributes).")
@@ -59,6 +61,17 @@ class Measure(Frozen):
     evaluation: dict[str, Any] = Field({}, description="The EvalSpec that has the metric on the test part.")
 
 
+class HeldOutDomain(Frozen):
+    """The domain that a cell is tested on and was not trained on."""
+
+    section: str = Field(description="Label of the data set in the study file.")
+    domain: str
+    part: HeldOutPart = "whole"
+    seen: str = Field("", description="What of it the backbone was pre-trained on, in words: then it is transductive.")
+    selection: SelectionRule = "training_domain"
+    looks: int = Field(0, ge=0, description="Evaluations on it among which an oracle chose a final run's weights.")
+
+
 class CellFile(Frozen):
     """A cell: what it is, its trials, its choice, its final runs."""
 
@@ -78,6 +91,12 @@ class CellFile(Frozen):
     finals: tuple[FinalEntry, ...] = ()
     evaluation: dict[str, Any] = Field({}, description="The EvalSpec of the final runs.")
     evaluations: dict[str, dict[str, Any]] = Field({}, description="The EvalSpecs of their further evaluations.")
+    held_out: HeldOutDomain | None = Field(None, description="The domain that is the test part, if one is held out.")
+
+    def labels(self, kind: str) -> tuple[str, ...]:
+        """Returns by what labels `--only KIND=LABEL` means this cell, as `spec.cells.Cell.labels` does."""
+        label: str = getattr(self, kind)
+        return (label, self.held_out.section) if kind == "dataset" and self.held_out is not None else (label,)
 
     @property
     def text(self) -> str:

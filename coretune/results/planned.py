@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import Field
 
+from coretune.spec.domains import labels_of
 from coretune.spec.frozen import Frozen
 from coretune.spec.study import Study
 
@@ -38,7 +39,7 @@ def plan_of(study: Study) -> dict[str, Any]:
     contrasts, search, finals = said["contrasts"] or {}, said["search"], said["finals"]
     return {
         **_under("contrasts", contrasts),
-        "datasets": list(study.datasets),
+        "datasets": [label for section, raw in study.datasets.items() for label in labels_of(section, raw)],
         "backbones": list(study.backbones),
         **_under("finals", finals),
         "seed": said["seed"],

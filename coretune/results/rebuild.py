@@ -18,7 +18,7 @@ from coretune.spec.components import Catalog
 from coretune.spec.run import RunSpec
 from coretune.spec.space import Space, Value
 
-SpecOf = Callable[[Mapping[str, Any], int], RunSpec]
+SpecsOf = Callable[[Mapping[str, Any]], Sequence[RunSpec]]
 
 
 def rebuild_trials(
@@ -26,41 +26,39 @@ def rebuild_trials(
     cell: Cell,
     catalog: Catalog,
     *,
-    seeds: Sequence[int],
-    spec_of: SpecOf,
+    specs_of: SpecsOf,
     score: Callable[[Record], float | None],
 ) -> tuple[TrialEntry, ...]:
     """Returns the trials whose runs were recorded: the default configuration first, then by the time of their start.
 
-    A record belongs to the cell if the configuration read back from it, with one of the cell's search seeds, gives the
-    same run id again. What the pruner saw is not in the records, so `intermediate` stays empty.
+    A record belongs to the cell if the configuration read back from it gives a trial with a run of the same id again.
+    What the pruner saw is not in the records, so `intermediate` stays empty.
 
     Args:
         records: All records of the results directory.
         cell: The cell.
         catalog: Where its method's parameters are declared.
-        seeds: The cell's search seeds, by repeat.
-        spec_of: The run of a configuration (values by path) and a seed.
+        specs_of: The runs of a configuration (values by path), in the order of its trial.
         score: The objective's value of a completed run.
     """
-    trials: dict[str, tuple[dict[str, Value], dict[int, Record]]] = {}
+    trials: dict[str, tuple[dict[str, Value], tuple[str, ...], dict[str, Record]]] = {}
     for record in sorted(records, key=lambda item: (item.started, item.run_id)):
-        seed = record.spec.get("seed")
-        if not isinstance(seed, int) or seed not in seeds:
-            continue
         params = read_params(record, cell, catalog)
-        if params is not None and spec_of(params, seed).run_id == record.run_id:
-            _, runs = trials.setdefault(json.dumps(params, sort_keys=True), (params, {}))
-            runs[seeds.index(seed)] = record
+        if params is None:
+            continue
+        key = json.dumps(params, sort_keys=True)
+        ids = trials[key][1] if key in trials else tuple(spec.run_id for spec in specs_of(params))
+        if record.run_id in ids:
+            trials.setdefault(key, (params, ids, {}))[2][record.run_id] = record
     ordered = sorted(trials.values(), key=lambda trial: trial[0] != dict(cell.method.defaults))
     return tuple(
         TrialEntry(
             number=number,
             params=params,
-            runs=tuple(spec_of(params, seed).run_id for seed in seeds),
-            **_outcome([runs.get(repeat) for repeat in range(len(seeds))], score),
+            runs=ids,
+            **_outcome([runs.get(run_id) for run_id in ids], score),
         )
-        for number, (params, runs) in enumerate(ordered)
+        for number, (params, ids, runs) in enumerate(ordered)
     )
 
 

@@ -6,8 +6,12 @@ from collections.abc import Sequence
 from typing import Literal
 
 from coretune.results.cellfile import TrialEntry
+from coretune.results.record import Record
 
 Direction = Literal["max", "min"]
+
+TIES = "cross_entropy"
+"""Metric on the validation part, lower is better, that decides between equal scores where a domain is held out."""
 
 
 def better(candidate: float, incumbent: float, direction: Direction) -> bool:
@@ -16,7 +20,8 @@ def better(candidate: float, incumbent: float, direction: Direction) -> bool:
 
 
 def best_trial(trials: Sequence[TrialEntry], direction: Direction) -> TrialEntry | None:
-    """Returns the completed trial with the best value; of equals, the one with the lowest number.
+    """Returns the completed trial with the best value; of equals, the one with the lowest loss, where trials have one,
+    and of these the one with the lowest number.
 
     Pruned and failed trials are never chosen. None if no trial completed.
     """
@@ -24,6 +29,15 @@ def best_trial(trials: Sequence[TrialEntry], direction: Direction) -> TrialEntry
     for trial in sorted(trials, key=lambda entry: entry.number):
         if trial.state != "completed" or trial.value is None:
             continue
-        if best is None or best.value is None or better(trial.value, best.value, direction):
+        if best is None or best.value is None or better(trial.value, best.value, direction) or _wins_tie(trial, best):
             best = trial
     return best
+
+
+def tie_breaker(record: Record, weights: str) -> float:
+    """Returns what decides between equal trials of a completed run, for the weights that are tested."""
+    return record.metrics[weights][TIES]
+
+
+def _wins_tie(trial: TrialEntry, best: TrialEntry) -> bool:
+    return trial.value == best.value and trial.loss is not None and best.loss is not None and trial.loss < best.loss

@@ -2,7 +2,7 @@
 
     RESULTS/
       study.yaml · manifest.json · planned.json · state.json · optuna.journal · log.txt
-      leaderboard.csv · contrasts.csv · evaluations.csv · runs.csv
+      leaderboard.csv · contrasts.csv · domains.csv · evaluations.csv · runs.csv
       cells/<cell>/search.json · proposed.jsonl
       runs/<run_id>/  run.json · metrics-*.jsonl · log.txt · state/ · record.json · *.safetensors · evals/<eval_id>.json
 

@@ -73,6 +73,7 @@ class AdversarialTask:
         self._robust = RobustAccuracy(dataset, spec.seed, spec.attack)
         self._own = RobustAccuracy(dataset, spec.seed, spec.adversary.validation_attack)
         self.objective: tuple[str, Literal["max", "min"]] | None = self._clean.objective
+        self.ties = self._clean.ties
 
     def steps(self) -> int:
         """Returns the number of batches of an epoch."""

@@ -220,11 +220,11 @@ def initial_weights(job: Job, store: ResultsStore) -> Path | None:
         UnfitError: The file is not there, or not the one that the run names.
     """
     origin, _, name = job.spec.backbone.weights.partition(":")
-    if origin == "random":
-        return None
     if origin == "run":
         store.fetch_run(name)
-    path = store.weights_path(name) if origin == "run" else Path(job.checkpoint or "")
+    path = starting_file(job, store)
+    if path is None:
+        return None
     if not path.is_file():
         needed = f"the pre-training run {name}" if origin == "run" else f"the checkpoint {job.checkpoint}"
         raise UnfitError(f"{needed} left no weights at {path}; resume the study that makes it")
@@ -233,6 +233,14 @@ def initial_weights(job: Job, store: ResultsStore) -> Path | None:
         if found != name:
             raise UnfitError(f"{path} has changed: its SHA-256 is {found[:12]}…, the run was planned with {name[:12]}…")
     return path
+
+
+def starting_file(job: Job, store: ResultsStore) -> Path | None:
+    """Returns where the file of a run's initial weights is or should be, or None for random ones."""
+    origin, _, name = job.spec.backbone.weights.partition(":")
+    if origin == "random":
+        return None
+    return store.weights_path(name) if origin == "run" else Path(job.checkpoint or "")
 
 
 @contextmanager

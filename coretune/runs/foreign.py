@@ -84,7 +84,7 @@ def open_foreign(
         "search": "none",
     }
     loaded = resolve_study(Document(study, ""), folder=Path.cwd())
-    (cell,) = loaded.cells
+    cell = loaded.cell
     found = fingerprint(open_source(loaded.catalog, cell.dataset.ref, cell.dataset.path))
     weights = f"sha256:{content_hash(checkpoint)}"
     spec = cell.spec(loaded.catalog, {}, fingerprint=found, weights=weights, seed=0, subset_seed=0)

@@ -115,7 +115,7 @@ def pretrain_backbone(
         },
     }
     loaded = _as_study(dataset, path, data, start, plugins)
-    (cell,) = loaded.cells
+    cell = loaded.cell
     chosen, open_data = cell.pretraining_data, OpenData()
     found = fingerprint(open_source(loaded.catalog, chosen.ref, chosen.path))
     spec = cell.backbone.pretraining(chosen, found)

@@ -10,8 +10,9 @@ from coretune.data.dataset import Dataset
 from coretune.errors import RequestError
 from coretune.nets.model import Model
 from coretune.nets.weights import load_weights, save_weights
+from coretune.results.provenance import TRAINED_ON, as_metadata, trained_on
 from coretune.results.store import ResultsStore
-from coretune.runs.build import TASKS, build_model
+from coretune.runs.build import TASKS, build_model, starting_file
 from coretune.runs.job import Job
 from coretune.spec.components import Catalog
 from coretune.tuning.context import Context
@@ -29,7 +30,13 @@ def save_model(job: Job, parts: Parts, best: Best | None, dataset: Dataset, stor
         StorageError: The disk is full or read-only.
     """
     run_id = job.spec.run_id
-    metadata = {"run_id": run_id, "arch": job.spec.backbone.arch.model_dump_json()}
+    start = starting_file(job, store)
+    before = trained_on(start) if start is not None else ()
+    metadata = {
+        "run_id": run_id,
+        "arch": job.spec.backbone.arch.model_dump_json(),
+        TRAINED_ON: as_metadata([*before, job.spec.data]),
+    }
     weights = parts.model.state_dict()
     if TASKS[job.spec.task].labelled:
         metadata["classes"] = json.dumps(list(dataset.packed.classes))

@@ -96,10 +96,10 @@ def tune(
     """
     start = _given(params=backbone_params, checkpoint=checkpoint, pretrain=pretrain)
     loaded = _as_study(dataset, method, {backbone: start}, path, data, train, adversary, plugins, parameters)
-    chosen = loaded.cells[0].dataset
+    chosen = loaded.cell.dataset
     context = context_on(device)
     found = fingerprint(open_source(loaded.catalog, chosen.ref, chosen.path))
-    starts = loaded.cells[0].backbone
+    starts = loaded.cell.backbone
 
     def checkpoints() -> dict[str, str]:
         return {starts.label: content_hash(Path(starts.checkpoint))} if starts.checkpoint is not None else {}
@@ -118,7 +118,7 @@ def _run(
     on_event: Callable[[Tick | EpochReport], None] | None,
 ) -> TuneResult:
     """Executes what the model starts from, and the model. The caller holds the directory's lock."""
-    (cell,) = loaded.cells
+    cell = loaded.cell
     catalog, path, checkpoint = loaded.catalog, cell.dataset.path, cell.backbone.checkpoint
 
     open_data = OpenData()

@@ -1,4 +1,4 @@
-"""Cells: data set × method × backbone, each one search problem, resolved from a study."""
+"""Cells: data set × method × backbone (× held-out domain), each one search problem, resolved from a study."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from coretune.spec.adversary import AdversarySpec
 from coretune.spec.augment import AugmentSpec, ViewSpec, misfits, sides
 from coretune.spec.augment_presets import augment_keys
 from coretune.spec.components import Catalog, Ref
+from coretune.spec.domains import HeldOutPart
 from coretune.spec.run import BackboneSpec, DataSpec, RunSpec, TrainSpec
 from coretune.spec.seeds import derive_seed
 from coretune.spec.space import Space, Value
@@ -19,28 +20,52 @@ from coretune.spec.validation_attack import ValidationAttack
 
 @dataclass(frozen=True)
 class DatasetChoice:
-    """A data set of a study, with everything about it decided but the fingerprint."""
+    """A data set of a study, with everything about it decided but the fingerprint.
+
+    Attributes:
+        label: What it is called: as in the file, and with the held-out domain behind it where there is one.
+        section: Its label in the file.
+        ref: Which one, with its parameters.
+        path: Where its images are; None: where its name says.
+        options: How they are divided.
+        image_size: Side in pixels that they are stored at.
+        augment: Training augmentation.
+        held_out_domain: The domain that is the test part, or None.
+        held_out_part: What of it is tested.
+        transductive: Whether backbones may have seen it.
+        domains: All domains, where a declaration has their names.
+    """
 
     label: str
+    section: str
     ref: Ref
     path: str | None
     options: DataOptions
     image_size: int
     augment: AugmentSpec
-    _made: dict[tuple[str, int, bool], DataSpec] = field(default_factory=dict, init=False, compare=False, repr=False)
+    held_out_domain: str | None = None
+    held_out_part: HeldOutPart = "whole"
+    transductive: bool = False
+    domains: tuple[str, ...] = ()
+    _made: dict[tuple[str, int, bool, str | None], DataSpec] = field(
+        default_factory=dict, init=False, compare=False, repr=False
+    )
 
-    def spec(self, fingerprint: str, *, subset_seed: int = 0, labelled: bool = True) -> DataSpec:
+    def spec(
+        self, fingerprint: str, *, subset_seed: int = 0, labelled: bool = True, validation_domain: str | None = None
+    ) -> DataSpec:
         """Returns the data's description, each made once: thousands of runs of a study have the same one.
 
         Args:
             fingerprint: SHA-256 of the source.
             subset_seed: Seed of the labelled subset; without effect where all images are labelled.
             labelled: Whether labels are limited as the study says; pre-training sees all training images.
+            validation_domain: As in `DataSpec`.
         """
         options = self.options
         limits = (options.labels_per_class, options.label_fraction, options.imbalance)
         limited = labelled and any(limit is not None for limit in limits)
-        key = (fingerprint, subset_seed if limited else 0, limited)
+        key = (fingerprint, subset_seed if limited else 0, limited, validation_domain)
         if key in self._made:
             return self._made[key]
         made = self._made[key] = DataSpec(
@@ -49,7 +74,7 @@ class DatasetChoice:
             image_size=self.image_size,
             **self._sizes(),
             validation=options.validation,
-            test=options.test,
+            test=options.test if self.held_out_domain is None else 0,
             split_seed=options.split_seed,
             labels_per_class=options.labels_per_class if limited else None,
             label_fraction=options.label_fraction if limited else None,
@@ -58,6 +83,9 @@ class DatasetChoice:
             limit=options.limit,
             held_out_limit=options.held_out_limit,
             corrupt=options.corrupt,
+            held_out_domain=self.held_out_domain,
+            held_out_part=self.held_out_part,
+            validation_domain=validation_domain,
             augment=self.augment,
         )
         return made
@@ -156,6 +184,15 @@ class Cell:
         named = self.backbone.pretrain.dataset if self.backbone.pretrain is not None else None
         return named or self.dataset
 
+    def labels(self, kind: str) -> tuple[str, ...]:
+        """Returns by what labels `--only KIND=LABEL` means this cell: a data set's is that of its held-out domains too.
+
+        Args:
+            kind: dataset, method or backbone.
+        """
+        label: str = getattr(self, kind).label
+        return (label,) if kind != "dataset" else tuple(dict.fromkeys((label, self.dataset.section)))
+
     @property
     def key(self) -> str:
         """The cell's folder name."""
@@ -176,6 +213,7 @@ class Cell:
         seed: int,
         subset_seed: int,
         attack: ValidationAttack | None = None,
+        validation_domain: str | None = None,
     ) -> RunSpec:
         """Returns the run of one configuration.
 
@@ -187,6 +225,7 @@ class Cell:
             seed: Seed of the training.
             subset_seed: Seed of the labelled subset.
             attack: What robust accuracy is measured under; None: the adversary's own attack, if there is one.
+            validation_domain: As in `DataSpec`.
 
         Raises:
             pydantic.ValidationError: A value is out of range.
@@ -196,7 +235,7 @@ class Cell:
         method = {**self.method.params, **_below("method", values)}
         train = {**self.method.train, **_below("train", values)}
         return RunSpec(
-            data=self.dataset.spec(fingerprint, subset_seed=subset_seed),
+            data=self.dataset.spec(fingerprint, subset_seed=subset_seed, validation_domain=validation_domain),
             backbone=BackboneSpec(arch=self.backbone.arch, weights=weights),
             method=catalog.ref("method", self.method.name, method),
             train=TrainSpec.model_validate(train),

@@ -7,11 +7,13 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from coretune.errors import Problem, RequestError, StudyError
 from coretune.spec.catalog import load_catalog
 from coretune.spec.cells import Cell
 from coretune.spec.components import Catalog
+from coretune.spec.domains import HELD_OUT, spelled_out
 from coretune.spec.draft import draft_study
 from coretune.spec.overrides import overridden
 from coretune.spec.paths import absolute_path
@@ -44,6 +46,18 @@ class LoadedStudy:
     plugins: tuple[str, ...] = ()
     evaluations: Mapping[str, EvalSpec] = field(default_factory=dict)
     attack: ValidationAttack | None = None
+
+    @property
+    def cell(self) -> Cell:
+        """Its one cell, where the study stands for one model.
+
+        Raises:
+            RequestError: It has several, since it holds out several domains.
+        """
+        if len(self.cells) != 1:
+            held_out = [cell.dataset.held_out_domain or cell.key for cell in self.cells]
+            raise RequestError(f"{HELD_OUT}: one model has one held-out domain; name one of {', '.join(held_out)}")
+        return self.cells[0]
 
 
 def load_study(path: Path | str, sets: Sequence[str] = ()) -> LoadedStudy:
@@ -105,9 +119,20 @@ def resolve_study(document: Document, sets: Sequence[str] = (), *, folder: Path 
     study = draft_study(apply_preset(overridden(document, sets, problems)), problems)
     plugins = tuple(absolute_path(base, plugin) for plugin in study.plugins)
     catalog, complete = _catalog(plugins, problems)
+    study = with_domains(study, catalog)
     named = resolve_names(study, catalog, problems, base, complete=complete)
     problems.stop_if_any()
     return LoadedStudy(study, tuple(named.cells), catalog, plugins, named.evaluations, named.attack)
+
+
+def with_domains(study: Study, catalog: Catalog) -> Study:
+    """Returns a study in which `held_out_domain: all` is the names of the domains, where a declaration has them."""
+    found: dict[str, dict[str, Any]] = {}
+    for label, raw in study.datasets.items():
+        name = raw.get("dataset") or label
+        known = isinstance(name, str) and name in catalog.names("dataset")
+        found[label] = spelled_out(raw, catalog.dataset(name)) if known else raw
+    return study.model_copy(update={"datasets": found})
 
 
 def _catalog(plugins: tuple[str, ...], problems: Problems) -> tuple[Catalog, bool]:

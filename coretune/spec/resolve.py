@@ -10,16 +10,16 @@ from pydantic import BaseModel, ValidationError
 
 from coretune.spec.adversary import ADVERSARY_KEYS, AdversarySpec
 from coretune.spec.augment import AugmentSpec
-from coretune.spec.augment_presets import augment_keys, check_augment, preset_sizes
+from coretune.spec.augment_presets import augment_keys
 from coretune.spec.cells import BackboneChoice, Cell, DatasetChoice, MethodChoice, PretrainChoice
-from coretune.spec.checks import Checks
-from coretune.spec.components import PER_PIXEL, Catalog, Component, DatasetComponent, EvaluationComponent
+from coretune.spec.components import Catalog, Component, EvaluationComponent
+from coretune.spec.data_checks import Choices, DataChecks
 from coretune.spec.paths import absolute_path
 from coretune.spec.problems import Problems
 from coretune.spec.run import EvalSpec, TrainSpec
 from coretune.spec.seeds import derive_seed
 from coretune.spec.space import Space
-from coretune.spec.study import APART, BackboneOptions, DataOptions, EvaluationOptions, PretrainOptions, Study
+from coretune.spec.study import BackboneOptions, EvaluationOptions, PretrainOptions, Study
 from coretune.spec.validation_attack import ROBUST, ValidationAttack
 from coretune.spec.wording import near, nearest, shown
 from coretune.spec.yamlfile import Path_
@@ -35,7 +35,7 @@ class Named(NamedTuple):
     """What a study's names stand for.
 
     Attributes:
-        cells: Data set × backbone × method.
+        cells: Data set × backbone × method, a data set for each held-out domain.
         evaluations: The further evaluations of the final runs, by label.
         attack: What robust accuracy is measured under, if the objective asks for it.
     """
@@ -59,28 +59,28 @@ def resolve_names(study: Study, catalog: Catalog, problems: Problems, folder: Pa
     resolver = _Resolver(study, catalog, problems, folder, complete)
     for section in ("datasets", "backbones", "methods", "evaluations"):
         resolver.distinct(section, getattr(study, section))
-    datasets = {label: resolver.dataset(label, raw) for label, raw in study.datasets.items()}
+    resolver.distinct_domains()
+    datasets = {label: resolver.datasets(label, raw) for label, raw in study.datasets.items()}
     backbones = [resolver.backbone(label, options, datasets) for label, options in study.backbones.items()]
     methods = [resolver.method(label, raw) for label, raw in study.methods.items()]
     evaluations = {label: resolver.evaluation(label, raw) for label, raw in study.evaluations.items()}
     resolver.apart()
+    resolver.selection()
     resolver.contrasts()
     cells = [
         Cell(dataset, method, backbone)
-        for dataset in (datasets[label] for label in study.tuned)
+        for dataset in (choice for label in study.sections for choice in datasets[label])
         for backbone in backbones
         for method in methods
-        if dataset is not None and backbone is not None and method is not None
+        if backbone is not None and method is not None
     ]
     found = {label: spec for label, spec in evaluations.items() if spec is not None}
     return Named(cells, found, resolver.attack())
 
 
-class _Resolver(Checks):
+class _Resolver(DataChecks):
     def __init__(self, study: Study, catalog: Catalog, problems: Problems, folder: Path, complete: bool) -> None:
-        super().__init__(catalog, problems, complete=complete)
-        self.study = study
-        self.folder = folder
+        super().__init__(study, catalog, problems, folder, complete=complete)
         self.train, self.train_spaces = self.split(("train",), study.train, TrainSpec, RECIPE_KEYS)
 
     def distinct(self, section: str, labels: Iterable[str]) -> None:
@@ -90,52 +90,7 @@ class _Resolver(Checks):
             if (first := seen.setdefault(label.lower(), label)) != label:
                 self.problems.add((section, label), f"differs from {first} only in case; give it another label")
 
-    def apart(self) -> None:
-        """Notes what is wrong with data sets that are there for pre-training alone."""
-        used = {b.pretrain.dataset for b in self.study.backbones.values() if b.pretrain is not None}
-        for label, raw in self.study.datasets.items():
-            value = raw.get(APART)
-            if value is not None and not isinstance(value, bool):
-                self.problems.add(("datasets", label, APART), f"must be true or false, got {shown(value)}")
-            elif value and label not in used:
-                self.problems.add(("datasets", label, APART), f"no backbone has `pretrain.dataset: {label}`")
-        if self.study.datasets and not self.study.tuned:
-            self.problems.add(("datasets",), f"all are {APART}: there is nothing to tune on")
-
-    def dataset(self, label: str, raw: Mapping[str, Any]) -> DatasetChoice | None:
-        at: Path_ = ("datasets", label)
-        nameless = "path" in raw and label not in self.catalog.names("dataset")
-        component = self.component("dataset", at, raw, fallback="folder" if nameless else label)
-        path = self.text(at, raw, "path")
-        known = [*DataOptions.model_fields, *(component.parameters.model_fields if component is not None else ())]
-        if component is not None:
-            self.refuse_unknown(at, raw, ["dataset", "path", APART, *known])
-        own = {key: raw[key] for key in raw if key in DataOptions.model_fields}
-        said = self.study.data.model_dump(exclude_unset=True)
-        if "labels_per_class" in own or "label_fraction" in own:
-            said = {key: value for key, value in said.items() if key not in ("labels_per_class", "label_fraction")}
-        given = _known_augment(own.get("augment", self.study.data.augment))
-        options = self.checked(at, DataOptions, {**preset_sizes(given), **said, **own})
-        if not isinstance(component, DatasetComponent):
-            return None
-        if component.labels == "pixel":
-            self.problems.add(at, f"data set {component.name}: {PER_PIXEL}")
-        if component.needs_path and raw.get("path") is None:
-            self.problems.add(at, f"data set {component.name} needs a path: the folder of its images")
-        ref = self.ref(at, component, {key: raw[key] for key in raw if key in component.parameters.model_fields})
-        place = (*at, "augment") if "augment" in own else ("data", "augment")
-        augment = self.checked(place, AugmentSpec, augment_keys(component.augment, given))
-        if ref is None or options is None or augment is None:
-            return None
-        where = absolute_path(self.folder, path) if path else None
-        choice = DatasetChoice(label, ref, where, options, options.image_size or component.image_size, augment)
-        for key, message in choice.misfits(augment):
-            self.problems.add((*at, *key) if key[0] in own else ("data", *key), message)
-        return choice
-
-    def backbone(
-        self, label: str, options: BackboneOptions, datasets: Mapping[str, DatasetChoice | None]
-    ) -> BackboneChoice | None:
+    def backbone(self, label: str, options: BackboneOptions, datasets: Choices) -> BackboneChoice | None:
         at: Path_ = ("backbones", label)
         component = self.component("backbone", at, {"arch": options.arch} if options.arch else {}, key="arch")
         pretrain = self.pretrain((*at, "pretrain"), label, options.pretrain, datasets) if options.pretrain else None
@@ -148,9 +103,7 @@ class _Resolver(Checks):
             self.problems.add((*at, "workers"), f"{options.workers} is more than resources.workers: {most}")
         return BackboneChoice(label, arch, pretrain, checkpoint, options.obtain, options.workers)
 
-    def pretrain(
-        self, at: Path_, label: str, options: PretrainOptions, datasets: Mapping[str, DatasetChoice | None]
-    ) -> PretrainChoice | None:
+    def pretrain(self, at: Path_, label: str, options: PretrainOptions, datasets: Choices) -> PretrainChoice | None:
         component = self.component("pretraining", at, {"method": options.method}, key="method")
         self.refuse_unknown((*at, "train"), options.train, RECIPE_KEYS)
         declared = component.train if component is not None else {}
@@ -158,32 +111,28 @@ class _Resolver(Checks):
         train = self.checked((*at, "train"), TrainSpec, {**declared, **own})
         augment = self.checked((*at, "augment"), AugmentSpec, augment_keys({}, options.augment))
         ref = None if component is None else self.ref((*at, "params"), component, options.params)
-        if options.dataset is not None and options.dataset not in datasets:
-            text = f"no data set of the study has the label {options.dataset!r}{nearest(options.dataset, datasets)}"
-            self.problems.add((*at, "dataset"), text)
+        named = None
+        if options.dataset is not None and (named := self.named((*at, "dataset"), options.dataset, datasets)) is None:
             return None
         if ref is None or train is None or augment is None:
             return None
-        named = datasets[options.dataset] if options.dataset is not None else None
         seed = derive_seed(self.study.seed, "pretrain", label) if options.seed is None else options.seed
         choice = PretrainChoice(ref, train, options.augment, seed, named)
-        for label in self.study.tuned if named is None else ():
-            self.augmented((*at, "augment"), choice, datasets[label])
-        self.augmented((*at, "augment"), choice, named)
+        seen = [datasets[label][:1] for label in self.study.sections] if named is None else [(named,)]
+        for dataset in (first for choices in seen for first in choices):
+            self.augmented((*at, "augment"), choice, dataset)
         return choice
 
-    def augmented(self, at: Path_, pretrain: PretrainChoice, dataset: DatasetChoice | None) -> None:
+    def augmented(self, at: Path_, pretrain: PretrainChoice, dataset: DatasetChoice) -> None:
         """Notes what of a pre-training's augmentation does not go with the images that it sees."""
-        if dataset is None:
-            return
         try:
             augment = pretrain.augmented(dataset.augment)
         except ValidationError as error:
-            self.problems.add_errors(at, error, AugmentSpec, suffix=f" (with that of {dataset.label})")
+            self.problems.add_errors(at, error, AugmentSpec, suffix=f" (with that of {dataset.section})")
             return
         for key, message in dataset.misfits(augment):
             if key[-1] in augment_keys({}, pretrain.augment):
-                self.problems.add((*at, key[-1]), f"{message} (of {dataset.label})")
+                self.problems.add((*at, key[-1]), f"{message} (of {dataset.section})")
 
     def method(self, label: str, raw: Mapping[str, Any]) -> MethodChoice | None:
         at: Path_ = ("methods", label)
@@ -282,15 +231,6 @@ class _Resolver(Checks):
                 self.problems.add(at, f"compares {pair[0]} with itself")
             elif (first := seen.setdefault(frozenset(pair), index)) != index:
                 self.problems.add(at, f"{shown(pair)} is the same comparison as pairs.{first}; leave one out")
-
-
-def _known_augment(value: Any) -> Mapping[str, Any] | None:
-    """Returns an augmentation as a mapping, or None for one that is wrong: its options note that."""
-    try:
-        checked: Mapping[str, Any] | None = check_augment(value)
-    except ValueError:
-        return None
-    return checked
 
 
 def _parameters(names: Sequence[str]) -> str:

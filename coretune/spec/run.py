@@ -15,6 +15,7 @@ from pydantic import Field, model_validator
 from coretune.spec.adversary import AdversarySpec
 from coretune.spec.augment import AugmentSpec, Sides, ViewSpec, misfits, sides
 from coretune.spec.components import Ref
+from coretune.spec.domains import HeldOutPart
 from coretune.spec.frozen import Frozen, canonical_json, digest
 from coretune.spec.validation_attack import ROBUST, ValidationAttack
 
@@ -51,6 +52,14 @@ class DataSpec(Frozen):
     )
     corrupt: Literal["refuse", "skip"] = Field(
         "refuse", description="Images that cannot be read: refuse the data, or skip them in all parts."
+    )
+    held_out_domain: str | None = Field(
+        None, description="The domain that is the test part, while the others are trained and validated on; null: none."
+    )
+    held_out_part: HeldOutPart = Field("whole", description="What of it is tested.")
+    validation_domain: str | None = Field(
+        None,
+        description="The domain that validates, and is not trained on; null: a part of each source domain.",
     )
     augment: AugmentSpec = AugmentSpec()
 

@@ -11,6 +11,7 @@ from coretune.spec.adversary import ADVERSARY_KEYS, AdversarySpec
 from coretune.spec.augment import AugmentSpec
 from coretune.spec.augment_presets import PRESET, PRESETS
 from coretune.spec.components import Catalog, Component, DatasetComponent, EvaluationComponent, Kind
+from coretune.spec.domains import HELD_OUT, DomainOptions
 from coretune.spec.resolve import NO_ADVERSARY, RECIPE_KEYS
 from coretune.spec.run import TrainSpec
 from coretune.spec.study import APART, LABEL, MAX_LABEL, OF_THE_FILE, DataOptions, EvaluationOptions, Study
@@ -50,6 +51,7 @@ def study_schema(catalog: Catalog) -> Schema:
     _add(definitions, "recipe", TrainSpec, RECIPE_KEYS)
     _add(definitions, "adversary", AdversarySpec, ADVERSARY_KEYS)
     _add(definitions, "augment", AugmentSpec, AugmentSpec.model_fields)
+    _add(definitions, "DomainOptions", DomainOptions, DomainOptions.model_fields)
     _add(definitions, "EvaluationOptions", EvaluationOptions, EvaluationOptions.model_fields)
     definitions["space"] = _space()
     definitions["searched_recipe"] = _closed(
@@ -117,7 +119,7 @@ def _entry(component: Component, definitions: Schema) -> Schema:
     elif kind == "evaluation":
         keys |= definitions[EvaluationOptions.__name__]["properties"]
     else:
-        keys |= definitions[DataOptions.__name__]["properties"]
+        keys |= definitions[DataOptions.__name__]["properties"] | definitions[DomainOptions.__name__]["properties"]
         keys["path"] = {
             "type": ["string", "null"],
             "default": None,
@@ -138,8 +140,9 @@ def _labelled(section: Schema, kind: Kind, entries: Mapping[str, Schema], defini
     for name, entry in entries.items():
         definitions[f"{kind}.{name}"] = entry
     named = [{**_ref(f"{kind}.{name}"), "required": [kind]} for name in entries]
-    if kind == "dataset":  # a data set with a path and no name is an image folder
+    if kind == "dataset":  # a data set with a path and no name is an image folder, or one of domains
         named.append({**_ref("dataset.folder"), "required": ["path"]})
+        named.append({**_ref("dataset.domain_folders"), "required": ["path", HELD_OUT]})
     _labelled_list(section, entries)
     mapping = section["anyOf"][0]
     mapping["properties"] = {name: {"anyOf": [_nullable(_ref(f"{kind}.{name}")), *named]} for name in entries}

@@ -21,6 +21,7 @@ from pydantic import (
 from coretune.spec.augment import ViewSpec
 from coretune.spec.augment_presets import check_augment
 from coretune.spec.contrasts import ContrastOptions
+from coretune.spec.domains import SelectionRule, labels_of
 from coretune.spec.frozen import Frozen
 from coretune.spec.objective import Direction, Objective
 from coretune.spec.wording import nearest, shown
@@ -318,8 +319,8 @@ class Study(Frozen):
     plugins: tuple[str, ...] = Field((), description="Python files with COMPONENTS, relative to the study file.")
     datasets: dict[Label, dict[str, Any]] = Field(
         min_length=1,
-        description="Label → `dataset` (its name; null takes the label), `path`, its parameters, keys of data; "
-        "`pretraining_only: true` if backbones are pre-trained on it and nothing is tuned on it.",
+        description="Label → `dataset` (its name; null takes the label), `path`, its parameters, keys of data, "
+        "`held_out_domain`; `pretraining_only: true` if backbones are pre-trained on it and nothing is tuned on it.",
     )
     backbones: dict[Label, BackboneOptions] = Field(min_length=1, description="Label → architecture and weights.")
     methods: dict[Label, dict[str, Any]] = Field(
@@ -345,6 +346,12 @@ class Study(Frozen):
         "which images and weights, its parameters. They are columns `<label>.<metric>` of runs.csv.",
     )
     objective: Objective = Field(Objective(), description="What the search optimises.")
+    selection: SelectionRule = Field(
+        "training_domain",
+        description="Selection rule where a domain is held out. training_domain: a part of each source domain; "
+        "leave_one_source_domain_out: a trial is several runs, each without one of the source domains and validated on "
+        "it; oracle: the held-out domain itself, which marks every figure.",
+    )
     baseline: str | None = Field(
         None, description="Label of the method that others are compared with; null: the first."
     )
@@ -398,9 +405,14 @@ class Study(Frozen):
         return self.objective.directions[0]
 
     @property
-    def tuned(self) -> tuple[str, ...]:
-        """Labels of the data sets that cells are tuned on: all but those that are `pretraining_only`."""
+    def sections(self) -> tuple[str, ...]:
+        """Labels in the file of the data sets that cells are tuned on: all but those that are `pretraining_only`."""
         return tuple(label for label, options in self.datasets.items() if options.get(APART) is not True)
+
+    @property
+    def tuned(self) -> tuple[str, ...]:
+        """Labels of the data sets that cells are tuned on: one for each held-out domain where there are some."""
+        return tuple(label for section in self.sections for label in labels_of(section, self.datasets[section]))
 
     @property
     def baseline_label(self) -> str:

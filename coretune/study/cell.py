@@ -4,58 +4,28 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import optuna
 
-from coretune.results.cellfile import CellFile, Choice, FinalEntry, Measure, TrialEntry, TrialState
+from coretune.results.cellfile import (
+    CellFile,
+    Choice,
+    FinalEntry,
+    HeldOutDomain,
+    Measure,
+    TrialEntry,
+    TrialState,
+)
 from coretune.results.front import choose_on_front, roles_of
 from coretune.results.record import Record
-from coretune.results.selection import best_trial
+from coretune.results.selection import best_trial, tie_breaker
+from coretune.spec.domains import LEAVE_ONE_OUT, SELECTION_RULES
 from coretune.spec.run import EvalSpec, RunSpec
 from coretune.spec.study import SearchOptions
 from coretune.study.optuna_cell import OptunaCell
 from coretune.study.resolved import ResolvedCell, ResolvedStudy
-
-
-@dataclass
-class Trial:
-    """One configuration while its runs are under way."""
-
-    number: int
-    params: dict[str, Any]
-    runs: tuple[RunSpec, ...]
-    values: dict[int, tuple[float, ...]] = field(default_factory=dict)
-    """By repeat, of each objective."""
-    intermediate: dict[int, float] = field(default_factory=dict)
-    state: TrialState = "running"
-    means: tuple[float, ...] = ()
-    """Over repeats, of each objective; empty unless it is completed."""
-
-    @property
-    def value(self) -> float | None:
-        """The aggregated score; of two objectives the first."""
-        return self.means[0] if self.means else None
-
-
-@dataclass
-class Final:
-    """One final run: its score on the test part once it is there, and whether it failed.
-
-    Attributes:
-        index: Number of its seed.
-        spec: What it is.
-        trial: Number of the trial whose configuration it has.
-        score: Of two objectives the first.
-        failed: Whether it has no score and will have none.
-    """
-
-    index: int
-    spec: RunSpec
-    trial: int = 0
-    score: float | None = None
-    failed: bool = False
+from coretune.study.trials import Final, Trial, looks
 
 
 class StudyCell:
@@ -73,6 +43,7 @@ class StudyCell:
         trials: In order of their numbers.
         finals: Empty until the search is done.
         choices: The configurations of the final runs, once the search is done: one, or of two objectives up to three.
+        runs_per_trial: Runs of a configuration: repeats, times the domains that it is validated on.
     """
 
     def __init__(
@@ -94,6 +65,7 @@ class StudyCell:
         self._settings = study.loaded.study
         self._objective = self._settings.objective
         self._optuna: OptunaCell | None = None
+        self.runs_per_trial = len(study.trial_runs(resolved))
         search = self._settings.search
         method = resolved.cell.method
         if isinstance(search, SearchOptions) and method.space:  # without a space there is nothing to search
@@ -101,7 +73,7 @@ class StudyCell:
                 self.key,
                 method.space,
                 method.defaults,
-                search,
+                search.replace(repeats=self.runs_per_trial),  # runs of a trial, of whatever kind
                 directions=self._objective.directions,
                 study_seed=self._settings.seed,
                 epochs=self._run_spec({}, 0).train.epochs,
@@ -176,6 +148,8 @@ class StudyCell:
             self._settle(trial, "pruned" if record.status == "pruned" else "failed")
             return True
         trial.values[repeat] = self.scores(record)
+        if self.resolved.cell.dataset.held_out_domain is not None:
+            trial.losses[repeat] = tie_breaker(record, self._settings.finals.weights)
         self._entries.pop(number, None)
         pruned = len(trial.runs) > 1 and self.report(number, trial.values[repeat][0], len(trial.values))
         if len(trial.values) == len(trial.runs):
@@ -228,6 +202,7 @@ class StudyCell:
                 values=tuple(trial.values[repeat][0] for repeat in sorted(trial.values)),
                 value=trial.value,
                 scores=dict(zip(self._objective.metrics, trial.means, strict=False)) if self.several else {},
+                loss=trial.loss,
                 intermediate=trial.intermediate,
                 state=trial.state,
                 attrs=self._optuna.attrs(number) if self._optuna is not None else {},
@@ -251,6 +226,7 @@ class StudyCell:
             choices=self.choices if self.several else (),
             failure=self.failure,
             finals=tuple(self._final_entry(final) for final in self.finals),
+            held_out=self._held_out(),
             evaluation=_plain(self.evaluations()[0]),
             evaluations={label: _plain(spec) for label, spec in self._study.loaded.evaluations.items()},
         )
@@ -262,12 +238,11 @@ class StudyCell:
             return (Choice(trial=0, params=params, value=None, rule="defaults", roles=roles_of(metrics)),)
         entries = [self.entry(trial.number) for trial in self.trials]
         if self.several:
-            return choose_on_front(entries, metrics, directions)
+            return self._by_its_rule(choose_on_front(entries, metrics, directions))
         entry = best_trial(entries, directions[0])
         if entry is None:
             return ()
-        rule = f"best validation {metrics[0]} of {len(entries)} trials"
-        return (Choice(trial=entry.number, params=entry.params, value=entry.value, rule=rule),)
+        return (Choice(trial=entry.number, params=entry.params, value=entry.value, rule=self._rule()),)
 
     def _measures(self) -> tuple[Measure, ...]:
         return tuple(
@@ -299,14 +274,45 @@ class StudyCell:
                     dict(entry.intermediate),
                     entry.state,
                     means,
+                    loss=entry.loss,
                 )
             )
 
     def _settle(self, trial: Trial, state: TrialState, means: tuple[float, ...] = ()) -> None:
         trial.state, trial.means = state, means
+        if state == "completed" and trial.losses:
+            trial.loss = statistics.fmean(trial.losses.values())
         self._entries.pop(trial.number, None)
         if self._optuna is not None:
             self._optuna.tell(trial.number, state, *means)
+
+    def _rule(self) -> str:
+        """Returns how the configuration is chosen, in words."""
+        metric, trials, selection = self._objective.metrics[0], len(self.trials), self._settings.selection
+        if self.resolved.cell.dataset.held_out_domain is None:
+            return f"best validation {metric} of {trials} trials"
+        over = f"mean {metric} over source domains" if selection == LEAVE_ONE_OUT else metric
+        return f"{SELECTION_RULES[selection]}: best {over} of {trials} trials, ties by lower loss"
+
+    def _by_its_rule(self, choices: tuple[Choice, ...]) -> tuple[Choice, ...]:
+        """Returns several choices with the selection rule before each one's own, where a domain is held out."""
+        if self.resolved.cell.dataset.held_out_domain is None:
+            return choices
+        said = SELECTION_RULES[self._settings.selection]
+        return tuple(choice.replace(rule=f"{said}: {choice.rule}") for choice in choices)
+
+    def _held_out(self) -> HeldOutDomain | None:
+        dataset = self.resolved.cell.dataset
+        if dataset.held_out_domain is None:
+            return None
+        return HeldOutDomain(
+            section=dataset.section,
+            domain=dataset.held_out_domain,
+            part=dataset.held_out_part,
+            seen=self.resolved.seen,
+            selection=self._settings.selection,
+            looks=looks(self._settings, self.trials, self.finals),
+        )
 
     def _run_spec(self, params: Mapping[str, Any], seed: int) -> RunSpec:
         return self._study.run_spec(self.resolved, params, seed)

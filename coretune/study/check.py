@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from coretune.data.domain_splits import split_source
 from coretune.data.fingerprint import fingerprint
 from coretune.data.source import located, open_source
-from coretune.data.splits import split
 from coretune.errors import MissingError, RequestError, UnfitError
 from coretune.nets.weights import load_encoder
 from coretune.spec.cells import BackboneChoice, DatasetChoice
@@ -62,7 +62,7 @@ def _data(loaded: LoadedStudy, dataset: DatasetChoice) -> Checked:
     try:
         source = open_source(loaded.catalog, dataset.ref, dataset.path)
         spec = dataset.spec(fingerprint(source))
-        parts = split(source.labels, source.parts, spec, classes=source.classes)
+        parts = split_source(source, spec)
     except MissingError as error:
         return _missing(missing_data(dataset, about, error))
     except UnfitError as error:

@@ -36,7 +36,8 @@ def check_data(
     seen: set[str] = set()
     left_out: dict[str, tuple[Unreadable, ...]] = {}
     for cell in study.cells:
-        used = [(study.run_spec(cell, {}, seed).data, cell.cell.dataset)]
+        specs = (study.run_spec(cell, {}, seed), *study.trial_specs(cell, {}))
+        used = [(spec.data, cell.cell.dataset) for spec in specs]
         used += [(cell.pretraining.data, cell.cell.pretraining_data)] if cell.pretraining is not None else []
         for data, dataset in used:
             if (key := data.model_dump_json(exclude={"augment"})) in seen:

@@ -81,9 +81,10 @@ def resolved_yaml(loaded: LoadedStudy) -> str:
     study["plugins"] = list(loaded.plugins)
     if not study["plugins"]:
         del study["plugins"]
-    for label, dataset in datasets_of(loaded.cells).items():
-        if dataset.path is not None and not begins_with_variable(study["datasets"][label]["path"]):
-            study["datasets"][label]["path"] = dataset.path
+    for dataset in datasets_of(loaded.cells).values():
+        given = study["datasets"][dataset.section]
+        if dataset.path is not None and not begins_with_variable(given["path"]):
+            given["path"] = dataset.path
     for cell in loaded.cells:
         own = study["backbones"][cell.backbone.label] if cell.backbone.checkpoint is not None else {}
         if own and not begins_with_variable(own["checkpoint"]):

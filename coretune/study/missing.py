@@ -46,7 +46,7 @@ class MissingCell:
 def missing_data(dataset: DatasetChoice, about: DatasetComponent, error: MissingError) -> Missing:
     """Returns what is told of a data set that is not there."""
     command = f"`coretune data check {about.name} --download`" if about.download and dataset.path is None else ""
-    return Missing("data set", dataset.label, str(error), ", or ".join(filter(None, (about.obtain, command))))
+    return Missing("data set", dataset.section, str(error), ", or ".join(filter(None, (about.obtain, command))))
 
 
 def missing_checkpoint(backbone: BackboneChoice, error: MissingError) -> Missing:

@@ -20,6 +20,7 @@ from coretune.spec.cells import Cell, DatasetChoice
 from coretune.spec.load import LoadedStudy
 from coretune.spec.run import RunSpec
 from coretune.spec.study import SearchOptions
+from coretune.study.held_out import validation_domains
 from coretune.study.missing import MissingCell, to_dicts
 from coretune.study.optuna_cell import grid
 from coretune.study.resolved import (
@@ -146,11 +147,12 @@ def make_plan(loaded: LoadedStudy, store: ResultsStore) -> Plan:
 
 def _cell(study: ResolvedStudy, cell: Cell, resolved: ResolvedCell | None, store: ResultsStore) -> PlannedCell:
     settings = study.loaded.study
-    trials, repeats = 0, 1
+    trials, runs = 0, 1
     if isinstance(settings.search, SearchOptions) and cell.method.space:
         finite = settings.search.sampler == "grid"
         trials = len(grid(cell.method.space)) if finite else settings.search.trials
-        repeats = settings.search.repeats
+        judges = validation_domains(settings, cell.dataset, _sources(cell, resolved))
+        runs = settings.search.repeats * max(1, len(judges))
     chosen = [] if resolved is None else _chosen(cell, store.cell(cell.key), trials)
     states = Counter() if resolved is None else _states(study, resolved, store, trials)
     return PlannedCell(
@@ -159,13 +161,19 @@ def _cell(study: ResolvedStudy, cell: Cell, resolved: ResolvedCell | None, store
         method=cell.method.label,
         backbone=cell.backbone.label,
         trials=trials,
-        runs_search=trials * repeats,
+        runs_search=trials * runs,
         runs_final=settings.finals.seeds * (len(chosen) or study.most_choices(trials)),
         space={path: space.describe() for path, space in cell.method.space.items()},
         recorded=None if resolved is None else states["recorded"] + states["to evaluate"],
         to_evaluate=states["to evaluate"],
         to_train_again=states["to train again"],
     )
+
+
+def _sources(cell: Cell, resolved: ResolvedCell | None) -> tuple[str, ...]:
+    """Returns the source domains of a cell, where its data are absent those that its declaration knows."""
+    declared = tuple(name for name in cell.dataset.domains if name != cell.dataset.held_out_domain)
+    return declared if resolved is None else resolved.sources
 
 
 def _states(study: ResolvedStudy, cell: ResolvedCell, store: ResultsStore, trials: int) -> Counter[RunState]:

@@ -15,7 +15,6 @@ from coretune.data.packing import Packing
 from coretune.results.selection import better
 from coretune.results.times import now_iso
 from coretune.spec.cells import Cell
-from coretune.spec.study import SearchOptions
 from coretune.study.book import CellBook
 from coretune.study.cell import StudyCell
 from coretune.study.events import EventLog
@@ -255,17 +254,15 @@ class Progress:
 
     def _counts(self) -> tuple[int, int, int, int]:
         """Returns how many runs the study has in all, and how many of them are done, running, failed."""
-        study = self._book.study.loaded.study
-        repeats = study.search.repeats if isinstance(study.search, SearchOptions) else 1
         needed = {
             cell.resolved.pretraining.run_id for cell in self._book.cells if cell.resolved.pretraining is not None
         }
-        total = len(needed) + sum(cell.budget * repeats + cell.final_runs for cell in self._book.cells)
+        total = len(needed) + sum(cell.budget * cell.runs_per_trial + cell.final_runs for cell in self._book.cells)
         runs = self._book.runs
         done = sum(run_id not in runs or runs[run_id].state == "done" for run_id in needed)
         failed = 0
         for cell in self._book.cells:
-            done += sum(repeats for trial in cell.trials if trial.state != "running")
+            done += sum(cell.runs_per_trial for trial in cell.trials if trial.state != "running")
             done += sum(final.score is not None or final.failed for final in cell.finals)
             failed += sum(trial.state == "failed" for trial in cell.trials) + sum(f.failed for f in cell.finals)
         running = sum(run.state == "running" for run in self._book.runs.values())

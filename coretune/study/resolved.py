@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from coretune.data.decode import head_of, resemblance
@@ -18,6 +18,8 @@ from coretune.spec.run import EvalSpec, RunSpec
 from coretune.spec.seeds import derive_seed
 from coretune.spec.study import APART, SearchOptions
 from coretune.spec.validation_attack import ROBUST
+from coretune.study.held_out import source_domains, validation_domains
+from coretune.study.leak import seen_by_label
 from coretune.study.missing import Missing, MissingCell, missing_checkpoint, missing_data, refusal
 from coretune.study.optuna_cell import grid
 
@@ -31,12 +33,16 @@ class ResolvedCell:
         fingerprint: SHA-256 of its data.
         weights: Where its runs start from, as in `BackboneSpec.weights`.
         pretraining: The run that makes these weights, or None.
+        seen: What of the held-out domain the backbone has seen, in words, where the study lets it; empty for nothing.
+        sources: The domains that it is trained on, where one is held out.
     """
 
     cell: Cell
     fingerprint: str
     weights: str
     pretraining: RunSpec | None
+    seen: str = ""
+    sources: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -71,8 +77,10 @@ class ResolvedStudy:
             found |= {spec.train.precision for spec in (self.run_spec(cell, {}, 0), cell.pretraining) if spec}
         return frozenset(found)
 
-    def run_spec(self, cell: ResolvedCell, params: Mapping[str, object], seed: int) -> RunSpec:
-        """Returns the run of a configuration with a seed."""
+    def run_spec(
+        self, cell: ResolvedCell, params: Mapping[str, object], seed: int, validation_domain: str | None = None
+    ) -> RunSpec:
+        """Returns the run of a configuration with a seed, validated on a domain if one is said."""
         study = self.loaded.study
         spec = cell.cell.spec(
             self.loaded.catalog,
@@ -82,6 +90,7 @@ class ResolvedStudy:
             seed=seed,
             subset_seed=self.subset_seed(cell.cell.dataset, seed),
             attack=self.loaded.attack,
+            validation_domain=validation_domain,
         )
         # Where the last epoch is tested, which one was best changes nothing, and must not change the run's id.
         return self.with_best(spec) if study.finals.weights == "best" else spec
@@ -96,15 +105,23 @@ class ResolvedStudy:
         repeats = search.repeats if isinstance(search, SearchOptions) else 1
         return [search_seed(self.loaded.study.seed, cell.cell.setting, repeat) for repeat in range(repeats)]
 
+    def trial_runs(self, cell: ResolvedCell) -> list[tuple[int, str | None]]:
+        """Returns the seed and the validation domain of each of a trial's runs: by repeat, and by source domain."""
+        domains = validation_domains(self.loaded.study, cell.cell.dataset, cell.sources)
+        return [(seed, domain) for seed in self.search_seeds(cell) for domain in domains]
+
     def trial_specs(self, cell: ResolvedCell, params: Mapping[str, object]) -> tuple[RunSpec, ...]:
-        """Returns the runs of a configuration, by repeat."""
-        return tuple(self.run_spec(cell, params, seed) for seed in self.search_seeds(cell))
+        """Returns the runs of a configuration, in the order of `trial_runs`."""
+        return tuple(self.run_spec(cell, params, seed, domain) for seed, domain in self.trial_runs(cell))
 
     def final_specs(self, cell: ResolvedCell, params: Mapping[str, object]) -> tuple[RunSpec, ...]:
         """Returns the final runs of a configuration, by index."""
         study = self.loaded.study
         seeds = [final_seed(study.seed, index) for index in range(study.finals.seeds)]
-        specs = tuple(self.run_spec(cell, params, seed) for seed in seeds)
+        # An oracle that chooses no epoch does not look at the final runs: they are those of any other rule.
+        looked_at = study.selection == "oracle" and study.finals.weights == "best"
+        judge = cell.cell.dataset.held_out_domain if looked_at else None
+        specs = tuple(self.run_spec(cell, params, seed, judge) for seed in seeds)
         if any(spec.weights == "best" for spec in self.further_evaluations()):  # then the best epoch is part of them
             return tuple(self.with_best(spec) for spec in specs)
         return specs
@@ -157,10 +174,10 @@ def only_matching(loaded: LoadedStudy, only: Mapping[str, str]) -> list[Cell]:
     for kind, label in only.items():
         if kind not in ("dataset", "method", "backbone"):
             raise RequestError(f"--only {kind}={label}: needs dataset=, method= or backbone=")
-        known = list(dict.fromkeys(getattr(cell, kind).label for cell in loaded.cells))
+        known = list(dict.fromkeys(label for cell in loaded.cells for label in cell.labels(kind)))
         if label not in known:
             raise RequestError(f"--only {kind}={label}: no such {kind} in the study; it has {', '.join(known)}")
-    return [cell for cell in loaded.cells if all(getattr(cell, k).label == label for k, label in only.items())]
+    return [cell for cell in loaded.cells if all(label in cell.labels(kind) for kind, label in only.items())]
 
 
 def check_executable(loaded: LoadedStudy) -> None:
@@ -217,12 +234,16 @@ class Found:
         checkpoints: SHA-256 by backbone label.
         missing: What is not there, by kind and label.
         wrong: What is there and not as expected, each with its label in the message.
+        seen: What of a held-out domain a backbone has seen, in words, by the labels of data set and backbone.
+        sources: The other domains, by the label of a data set that holds one out.
     """
 
     fingerprints: Mapping[str, str]
     checkpoints: Mapping[str, str]
     missing: Mapping[tuple[str, str], Missing]
     wrong: tuple[UnfitError, ...]
+    seen: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    sources: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def lacks(self, cell: Cell) -> tuple[Missing, ...]:
         """Returns what is missing of what a cell needs."""
@@ -236,7 +257,11 @@ class Found:
 
 
 def look(loaded: LoadedStudy, cells: Iterable[Cell]) -> Found:
-    """Looks at the data and checkpoints that cells need, each once."""
+    """Looks at the data and checkpoints that cells need, each once.
+
+    Raises:
+        RequestError: A held-out domain is not there, or a backbone has seen it and may not.
+    """
     cells = list(cells)
     fingerprints: dict[str, str] = {}
     checkpoints: dict[str, str] = {}
@@ -258,7 +283,17 @@ def look(loaded: LoadedStudy, cells: Iterable[Cell]) -> Found:
             missing["checkpoint", label] = missing_checkpoint(backbone, error)
         except UnfitError as error:
             wrong.append(type(error)(f"backbone {label}: {error}"))
-    return Found(fingerprints, checkpoints, missing, tuple(wrong))
+    found = Found(fingerprints, checkpoints, missing, tuple(wrong))
+    sources = {
+        label: source_domains(dataset, loaded)
+        for label, dataset in datasets_of(cells).items()
+        if label in fingerprints and dataset.held_out_domain is not None
+    }
+    return replace(
+        found,
+        sources=sources,
+        seen=seen_by_label([cell for cell in cells if found.has(cell)], loaded.catalog, fingerprints),
+    )
 
 
 def resolve(loaded: LoadedStudy, only: Mapping[str, str] | None = None) -> ResolvedStudy:
@@ -267,7 +302,8 @@ def resolve(loaded: LoadedStudy, only: Mapping[str, str] | None = None) -> Resol
     Raises:
         MissingError: No cell has what it needs; says what is missing and where it was looked for.
         UnfitError: Data or a checkpoint are there and not as expected; says which.
-        RequestError: `only` matches nothing, or the study is none that `check_executable` lets pass.
+        RequestError: `only` matches nothing, the study is none that `check_executable` lets pass, a held-out domain is
+            not there, or a backbone has seen it.
     """
     check_executable(loaded)
     cells = only_matching(loaded, only or {})
@@ -289,8 +325,9 @@ def datasets_of(cells: Iterable[Cell]) -> dict[str, DatasetChoice]:
 def resolve_cell(cell: Cell, found: Found) -> ResolvedCell:
     """Names what the runs of a cell start from, which has all that it needs."""
     data, origin = found.fingerprints[cell.dataset.label], cell.pretraining_data
+    held_out = found.seen.get((cell.dataset.label, cell.backbone.label), ""), found.sources.get(cell.dataset.label, ())
     pretraining = cell.backbone.pretraining(origin, found.fingerprints[origin.label])
     if pretraining is not None:
-        return ResolvedCell(cell, data, f"run:{pretraining.run_id}", pretraining)
+        return ResolvedCell(cell, data, f"run:{pretraining.run_id}", pretraining, *held_out)
     digest = found.checkpoints.get(cell.backbone.label)
-    return ResolvedCell(cell, data, "random" if digest is None else f"sha256:{digest}", None)
+    return ResolvedCell(cell, data, "random" if digest is None else f"sha256:{digest}", None, *held_out)

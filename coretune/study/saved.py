@@ -11,6 +11,7 @@ from coretune.results.cellfile import CellFile, TrialEntry
 from coretune.results.rebuild import rebuild_trials
 from coretune.results.record import Record
 from coretune.results.retry import should_train
+from coretune.results.selection import tie_breaker
 from coretune.results.store import ResultsStore
 from coretune.spec.study import SearchOptions
 from coretune.study.events import EventLog
@@ -50,7 +51,8 @@ class SavedSearch:
             if saved is None:
                 return ()
         attrs = self._is_ours(saved)
-        return tuple(self._refreshed(entry if attrs else entry.replace(attrs={})) for entry in saved.trials)
+        ties = cell.cell.dataset.held_out_domain is not None
+        return tuple(self._refreshed(entry if attrs else entry.replace(attrs={}), ties) for entry in saved.trials)
 
     def _exchange(self, cell: ResolvedCell, misfit: str) -> CellFile | None:
         """Sets a search of another study aside, and returns the one of this study that was set aside before, if any."""
@@ -117,8 +119,7 @@ class SavedSearch:
             self._store.records(),
             cell.cell,
             self._study.loaded.catalog,
-            seeds=self._study.search_seeds(cell),
-            spec_of=lambda params, seed: self._study.run_spec(cell, params, seed),
+            specs_of=lambda params: self._study.trial_specs(cell, params),
             score=self._score,
         )
         if not found:
@@ -129,10 +130,11 @@ class SavedSearch:
             absent = TrialEntry(number=0, params=params, runs=self._runs(cell, params))
             first.append(by_params.pop(json.dumps(params, sort_keys=True), absent))
         ordered = [*first, *by_params.values()]
-        return tuple(self._refreshed(entry.replace(number=number)) for number, entry in enumerate(ordered))
+        ties = cell.cell.dataset.held_out_domain is not None
+        return tuple(self._refreshed(entry.replace(number=number), ties) for number, entry in enumerate(ordered))
 
-    def _refreshed(self, entry: TrialEntry) -> TrialEntry:
-        """Returns a saved trial as its records and reports say."""
+    def _refreshed(self, entry: TrialEntry, ties: bool) -> TrialEntry:
+        """Returns a saved trial as its records and reports say; with the loss that decides between equal ones."""
         records = [self.record(run_id) for run_id in entry.runs]
         found = [record for record in records if record is not None]
         entry = entry.replace(intermediate=self._intermediate(entry, records))
@@ -142,15 +144,17 @@ class SavedSearch:
         # A trial that was given up or failed may have ended before its last repeats were run.
         lost = len(found) < (len(records) if entry.state == "completed" else 1)
         if again or lost:
-            return entry.replace(state="running", value=None, values=(), scores={})
+            return entry.replace(state="running", value=None, values=(), scores={}, loss=None)
         if entry.state != "completed":
             return entry
         metrics, scores = self._settings.objective.metrics, [self._scores(record) for record in found]
         means = {metric: fmean(each[metric] for each in scores) for metric in metrics}
+        losses = [tie_breaker(record, self._settings.finals.weights) for record in found] if ties else []
         return entry.replace(
             values=tuple(each[metrics[0]] for each in scores),
             value=means[metrics[0]],
             scores=means if len(metrics) > 1 else {},
+            loss=fmean(losses) if losses else None,
         )
 
     def _intermediate(self, entry: TrialEntry, records: Sequence[Record | None]) -> dict[int, float]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from coretune.data.dataset import Dataset
 from coretune.data.pack import Packed
 from coretune.nets.model import Model
+from coretune.results.selection import TIES
 from coretune.spec.frozen import Frozen
 from coretune.spec.run import RunSpec
 from coretune.tuning.context import Context
@@ -42,6 +43,8 @@ class ClassificationTask(SampledTask):
             spec.best_by,
             "min" if spec.best_by == "cross_entropy" else "max",
         )
+        if spec.data.held_out_domain is not None:
+            self.ties = TIES
 
     def evaluate(self, model: Model, context: Context) -> Mapping[str, float]:
         """Returns `top1` and `mean_per_class` (per cent) and `cross_entropy` (nats) on the validation part."""

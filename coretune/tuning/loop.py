@@ -6,13 +6,14 @@ import math
 import time
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from coretune.errors import DivergedError
 from coretune.nets.model import Model
+from coretune.results.selection import better
 from coretune.spec.run import TrainSpec
 from coretune.spec.seeds import derive_seed
 from coretune.tuning.context import Context
@@ -322,11 +323,17 @@ class Training(Iterator[Tick | EpochReport]):
     def _remember_best(self, report: EpochReport) -> None:
         if self._parts.task.objective is None:
             return
-        name, direction = self._parts.task.objective
-        sign = 1 if direction == "max" else -1
-        if self.best is None or sign * report.metrics[name] > sign * self.best.metrics[name]:
+        if self.best is None or self._is_better(report.metrics, self.best.metrics, *self._parts.task.objective):
             weights = snapshot(self._parts.model.state_dict()) if self._parts.keep_best else {}
             self.best = Best(report.epoch, dict(report.metrics), weights)
+
+    def _is_better(
+        self, metrics: Mapping[str, float], best: Mapping[str, float], name: str, direction: Literal["max", "min"]
+    ) -> bool:
+        ties = self._parts.task.ties
+        if ties is not None and metrics[name] == best[name]:
+            return metrics[ties] < best[ties]
+        return better(metrics[name], best[name], direction)
 
     def _check_losses(self) -> None:
         broken = self._log.breakdown()

@@ -31,6 +31,8 @@ class SampledTask:
         regroups: Whether the method encodes contrast batches again in groups of their own.
     """
 
+    ties: str | None = None
+
     def __init__(
         self,
         packed: Packed,

@@ -53,9 +53,11 @@ class Task(Protocol):
 
     Attributes:
         objective: The metric of `evaluate` that tells the best epoch, and its direction; None if there is none.
+        ties: The metric, lower is better, that decides between epochs of equal objective; None: the first is best.
     """
 
     objective: tuple[str, Literal["max", "min"]] | None
+    ties: str | None
 
     def steps(self) -> int:
         """Returns the number of batches of an epoch."""

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from coretune.report.leaderboard import Leaderboard, Row, build
 from coretune.report.typeset import to_latex, to_markdown
+from coretune.results.cellfile import HeldOutDomain
 from coretune.spec.cells import final_seed
 from coretune_cli.board import footnotes
 
@@ -164,6 +165,25 @@ def test_a_rule_that_names_the_weights_does_not_name_them_twice(builder) -> None
     assert cell.choice is not None
     builder.store.put_cell(cell.replace(choice=cell.choice.replace(rule="defaults; last epoch")))
     assert build(builder.store).rows[0].selection_rule == "defaults; last epoch"
+
+
+def test_what_a_figure_of_a_held_out_domain_is_stands_in_its_rule(builder) -> None:
+    builder.study(finals={"seeds": 1}, datasets=["a", "b"])
+    text = (builder.store.root / "study.yaml").read_text()
+    keys = "held_out_domain: [photo, sketch]"
+    (builder.store.root / "study.yaml").write_text(text.replace("  a: {}", f"  a: {{{keys}}}"))
+    seen = {"photo": "", "sketch": "3 of its 9 images in the data set pool"}
+    for domain, said in seen.items():
+        cell = builder.cell(f"a-{domain}", "ce", [70.0])
+        part = "domainbed_80" if said else "whole"
+        builder.store.put_cell(cell.replace(held_out=HeldOutDomain(section="a", domain=domain, part=part, seen=said)))
+    found = build(builder.store)
+    assert [row.dataset for row in found.rows] == ["a-photo", "a-sketch"], "the study asks for both"
+    first, second = (row.selection_rule for row in found.rows)
+    assert first == "best validation top1 of 2 trials; last epoch"
+    assert second == (
+        f"{first}; 80 % of the held-out domain, as DomainBed; transductive: the backbone has seen the held-out domain"
+    )
 
 
 def test_one_final_run_has_a_mean_and_no_spread(builder) -> None:

@@ -46,7 +46,11 @@ def record(params: Mapping[str, Any], seed: int, minute: int = 0, score: float =
 
 def rebuild(records: list[Record], seeds: list[int] = SEEDS[:1]) -> Any:
     return rebuild_trials(
-        records, CORE, LOADED.catalog, seeds=seeds, spec_of=spec_of, score=lambda item: item.metrics["last"]["top1"]
+        records,
+        CORE,
+        LOADED.catalog,
+        specs_of=lambda params: [spec_of(params, seed) for seed in seeds],
+        score=lambda item: item.metrics["last"]["top1"],
     )
 
 

@@ -22,6 +22,14 @@ def test_the_lowest_number_wins_among_equals() -> None:
     assert best_trial(trials, "min") == trials[2]
 
 
+def test_the_lower_loss_wins_among_equals_that_have_one_and_then_the_lowest_number() -> None:
+    losses = {0: 0.5, 1: 0.3, 2: 0.3, 3: 0.1}
+    trials = [trial(number, 4.0 if number == 3 else 5.0).replace(loss=loss) for number, loss in losses.items()]
+    assert best_trial(trials, "max") == trials[1]
+    assert best_trial([trials[0], trial(4, 5.0)], "max") == trials[0], "one without a loss is not preferred"
+    assert best_trial([trial(0, 5.0), trials[1]], "max") == trial(0, 5.0)
+
+
 def test_pruned_failed_running_and_empty_trials_are_never_chosen() -> None:
     trials = [trial(0, 9.0, "pruned"), trial(1, 9.0, "failed"), trial(2, 9.0, "running"), trial(3, None), trial(4, 1.0)]
     assert best_trial(trials, "max") == trials[4]

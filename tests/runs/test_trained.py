@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,12 +14,14 @@ from coretune.data.fingerprint import fingerprint
 from coretune.data.source import open_source
 from coretune.errors import RequestError
 from coretune.nets.weights import load_weights, save_weights
+from coretune.results.provenance import trained_on
 from coretune.results.store import ResultsStore
 from coretune.runs.build import build_parts, open_job_data
 from coretune.runs.evaluate import evaluate
 from coretune.runs.execute import Execution
 from coretune.runs.job import Job
 from coretune.runs.trained import load_model, load_trained, save_model
+from coretune.spec.augment import AugmentSpec
 from coretune.spec.run import DataSpec
 
 torch.set_num_threads(1)
@@ -38,6 +41,22 @@ def test_the_method_comes_back_with_the_model(tmp_path: Path) -> None:
         assert found.state_dict().keys() == expected.keys()
         assert all(torch.equal(value, expected[name]) for name, value in found.state_dict().items())
     assert method.classifier is model.classifier
+
+
+def test_a_file_of_weights_says_what_it_and_its_start_were_trained_on(tmp_path: Path) -> None:
+    store = ResultsStore(tmp_path)
+    first = digits_job(digits_spec("moco_v2"))
+    dataset = open_job_data(first, catalog())
+    save_model(first, build_parts(first, dataset, store, catalog(), context()), None, dataset, store)
+    apart = first.spec.data.replace(labels_per_class=3)
+    second = digits_job(digits_spec(weights=f"run:{first.spec.run_id}"))
+    second = replace(second, spec=second.spec.replace(data=apart))
+    parts = build_parts(second, dataset, store, catalog(), context())
+    save_model(second, parts, None, dataset, store)
+    plain = AugmentSpec()
+    expected = tuple(data.replace(augment=plain) for data in (first.spec.data, apart))
+    assert trained_on(store.weights_path(second.spec.run_id)) == expected
+    assert trained_on(store.weights_path(first.spec.run_id)) == expected[:1]
 
 
 def test_weights_of_another_method_are_refused(tmp_path: Path) -> None:

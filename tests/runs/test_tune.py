@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from support.checkpoints import moco
+from support.image_sets import pacs
 
 import coretune as ct
 from coretune.data.fingerprint import hash_file
@@ -33,6 +34,12 @@ def test_one_model_is_tuned_and_tested_and_never_again(tmp_path: Path) -> None:
     events.clear()
     second = ct.tune("digits", out=tmp_path, eta=0.5, device="cpu", on_event=events.append, **SMALL)
     assert second == first and not events
+
+
+def test_one_model_has_one_held_out_domain(tmp_path: Path) -> None:
+    data = {"held_out_domain": "all", "image_size": 8}
+    with pytest.raises(RequestError, match="one model has one held-out domain; name one of art_painting, cartoon, pho"):
+        ct.tune("pacs", path=str(pacs(tmp_path)), out=tmp_path / "out", **{**SMALL, "data": data})
 
 
 def test_an_adversary_makes_another_run(tmp_path: Path) -> None:

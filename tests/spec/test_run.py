@@ -165,6 +165,9 @@ CHANGES: dict[str, st.SearchStrategy[Any]] = {
     "held_out_limit": st.integers(1, 1000),
     "subset_seed": st.integers(0, 99),
     "corrupt": st.just("skip"),
+    "held_out_domain": st.sampled_from(["photo", "sketch"]),
+    "held_out_part": st.just("domainbed_80"),
+    "validation_domain": st.just("photo"),
     "augment": st.builds(
         AugmentSpec,
         flip=st.booleans(),

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import optuna
 import pytest
 from support.driving import resolved
+from support.image_sets import draw
 
-from coretune.results.cellfile import CellFile, TrialEntry
+from coretune.results.cellfile import CellFile, HeldOutDomain, TrialEntry
 from coretune.results.record import Record
 from coretune.study.cell import StudyCell
 from coretune.study.journal import MemoryJournal
@@ -47,6 +50,41 @@ def test_the_best_completed_trial_is_chosen() -> None:
     assert (cell.choice.trial, cell.choice.value) == (2, 75.0)
     assert cell.choice.rule == "best validation top1 of 3 trials"
     assert [final.spec.train.lr for final in finals] == [cell.trials[2].params["train.lr"]] * 2
+
+
+def held_out_cell(folder: Path, saved: tuple[TrialEntry, ...] = (), **keys: Any) -> StudyCell:
+    for value, name in enumerate(
+        f"{d}/{c}/{i}.png" for d in ("day", "night") for c in ("cat", "dog") for i in range(4)
+    ):
+        draw(folder / name, value)
+    mine = {"path": str(folder), "held_out_domain": ["night"], **keys}
+    study = resolved("methods=[ce]", f"datasets={json.dumps({'mine': mine})}", "finals.weights=best")
+    return StudyCell(study, study.cells[0], optuna.storages.JournalStorage(MemoryJournal()), saved)
+
+
+def test_of_equal_trials_the_lower_loss_is_chosen_where_a_domain_is_held_out(tmp_path: Path) -> None:
+    cell = held_out_cell(tmp_path, held_out_part="domainbed_80")
+    for loss in (0.9, 0.4, 0.5):
+        trial = cell.propose()
+        found = record(trial.runs[0].run_id, 70.0, cross_entropy=9.0)
+        best = {"top1": 70.0, "cross_entropy": loss, "epoch": 1.0}
+        cell.deliver(trial.number, 0, found.replace(metrics={**found.metrics, "best": best}))
+    cell.choose()
+    assert cell.choice is not None and cell.choice.trial == 1
+    assert cell.choice.rule == "training-domain validation: best top1 of 3 trials, ties by lower loss"
+    file = cell.file()
+    assert [trial.loss for trial in file.trials] == [0.9, 0.4, 0.5]
+    assert file.key == "mine-night--ce--plain" and file.labels("dataset") == ("mine-night", "mine")
+    assert file.held_out == HeldOutDomain(section="mine", domain="night", part="domainbed_80")
+    again = held_out_cell(tmp_path, saved=file.trials)
+    again.choose()
+    assert again.choice is not None and again.choice.trial == 1
+
+
+def test_nothing_of_this_is_on_disk_without_a_held_out_domain() -> None:
+    cell = make_cell()
+    finish(cell, 60.0)
+    assert cell.file().held_out is None and cell.entry(0).loss is None
 
 
 def test_without_a_completed_trial_the_cell_fails() -> None:

@@ -33,6 +33,12 @@ def test_only() -> None:
         only_matching(LOADED, {"seed": "1"})
 
 
+def test_only_a_data_set_is_all_its_held_out_domains_and_one_of_them() -> None:
+    loaded = resolve_study(parse_yaml(STUDY, "tiny.yaml"), ["datasets={pacs: {held_out_domain: all}}", "methods=[ce]"])
+    assert len(only_matching(loaded, {"dataset": "pacs"})) == 4
+    assert [cell.key for cell in only_matching(loaded, {"dataset": "pacs-photo"})] == ["pacs-photo--ce--plain"]
+
+
 def test_runs_of_several_workers_are_the_same_runs() -> None:
     alone, together = resolved(), resolved("resources.workers=2")
     ids = [[spec.run_id for cell in study.cells for spec in study.final_specs(cell, {})] for study in (alone, together)]

@@ -16,7 +16,12 @@ from coretune.study.plan import make_plan
 
 SETS = ("imagenet20", "cifar10", "cifar100", "caltech101", "dtd", "aircraft", "cars", "pets", "flowers102")
 RIVALS = ("ce", "l2_sp", "delta", "m_and_m", "scl", "bss", "rifle", "bi_tuning")
-SIZES = {"nine_datasets": (81, 1683), "pretraining_methods": (102, 1326), "architectures": (60, 1380)}
+SIZES = {
+    "nine_datasets": (81, 1683),
+    "pretraining_methods": (102, 1326),
+    "architectures": (60, 1380),
+    "domain_generalization": (120, 2760),
+}
 
 
 def shipped(name: str, *sets: str) -> LoadedStudy:
@@ -39,7 +44,7 @@ def test_they_plan_in_full_without_any_data_and_say_where_to_get_all_of_it(name:
     assert len(plan.missing) == len(plan.cells)
     assert all(note.startswith("budgets differ: ce searches nothing") for note in plan.notes)
     lacking = {(thing.kind, thing.label): thing for thing in things(plan.missing)}
-    labels = {("data set", cell.dataset.label) for cell in loaded.cells}
+    labels = {("data set", cell.dataset.section) for cell in loaded.cells}
     assert lacking.keys() == labels | {("checkpoint", cell.backbone.label) for cell in loaded.cells}
     for thing in lacking.values():
         assert thing.obtain and thing.obtain in thing.text and "is not set" in thing.text

@@ -70,6 +70,7 @@ class Fake:
     """A task whose loss and metrics are made up: `losses` by global step."""
 
     objective = None
+    ties = None
 
     def __init__(self, losses: Mapping[int, float], metrics: Mapping[str, float] | None = None, steps: int = 4) -> None:
         self._losses = losses
@@ -318,6 +319,21 @@ def test_a_high_learning_rate_is_named() -> None:
 def test_a_term_that_is_not_finite_does_not_stop_a_finite_loss() -> None:
     report = reports(train(faked(Fake({})), context()))[0]
     assert report.train == {"loss": pytest.approx(1.985), "odd": math.inf, "fine": 1.0}
+
+
+def test_of_equal_epochs_the_lower_loss_is_best_where_the_task_says_so() -> None:
+    class Tied(Fake):
+        objective = ("score", "max")
+        ties = "loss"
+        found = iter([(3.0, 0.9), (3.0, 0.7), (3.0, 0.7), (3.0, 0.8), (2.0, 0.1)])
+
+        def evaluate(self, model: Model, context: Context) -> Mapping[str, float]:
+            score, loss = next(self.found)
+            return {"score": score, "loss": loss}
+
+    training = train(faked(Tied({}), epochs=5), context())
+    reports(training)
+    assert training.best is not None and training.best.epoch == 2
 
 
 def test_best_is_the_first_of_the_best_epochs() -> None:

@@ -1,0 +1,108 @@
+"""`coretune domains run`: the shipped study `domain_generalization`, with the data, methods and seeds that are said."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from coretune.errors import RequestError
+from coretune_cli.arguments import AddressOption, JsonOption, OutOption, SetOption, SlotsOption
+from coretune_cli.chosen import PathOption
+from coretune_cli.plan import plan as plan_study
+from coretune_cli.running import RetryOption, TimeOption
+from coretune_cli.running import run as run_study
+
+STUDY = "domain_generalization"
+OWN = "domain_folders"
+
+app = typer.Typer(name="domains", help="Leave one domain out: train on the others, test on it.", no_args_is_help=True)
+
+DatasetOption = Annotated[
+    str | None,
+    typer.Option(
+        "--dataset",
+        metavar="NAME",
+        help="pacs, vlcs, office_home; domain_folders or manifest for images of your own, with --path.",
+    ),
+]
+HeldOutOption = Annotated[
+    list[str] | None,
+    typer.Option("--held-out", metavar="DOMAIN", help="A domain to hold out; default: all, each in turn. Repeatable."),
+]
+MethodsOption = Annotated[
+    str | None, typer.Option("--methods", metavar="A,B", help="Methods, the baseline first; default: the study's.")
+]
+SeedsOption = Annotated[int | None, typer.Option("--seeds", min=1, help="Final seeds; default: the study's.")]
+PlanOption = Annotated[bool, typer.Option("--plan", help="Only say what would run, as `coretune study plan`.")]
+
+
+@app.command("run")
+def run(
+    command: typer.Context,
+    dataset: DatasetOption = None,
+    path: PathOption = None,
+    held_out: HeldOutOption = None,
+    methods: MethodsOption = None,
+    seeds: SeedsOption = None,
+    sets: SetOption = None,
+    plan: PlanOption = False,
+    time_limit: TimeOption = None,
+    slots: SlotsOption = None,
+    out: OutOption = None,
+    address: AddressOption = None,
+    retry_failed: RetryOption = False,
+    as_json: JsonOption = False,
+) -> int:
+    """Run the shipped study domain_generalization, or go on with it, on your choice of data and methods.
+
+    Whatever else its file says can be changed by --set, as in coretune study run; --set preset=smoke says in minutes
+    whether it runs.
+    """
+    said = [*overrides(dataset, path, held_out or [], methods, seeds), *(sets or [])]
+    if plan:
+        return plan_study(command, STUDY, said, None, out, as_json=as_json)
+    return run_study(STUDY, said, None, time_limit, slots, out, address, retry_failed, as_json)
+
+
+def overrides(
+    dataset: str | None, path: Path | None, held_out: list[str], methods: str | None, seeds: int | None
+) -> list[str]:
+    """Returns what the options change in the study, as `--set` has it.
+
+    Raises:
+        RequestError: A path without a data set's name, images without domains, or a domain that they do not have.
+        UnfitError: The images are not there, or not as expected.
+    """
+    found: dict[str, Any] = {}
+    if dataset is not None or path is not None:
+        name = dataset or OWN
+        keys: dict[str, Any] = {"held_out_domain": held_out or _domains(name, path)}
+        found["datasets"] = {name: keys | ({"path": str(path.expanduser().absolute())} if path is not None else {})}
+    elif held_out:
+        raise RequestError("--held-out: whose domain? Say --dataset NAME, or --path DIR for images of your own")
+    if methods is not None:
+        labels = [label.strip() for label in methods.split(",") if label.strip()]
+        if not labels:
+            raise RequestError("--methods: needs names, separated by commas: ce,core_tuning")
+        found |= {"methods": labels, "baseline": labels[0]}
+    if seeds is not None:
+        found["finals.seeds"] = seeds
+    return [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in found.items()]
+
+
+def _domains(name: str, path: Path | None) -> str | list[str]:
+    """Returns the domains of a data set: `all` where its declaration has them, else those that its images have."""
+    from coretune.data.source import domains_of, open_source
+    from coretune.spec.catalog import load_catalog
+
+    catalog = load_catalog()
+    about = catalog.dataset(name)
+    if about.domains or about.counts:
+        return "all"
+    domains = domains_of(open_source(catalog, catalog.ref("dataset", name), None if path is None else str(path)))
+    if domains is None:
+        raise RequestError(f"--dataset {name}: these images have no domains; {OWN} reads <domain>/<class>/<image>")
+    return list(domains.names)

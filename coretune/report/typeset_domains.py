@@ -1,0 +1,165 @@
+"""Domains as columns, as CSV with all digits, and rounded for people: Markdown and LaTeX."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+from typing import Any
+
+from coretune.report.domains import DomainFigure, DomainRow, DomainTable
+from coretune.report.export import table_to_csv
+from coretune.report.statistics import Summary
+from coretune.report.typeset import (
+    UNITS,
+    digits_of,
+    grouped,
+    interval_text,
+    latex_cells,
+    latex_table,
+    markdown_page,
+    p_text,
+)
+
+SIGNS = ("†", "‡", "§", "¶")
+"""What a mark is in a table; its meaning stands below."""
+
+TEX_SIGNS = {"†": r"$^\dagger$", "‡": r"$^\ddagger$", "§": r"$^\S$", "¶": r"$^\P$"}
+
+
+def domains_to_csv(table: DomainTable) -> str:
+    """Returns the table as CSV: a row per data set, backbone and method.
+
+    Columns: dataset, backbone, method, metric; `<domain>.mean`, `.stderr`, `.n`, `.selection_rule` for each domain;
+    `average.mean`, `.stderr`, `.n`; `worst.domain`, `.mean`, `.stderr`, `.n`; `diff` (of averages, to the baseline),
+    `diff_ci_low`, `diff_ci_high`, `p_paired_t`, `n_pairs`. What there is not is empty.
+    """
+    domains = dict.fromkeys(figure.domain for row in table.rows for figure in row.figures)
+    columns = [
+        *("dataset", "backbone", "method", "metric"),
+        *(f"{domain}.{key}" for domain in domains for key in (*_NUMBERS, "selection_rule")),
+        *(f"average.{key}" for key in _NUMBERS),
+        *("worst.domain", *(f"worst.{key}" for key in _NUMBERS)),
+        *("diff", "diff_ci_low", "diff_ci_high", "p_paired_t", "n_pairs"),
+    ]
+    rows = [_flat(row, table) for row in table.rows]
+    return table_to_csv(columns, [{column: row.get(column) for column in columns} for row in rows])
+
+
+def domains_to_markdown(table: DomainTable) -> str:
+    """Returns the table as Markdown, a part for each data set, with what its numbers mean."""
+    parts = []
+    for dataset, rows in groupby(table.rows, key=lambda row: row.dataset):
+        group = list(rows)
+        remark = "" if _complete(group) else "**Not complete**: not every domain has all its final runs."
+        page = markdown_page(
+            f"{table.study}: {dataset}",
+            header(group, table),
+            [cells(row, table) for row in group],
+            " ".join(legend(group, table)),
+            table.notes,
+            remark=remark,
+        )
+        parts.append(page)
+    return "\n".join(parts)
+
+
+def domains_to_latex(table: DomainTable) -> str:
+    """Returns a LaTeX table for the package booktabs for each data set; notes follow as comments."""
+    parts = []
+    for dataset, rows in groupby(table.rows, key=lambda row: row.dataset):
+        group = list(rows)
+        columns = "ll" + "r" * (len(header(group, table)) - 3) + "l"
+        lines = grouped(group, lambda row: latex_cells(cells(row, table)))
+        caption = f"{table.study}: {dataset}. {' '.join(legend(group, table))}"
+        if not _complete(group):
+            caption += " Not complete: not every domain has all its final runs."
+        text = latex_table(columns, header(group, table), lines, caption, table.notes)
+        for sign, tex in TEX_SIGNS.items():
+            text = text.replace(sign, tex)
+        parts.append(text)
+    return "\n".join(parts)
+
+
+def header(rows: Sequence[DomainRow], table: DomainTable) -> list[str]:
+    """Returns the heads of the columns of one data set's table."""
+    domains = [figure.domain for figure in rows[0].figures]
+    baseline = table.baseline or "baseline"
+    return [
+        *("backbone", "method", *domains, f"average of {len(domains)}", "worst domain"),
+        f"average − {baseline}'s (95 % interval)",
+        *("p, paired t", "n (seeds)", "selection rule"),
+    ]
+
+
+def cells(row: DomainRow, table: DomainTable) -> list[str]:
+    """Returns a row's cells, as plain text."""
+    digits, signs = digits_of(table.metric), _signs(table.rows)
+    found = row.difference
+    reach = interval_text(found.interval.low, found.interval.high, digits) if found and found.interval else ""
+    return [
+        row.backbone,
+        row.method,
+        *(_number(figure, digits) + "".join(signs[mark] for mark in figure.marks) for figure in row.figures),
+        _number(row.average, digits),
+        "" if row.worst is None else f"{row.worst.domain} {_number(row.worst, digits)}",
+        "" if found is None or found.difference is None else f"{found.difference:+.{digits}f}{reach}",
+        p_text(found.p_t) if found is not None else "",
+        _seeds(row),
+        row.selection_rule,
+    ]
+
+
+def legend(rows: Sequence[DomainRow], table: DomainTable) -> list[str]:
+    """Returns what the columns of one data set's table mean, one sentence each."""
+    better = "Higher" if table.direction == "max" else "Lower"
+    unit = UNITS.get(table.metric, "")
+    signs = _signs(table.rows)
+    marks = dict.fromkeys(mark for row in rows for figure in row.figures for mark in figure.marks)
+    return [
+        f"{better} is better. Test {table.metric} {unit} on the domain that was held out, mean ± standard error over n "
+        "final seeds of one configuration (not of a search repeated for each seed).".replace("  ", " "),
+        "The average is over all these domains within each seed, its spread over seeds; the worst domain is the one "
+        "with the worst mean.",
+        *(f"{signs[mark]} {mark}." for mark in marks),
+    ]
+
+
+_NUMBERS = ("mean", "stderr", "n")
+
+
+def _flat(row: DomainRow, table: DomainTable) -> dict[str, Any]:
+    found: dict[str, Any] = {"dataset": row.dataset, "backbone": row.backbone, "method": row.method}
+    found["metric"] = table.metric
+    named = [*((figure.domain, figure) for figure in row.figures), ("average", row.average), ("worst", row.worst)]
+    for name, figure in named:
+        if figure is not None:
+            found |= {f"{name}.{key}": getattr(figure, key) for key in _NUMBERS}
+    found |= {f"{figure.domain}.selection_rule": figure.selection_rule for figure in row.figures}
+    found["worst.domain"] = row.worst.domain if row.worst is not None else None
+    if row.difference is not None:
+        interval = row.difference.interval
+        found |= {"diff": row.difference.difference, "p_paired_t": row.difference.p_t, "n_pairs": row.difference.n}
+        found |= {"diff_ci_low": interval.low, "diff_ci_high": interval.high} if interval is not None else {}
+    return found
+
+
+def _number(figure: DomainFigure | Summary, digits: int) -> str:
+    if figure.mean is None:
+        return ""
+    spread = "" if figure.stderr is None else f" ± {figure.stderr:.{digits}f}"
+    return f"{figure.mean:.{digits}f}{spread}"
+
+
+def _seeds(row: DomainRow) -> str:
+    """Returns how many seeds stand behind the figures of a row: one number where they agree, else each."""
+    numbers = [figure.n for figure in row.figures]
+    return str(numbers[0]) if len(set(numbers)) == 1 else " / ".join(map(str, numbers))
+
+
+def _signs(rows: Sequence[DomainRow]) -> dict[str, str]:
+    marks = dict.fromkeys(mark for row in rows for figure in row.figures for mark in figure.marks)
+    return {mark: SIGNS[number % len(SIGNS)] for number, mark in enumerate(marks)}
+
+
+def _complete(rows: Sequence[DomainRow]) -> bool:
+    return all(figure.complete for row in rows for figure in row.figures)

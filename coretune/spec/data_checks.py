@@ -1,0 +1,199 @@
+"""Resolves the data sets of a study against the catalog: one choice each, or one for each domain that is held out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from coretune.spec.augment import AugmentSpec
+from coretune.spec.augment_presets import augment_keys, check_augment, preset_sizes
+from coretune.spec.cells import DatasetChoice
+from coretune.spec.checks import Checks
+from coretune.spec.components import PER_PIXEL, Catalog, DatasetComponent
+from coretune.spec.domains import (
+    ALL,
+    DOMAIN_KEYS,
+    HELD_OUT,
+    VALIDATION,
+    DomainOptions,
+    held_out_domains,
+    label_of,
+    labels_of,
+)
+from coretune.spec.paths import absolute_path
+from coretune.spec.problems import Problems
+from coretune.spec.study import APART, DataOptions, Study, check_label
+from coretune.spec.wording import nearest, shown
+from coretune.spec.yamlfile import Path_
+
+Choices = Mapping[str, tuple[DatasetChoice, ...]]
+"""By the data set's label in the file; none for one that is wrong."""
+
+
+class DataChecks(Checks):
+    """Resolves the entries of `datasets`.
+
+    Args:
+        study: The study's keys.
+        catalog: As in `Checks`.
+        problems: As in `Checks`.
+        folder: What relative paths in the file are relative to.
+        complete: As in `Checks`.
+    """
+
+    def __init__(self, study: Study, catalog: Catalog, problems: Problems, folder: Path, *, complete: bool) -> None:
+        super().__init__(catalog, problems, complete=complete)
+        self.study = study
+        self.folder = folder
+
+    def datasets(self, label: str, raw: Mapping[str, Any]) -> tuple[DatasetChoice, ...]:
+        """Returns what an entry stands for: a data set, or one for each domain that it holds out."""
+        at: Path_ = ("datasets", label)
+        nameless = "path" in raw and label not in self.catalog.names("dataset")
+        kind = "domain_folders" if raw.get(HELD_OUT) is not None else "folder"
+        component = self.component("dataset", at, raw, fallback=kind if nameless else label)
+        path = self.text(at, raw, "path")
+        if component is not None:
+            names = [*DataOptions.model_fields, *DOMAIN_KEYS, *component.parameters.model_fields]
+            self.refuse_unknown(at, raw, ["dataset", "path", APART, *names])
+        own = {key: raw[key] for key in raw if key in DataOptions.model_fields}
+        domains = self.checked(at, DomainOptions, {key: raw[key] for key in raw if key in DOMAIN_KEYS})
+        given = _known_augment(own.get("augment", self.study.data.augment))
+        said = self._said(own, held_out=domains is not None and domains.held_out_domain is not None)
+        options = self.checked(at, DataOptions, {**preset_sizes(given), **said, **own})
+        if not isinstance(component, DatasetComponent):
+            return ()
+        if component.labels == "pixel":
+            self.problems.add(at, f"data set {component.name}: {PER_PIXEL}")
+        if component.needs_path and raw.get("path") is None:
+            self.problems.add(at, f"data set {component.name} needs a path: the folder of its images")
+        ref = self.ref(at, component, {key: raw[key] for key in raw if key in component.parameters.model_fields})
+        place = (*at, "augment") if "augment" in own else ("data", "augment")
+        augment = self.checked(place, AugmentSpec, augment_keys(component.augment, given))
+        if ref is None or options is None or augment is None or domains is None:
+            return ()
+        where = absolute_path(self.folder, path) if path else None
+        choice = DatasetChoice(label, label, ref, where, options, options.image_size or component.image_size, augment)
+        for key, message in choice.misfits(augment):
+            self.problems.add((*at, *key) if key[0] in own else ("data", *key), message)
+        return tuple(self._held_out(at, raw, domains, component, choice))
+
+    def named(self, at: Path_, label: str, datasets: Choices) -> DatasetChoice | None:
+        """Returns the one data set that a label of the file means, or None with its problem noted."""
+        if label not in datasets:
+            self.problems.add(at, f"no data set of the study has the label {label!r}{nearest(label, datasets)}")
+        elif len(datasets[label]) > 1:
+            self.problems.add(
+                at,
+                f"{label} is {len(datasets[label])} data sets, one for each held-out domain; leave the key out to "
+                "pre-train on the domains that each cell is trained on",
+            )
+        return datasets[label][0] if len(datasets.get(label, ())) == 1 else None
+
+    def distinct_domains(self) -> None:
+        """Notes data sets with a held-out domain whose label another one has, too."""
+        owners: dict[str, str] = {}
+        for section, raw in self.study.datasets.items():
+            for label in labels_of(section, raw):
+                first = owners.setdefault(label.lower(), section)
+                if first.lower() != section.lower():  # labels that differ in case alone are told as such
+                    text = f"its label {label} is one of {first}, too; give one of them another label"
+                    self.problems.add(("datasets", section), text)
+
+    def apart(self) -> None:
+        """Notes what is wrong with data sets that are there for pre-training alone."""
+        used = {b.pretrain.dataset for b in self.study.backbones.values() if b.pretrain is not None}
+        for label, raw in self.study.datasets.items():
+            value = raw.get(APART)
+            if value is not None and not isinstance(value, bool):
+                self.problems.add(("datasets", label, APART), f"must be true or false, got {shown(value)}")
+            elif value and label not in used:
+                self.problems.add(("datasets", label, APART), f"no backbone has `pretrain.dataset: {label}`")
+        if self.study.datasets and not self.study.sections:
+            self.problems.add(("datasets",), f"all are {APART}: there is nothing to tune on")
+
+    def selection(self) -> None:
+        """Notes what a selection rule for held-out domains does not go with."""
+        rule, study = self.study.selection, self.study
+        if rule == "training_domain":
+            return
+        for section in study.sections:
+            if study.datasets[section].get(HELD_OUT) is None:
+                text = f"{rule} chooses where a domain is held out; datasets.{section} has no {HELD_OUT}"
+                self.problems.add(("selection",), text)
+        if rule != "leave_one_source_domain_out":
+            return
+        if study.search == "none":
+            self.problems.add(("selection",), f"{rule} judges the trials of a search, and there is none")
+        if study.finals.weights == "best":
+            text = f"{rule} chooses a configuration, but no epoch; say finals.weights: last"
+            self.problems.add(("selection",), text)
+
+    def _said(self, own: Mapping[str, Any], *, held_out: bool) -> dict[str, Any]:
+        """Returns what `data` says for a data set, less what its own keys or its held-out domain replace."""
+        said = self.study.data.model_dump(exclude_unset=True)
+        if "labels_per_class" in own or "label_fraction" in own:
+            said = {key: value for key, value in said.items() if key not in ("labels_per_class", "label_fraction")}
+        if held_out:
+            said = {"validation": VALIDATION} | {key: value for key, value in said.items() if key != "test"}
+        return said
+
+    def _held_out(
+        self,
+        at: Path_,
+        raw: Mapping[str, Any],
+        options: DomainOptions,
+        component: DatasetComponent,
+        choice: DatasetChoice,
+    ) -> Iterator[DatasetChoice]:
+        """Yields the data sets of an entry; what is wrong with its held-out domains is noted."""
+        if options.held_out_domain is None:
+            for key in ("held_out_part", "transductive"):
+                if raw.get(key) is not None:
+                    self.problems.add((*at, key), f"is said of a held-out domain, and there is no {HELD_OUT}")
+            yield choice
+            return
+        if "test" in raw:
+            self.problems.add((*at, "test"), "the held-out domain is the test part; leave this key out")
+        names = held_out_domains(raw)
+        known = tuple(component.counts) if component.domains else ()
+        for message in self._unheld(names, known, component):
+            self.problems.add((*at, HELD_OUT), message)
+        for name in names:
+            label = label_of(choice.label, name)
+            try:
+                check_label(label)
+            except ValueError as error:
+                self.problems.add(at, str(error))
+            yield replace(
+                choice,
+                label=label,
+                held_out_domain=name,
+                held_out_part=options.held_out_part,
+                transductive=options.transductive,
+                domains=known,
+            )
+
+    def _unheld(self, names: tuple[str, ...], known: tuple[str, ...], component: DatasetComponent) -> Iterator[str]:
+        """Yields why domains cannot be held out, as far as that is known without the data."""
+        if component.counts and not known:
+            yield f"{component.name} has no domains"
+        elif not names:
+            yield (
+                f"which domains {component.name} has is known once its images are there; in place of {ALL}, list those "
+                "to hold out: [day, night]"
+            )
+        for name in names:
+            if known and name not in known:
+                yield f"{component.name} has no domain {name!r}{nearest(name, known)}"
+
+
+def _known_augment(value: Any) -> Mapping[str, Any] | None:
+    """Returns an augmentation as a mapping, or None for one that is wrong: its options note that."""
+    try:
+        checked: Mapping[str, Any] | None = check_augment(value)
+    except ValueError:
+        return None
+    return checked

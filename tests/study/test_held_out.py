@@ -1,0 +1,188 @@
+"""Selection rules where a domain is held out: which runs a trial is, who chooses, what is marked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from support import image_sets as sets
+from support.driving import answer, make_book
+
+from coretune.data.domain_splits import split_source
+from coretune.data.source import open_source
+from coretune.errors import RequestError, StudyError
+from coretune.report.domains import build
+from coretune.results.cellfile import CellFile
+from coretune.results.store import ResultsStore
+from coretune.runs.job import Job
+from coretune.spec.load import resolve_study
+from coretune.spec.yamlfile import parse_yaml
+from coretune.study.plan import make_plan
+from coretune.study.resolved import ResolvedStudy, resolve
+
+DOMAINS = ("art", "photo", "sketch")
+LOSO = "leave_one_source_domain_out"
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> None:
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+
+
+def study(root: Path, *said: str, domains: tuple[str, ...] = DOMAINS, held_out: str = "photo") -> ResolvedStudy:
+    for value, name in enumerate(f"{d}/{c}/{i}.png" for d in domains for c in ("cat", "dog") for i in range(10)):
+        sets.draw(root / "images" / name, value)
+    text = f"""
+name: x
+datasets: {{mine: {{path: {root / "images"}, held_out_domain: {held_out}, image_size: 8}}}}
+backbones: {{small: {{arch: small_resnet}}}}
+methods: [ce]
+train: {{epochs: 4, evaluate_every: 2, lr: {{log_uniform: [0.003, 0.3], default: 0.03}}}}
+search: {{sampler: random, trials: 3}}
+finals: {{seeds: 2}}
+"""
+    return resolve(resolve_study(parse_yaml(text), said))
+
+
+def drive(found: ResolvedStudy, root: Path) -> CellFile:
+    """Executes a study's runs: a lower learning rate is better; one run is better on every domain but the art."""
+    book = make_book(found, root / "results")
+    store = ResultsStore(root / "results")
+
+    def score(job: Job) -> float:
+        return 90 - 100 * job.spec.train.lr - (20 if job.spec.data.validation_domain == "art" else 0)
+
+    while (job := book.next_job()) is not None:
+        answer(store, job, score(job))
+        book.on_finished(job.spec.run_id, ended=True)
+    (cell,) = book.cells
+    store.put_cell(cell.file())
+    (root / "results" / "study.yaml").write_text("name: x\n")
+    return cell.file()
+
+
+def domains_of(found: ResolvedStudy, which: str) -> list[str | None]:
+    (cell,) = found.cells
+    specs = found.trial_specs(cell, {}) if which == "trial" else found.final_specs(cell, {})
+    return [spec.data.validation_domain for spec in specs]
+
+
+def test_training_domain_validation_is_as_it_was(tmp_path: Path) -> None:
+    plain, said = study(tmp_path), study(tmp_path, "selection=training_domain")
+    assert domains_of(plain, "trial") == [None] and plain.cells[0].sources == ("art", "sketch")
+    ids = [[spec.run_id for spec in found.trial_specs(found.cells[0], {})] for found in (plain, said)]
+    assert ids[0] == ids[1]
+
+
+def test_a_trial_of_leave_one_out_is_a_run_without_each_source_domain(tmp_path: Path) -> None:
+    found = study(tmp_path, f"selection={LOSO}", "search.repeats=2")
+    assert domains_of(found, "trial") == ["art", "sketch", "art", "sketch"]
+    assert domains_of(found, "final") == [None, None]
+    (cell,) = found.cells
+    plain = study(tmp_path)
+    final_ids = [[spec.run_id for spec in each.final_specs(each.cells[0], {})] for each in (found, plain)]
+    assert final_ids[0] == final_ids[1], "final runs are those of any other rule, and not trained twice"
+    seeds = {spec.seed for spec in found.trial_specs(cell, {})}
+    assert len(seeds) == 2, "the folds of a repeat share its seed"
+    plan = make_plan(found.loaded, ResultsStore(tmp_path / "none")).cells[0]
+    assert (plan.trials, plan.runs_search, plan.runs_final) == (3, 12, 2)
+
+
+def test_the_folds_never_see_the_held_out_domain_nor_train_on_the_one_that_validates(tmp_path: Path) -> None:
+    found = study(tmp_path, f"selection={LOSO}")
+    (cell,) = found.cells
+    source = open_source(found.loaded.catalog, cell.cell.dataset.ref, cell.cell.dataset.path)
+    plain = split_source(source, found.run_spec(cell, {}, 1).data)
+    for spec in found.trial_specs(cell, {}):
+        parts = split_source(source, spec.data)
+        assert {source.names[i].partition("/")[0] for i in parts.validation} == {spec.data.validation_domain}
+        assert len(parts.validation) == 20, "all of it"
+        trained = {source.names[i].partition("/")[0] for i in parts.train}
+        assert trained == {"art", "sketch"} - {spec.data.validation_domain}
+        assert set(parts.train) < set(plain.train) and parts.test.tolist() == plain.test.tolist()
+
+
+def test_leave_one_out_chooses_by_the_mean_over_source_domains(tmp_path: Path) -> None:
+    cell = drive(study(tmp_path, f"selection={LOSO}"), tmp_path)
+    assert cell.choice is not None and len(cell.trials[0].runs) == 2
+    for trial in cell.trials:
+        assert trial.value == pytest.approx(90 - 100 * trial.params["train.lr"] - 10)
+        assert len(trial.values) == 2 and abs(trial.values[0] - trial.values[1]) == pytest.approx(20)
+    best = min(cell.trials, key=lambda trial: trial.params["train.lr"])
+    assert cell.choice.trial == best.number
+    said = "best mean top1 over source domains of 3 trials, ties by lower loss"
+    assert cell.choice.rule == f"leave-one-source-domain-out cross-validation: {said}"
+    assert cell.held_out is not None and cell.held_out.selection == LOSO and cell.held_out.looks == 0
+
+
+@pytest.mark.parametrize(
+    ("said", "looks", "finals"),
+    [
+        (("finals.weights=last",), 3, None),
+        (("finals.weights=best",), 3 * 2 + 2, "photo"),
+        (("finals.weights=last", "search.repeats=2"), 6, None),
+        (("finals.weights=last", "search.pruner=median"), 6, None),
+        (("finals.weights=best", "search=none"), 2, "photo"),
+    ],
+)
+def test_an_oracle_looks_at_the_held_out_domain_and_says_how_often(
+    tmp_path: Path, said: tuple[str, ...], looks: int, finals: str | None
+) -> None:
+    found = study(tmp_path, "selection=oracle", *said)
+    assert set(domains_of(found, "trial")) == {"photo"} and set(domains_of(found, "final")) == {finals}
+    cell = drive(found, tmp_path)
+    assert cell.held_out is not None and (cell.held_out.selection, cell.held_out.looks) == ("oracle", looks)
+    table = build(ResultsStore(tmp_path / "results"))
+    assert table is not None
+    (figure,) = table.rows[0].figures
+    assert figure.marks == (f"oracle: chosen by {looks} looks at the held-out domain",)
+    if finals is not None:
+        assert figure.selection_rule.endswith("; best epoch on the held-out domain")
+
+
+def test_an_oracle_validates_on_what_is_tested_or_on_what_is_kept_back(tmp_path: Path) -> None:
+    found = study(tmp_path, "selection=oracle")
+    (cell,) = found.cells
+    source = open_source(found.loaded.catalog, cell.cell.dataset.ref, cell.cell.dataset.path)
+    data = found.trial_specs(cell, {})[0].data
+    whole = split_source(source, data)
+    assert whole.validation.tolist() == whole.test.tolist() and len(whole.test) == 20
+    apart = split_source(source, data.replace(held_out_part="domainbed_80"))
+    assert len(apart.validation) == 4 and len(apart.test) == 16
+    assert sorted([*apart.validation, *apart.test]) == whole.test.tolist()
+    plain = split_source(source, data.replace(validation_domain=None))
+    assert plain.train.tolist() == whole.train.tolist() == apart.train.tolist(), "rules differ in who chooses, alone"
+
+
+def refused(root: Path, *said: str, **options: Any) -> str:
+    with pytest.raises((RequestError, StudyError)) as error:
+        study(root, *said, **options)
+    return str(error.value)
+
+
+def test_what_a_rule_does_not_go_with_is_refused(tmp_path: Path) -> None:
+    assert "selection: leave_one_source_domain_out judges the trials of a search, and there is none" in refused(
+        tmp_path, f"selection={LOSO}", "search=none"
+    )
+    assert "chooses a configuration, but no epoch; say finals.weights: last" in refused(
+        tmp_path, f"selection={LOSO}", "finals.weights=best"
+    )
+    assert "chooses where a domain is held out; datasets.digits has no held_out_domain" in refused(
+        tmp_path, "selection=oracle", "datasets.digits={}"
+    )
+    assert "did you mean oracle?" in refused(tmp_path, "selection=oracel")
+    assert refused(tmp_path / "two", f"selection={LOSO}", domains=("art", "photo")) == (
+        "selection: leave_one_source_domain_out needs two source domains at least; datasets.mine has one beside photo: "
+        "art"
+    )
+
+
+def test_a_lost_search_is_made_again_from_its_folds(tmp_path: Path) -> None:
+    found = study(tmp_path, f"selection={LOSO}", "search.sampler=tpe", "search.trials=4")
+    before = drive(found, tmp_path)
+    (tmp_path / "results" / "cells" / before.key / "search.json").unlink()
+    (cell,) = make_book(found, tmp_path / "results").cells
+    again = cell.file()
+    assert {trial.runs: trial.value for trial in again.trials} == {trial.runs: trial.value for trial in before.trials}
