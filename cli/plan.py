@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from coretune.errors import UnfitError
 from coretune_cli.arguments import (
     AddressOption,
     JsonOption,
@@ -22,7 +24,7 @@ from coretune_cli.arguments import (
 )
 from coretune_cli.columns import Column, fitted
 from coretune_cli.formats import duration, plural, rate
-from coretune_cli.on_cluster import elsewhere
+from coretune_cli.on_cluster import LOCAL, elsewhere
 from coretune_cli.output import console, note, show, show_json
 from coretune_cli.places import RESULTS
 
@@ -61,12 +63,8 @@ def plan(
     from coretune_cli.running import open_study
 
     loaded, folder = open_study(study, sets or [])
-    if cost and address is not None:
-        resources = loaded.study.resources
-        added = ["--slots", str(_slots_of(address, resources))] if slots is None and address != "local" else []
-        gpu = resources.gpus > 0
-        if (code := elsewhere(command, address, added=added, outputs=[out, folder], gpu=gpu)) is not None:
-            return code
+    if cost and address not in LOCAL:
+        return _timed_there(command, str(address), loaded.study.resources, slots, [out, folder])
     cells = chosen_cells(loaded.cells, parse_only(only))
     store = reading(out or folder or RESULTS / loaded.study.name)
     chosen = replace(loaded, cells=cells)
@@ -95,11 +93,17 @@ def plan(
     return code
 
 
-def _slots_of(address: str, resources: Resources) -> int:
+def _timed_there(
+    command: typer.Context, address: str, resources: Resources, slots: int | None, outputs: list[Path | None]
+) -> int:
+    """Has a node of a cluster time the steps, and reckon with the slots that the study would get of all nodes."""
     from coretune.cluster.status import cluster_status
 
     share = cluster_status(address, resources).study
-    return max(1, share.slots) if share is not None else 1
+    if share is not None and share.why_none:
+        raise UnfitError(share.why_none)
+    added = ["--slots", str(share.slots)] if share is not None and slots is None else []
+    return elsewhere(command, address, added=added, outputs=outputs, gpu=resources.gpus > 0) or 0
 
 
 def plan_view(value: Mapping[str, Any], width: int) -> RenderableType:

@@ -125,6 +125,7 @@ def _only(plain: Mapping[str, Any], columns: Sequence[str]) -> dict[str, Any]:
 
 
 def evaluations_to_csv(leaderboard: Leaderboard) -> str:
+    """Returns the further evaluations as CSV: a header, a row per cell, evaluation and metric, then their means."""
     rows = (*leaderboard.evaluations, *leaderboard.evaluation_means)
     return table_to_csv(_with_choice(EVALUATED_COLUMNS, leaderboard), map(asdict, rows))
 
