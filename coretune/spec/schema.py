@@ -75,11 +75,7 @@ def study_schema(catalog: Catalog) -> Schema:
     for form, least in zip(properties["evaluations"]["anyOf"], ("minProperties", "minItems"), strict=True):
         del form[least]  # a study needs none
     definitions["EvaluationOptions"]["properties"]["evaluation"]["anyOf"] = [
-        {
-            "enum": [
-                name for name in catalog.names("evaluation") if not _beyond_studies(catalog.get("evaluation", name))
-            ]
-        },
+        {"enum": _names(catalog, "evaluation")},
         {"type": "null"},
     ]
     _labelled_list(properties["backbones"], catalog.names("backbone"))
