@@ -79,7 +79,7 @@ class Nodes:
 
     def __enter__(self) -> Nodes:
         self._start(self._head)
-        self._wait(1)
+        self._wait()
         return self
 
     def add(self, *, cpus: int = 1, hiding: Path | None = None, machine: int | None = None) -> int:
@@ -88,9 +88,8 @@ class Nodes:
         `hiding` is a folder in whose place it sees an empty one (needs root). `machine` is the one of the network that
         it is on; the next one by default.
         """
-        before = self.alive()
         self._start([f"--address={self.address}", f"--num-cpus={cpus}"], hiding, machine)
-        self._wait(before + 1)
+        self._wait()
         return len(self._processes) - 1
 
     def below(self, number: int, word: str) -> list[psutil.Process]:
@@ -190,10 +189,11 @@ class Nodes:
             env=self.environment(**mode), capture_output=True, text=True, timeout=90,
         )  # fmt: skip
 
-    def _wait(self, nodes: int) -> None:
+    def _wait(self) -> None:
+        """Waits until the cluster has the nodes whose processes live: the new one, and no more one that was ended."""
         deadline = time.monotonic() + START_S
         started = self._processes[-1]
-        while self.alive() < nodes:
+        while self.alive() != sum(process.poll() is None for process in self._processes):
             if started.poll() is not None or time.monotonic() > deadline:
                 logs = "\n".join(path.read_text(errors="replace")[-2000:] for path in self.folder.glob("node-*.log"))
                 raise RuntimeError(f"the node does not start: {logs}")
