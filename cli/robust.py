@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 from rich.text import Text
 
-from coretune.errors import RequestError
+from coretune.errors import MissingError, RequestError
 from coretune_cli.arguments import AddressOption, DeviceOption, JsonOption, ResultsArgument
 from coretune_cli.headway import headway_bar
 from coretune_cli.on_cluster import elsewhere
@@ -163,6 +163,10 @@ def _check_place(checkpoint: Path | None, own: Mapping[str, Any], results: str |
     missing = [name for name in ("--arch", "--data") if name not in own]
     if missing:
         raise RequestError(f"--checkpoint needs {' and '.join(missing)}: its architecture, and the data it is for")
+    for name in ("--mean", "--std"):
+        numbers(name, own.get(name))
+    if not checkpoint.exists():
+        raise MissingError(f"{checkpoint}: cannot be read: there is no such file")
 
 
 def _foreign(

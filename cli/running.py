@@ -203,7 +203,7 @@ def report(outcome: Outcome, *, as_json: bool, address: str | None = None) -> No
             show_text("\n")
             show_contrasts(planned)
     if outcome.failed_runs:
-        _note_failures([record for record in store.records() if record.status == "failed"], outcome)
+        _note_failures([record for record in store.records() if record.status == "failed"], outcome, address)
     for thing in things(outcome.missing):
         note(thing.text, style="bold magenta")
     if outcome.phase == "interrupted":
@@ -221,10 +221,11 @@ def report(outcome: Outcome, *, as_json: bool, address: str | None = None) -> No
         note(f"done: {outcome.results}/leaderboard.csv, runs.csv")
 
 
-def _note_failures(failed: list[Record], outcome: Outcome) -> None:
+def _note_failures(failed: list[Record], outcome: Outcome, address: str | None) -> None:
     note(f"{plural(outcome.failed_runs, 'run')} failed:", style="bold red")
     for record in failed[:SHOWN_FAILURES]:
         cause = f"{record.cause.kind}: {record.cause.message}" if record.cause is not None else "no cause recorded"
         note(f"  {record.run_id}  {cause}")
     if failed:
         note(f"  see: coretune study show {failed[0].run_id} --out {outcome.results}")
+        note(f"  to train them again: {resuming(outcome.results, address)} --retry-failed")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, Literal, NamedTuple, get_args, get_origin
@@ -156,7 +157,7 @@ def _message(detail: ErrorDetails, spot: Spot) -> str:
     if kind == "value_error":
         return detail["msg"].removeprefix("Value error, ")
     if kind == "literal_error":
-        options = _options(spot.field)
+        options = _options(spot.field) or re.findall(r"'([^']*)'", str(detail.get("ctx", {}).get("expected")))
         close = isinstance(given, str) and get_close_matches(given, options, cutoff=0.5)
         said = f"one of {', '.join(options)}" if len(options) > 1 else f"{options[0]} or a mapping"
         return f"must be {said}, got {shown(given)}" + (nearest(given, options) if close else "")

@@ -95,6 +95,7 @@ def test_two_metrics_make_a_front() -> None:
     [
         (["objective.metric=[top1]"], "objective.metric: must be one metric, or two for a front, [top1, robust_top1]"),
         (["objective.metric=[top1, top1]"], "objective.metric: a front is of two different metrics"),
+        (["objective.metric=[top1, robust_top2]"], "got 'robust_top2'; did you mean robust_top1?"),
         (["objective.metric=3"], "objective.metric: must be one metric, or two for a front"),
         (["objective={metric: [top1, cross_entropy], direction: max}"], "two metrics have each their own"),
         (["objective.metric=[top1, robust_top1]"], "objective.attack: robust_top1 is measured under one attack"),
