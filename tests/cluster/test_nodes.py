@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -152,9 +153,16 @@ def test_a_study_is_submitted_stopped_continued_and_told_apart(nodes: Nodes, hid
     second = coretune(nodes, tmp_path, *given)
     assert second.returncode == 3 and f"job {job} is writing {out} already" in second.stderr
     wait_until(lambda: bool(records(out)), timeout=200)
-    busy = json.loads(coretune(nodes, tmp_path, "cluster", "status", "--address", nodes.address, "--json").stdout)
-    assert any("study run " in each["command"] and "study.yaml" in each["command"] for each in busy["drivers"]), busy
-    assert sum(node["actors"].get("slot", 0) for node in busy["nodes"]) == 2
+
+    def busy() -> dict[str, Any]:
+        said: dict[str, Any] = json.loads(
+            coretune(nodes, tmp_path, "cluster", "status", "--address", nodes.address, "--json").stdout
+        )
+        return said
+
+    wait_until(lambda: sum(node["actors"].get("slot", 0) for node in busy()["nodes"]) == 2)
+    drivers = busy()["drivers"]
+    assert any("study run " in each["command"] and "study.yaml" in each["command"] for each in drivers), drivers
     assert coretune(nodes, tmp_path, "study", "stop", job, "--address", nodes.dashboard).returncode == 0
     ended = coretune(nodes, tmp_path, "study", "logs", job, "--address", nodes.dashboard)
     assert ended.returncode == 130, ended.stdout
