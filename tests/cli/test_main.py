@@ -59,7 +59,7 @@ def test_answers_without_the_heavy_packages(name: str, results: Path) -> None:
 @pytest.mark.parametrize("name", ["help", "version", "status"])
 def test_answers_at_once(name: str, results: Path) -> None:
     """The processor's time, which other processes lengthen less than the wall clock's; one of five is enough."""
-    assert any(_processor_time(LIGHT[name], results) <= 0.5 for _ in range(5))
+    assert any(_processor_time(LIGHT[name], results) <= 0.8 for _ in range(5))
 
 
 def _processor_time(words: list[str], folder: Path) -> float:
