@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol, TypeVar
 
+from coretune.report.evaluated import EvaluatedRow
 from coretune.report.leaderboard import Leaderboard, Row
 from coretune.report.panels import panels
 
@@ -200,7 +201,16 @@ def _legend(leaderboard: Leaderboard) -> str:
 
 
 def _cells(row: Row, leaderboard: Leaderboard) -> list[str]:
-    digits = digits_of(leaderboard.metric)
+    return [
+        *compared_cells(row, digits_of(leaderboard.metric)),
+        p_text(row.p_wilcoxon),
+        "" if row.rank is None else str(row.rank),
+        row.status,
+    ]
+
+
+def compared_cells(row: Row | EvaluatedRow, digits: int) -> list[str]:
+    """Returns the cells that the rows of scores and of further evaluations share: whose they are, n to p."""
     spread = "" if row.stderr is None else f" ± {row.stderr:.{digits}f}"
     reach = interval_text(row.diff_ci_low, row.diff_ci_high, digits)
     return [
@@ -212,9 +222,6 @@ def _cells(row: Row, leaderboard: Leaderboard) -> list[str]:
         interval_text(row.ci_low, row.ci_high, digits).strip(" ()"),
         "" if row.diff is None else f"{row.diff:+.{digits}f}{reach}",
         p_text(row.p_paired_t),
-        p_text(row.p_wilcoxon),
-        "" if row.rank is None else str(row.rank),
-        row.status,
     ]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from coretune.report.evaluated import EvaluatedRow
 from coretune.report.leaderboard import Leaderboard
-from coretune.report.typeset import interval_text, latex_cells, latex_table, markdown_page, p_text
+from coretune.report.typeset import compared_cells, latex_cells, latex_table, markdown_page
 
 
 def evaluations_to_markdown(leaderboard: Leaderboard) -> str:
@@ -61,20 +61,7 @@ def _legend(rows: Sequence[EvaluatedRow]) -> str:
 
 
 def _cells(row: EvaluatedRow) -> list[str]:
-    digits = decimals(row.mean)
-    spread = "" if row.stderr is None else f" ± {row.stderr:.{digits}f}"
-    reach = interval_text(row.diff_ci_low, row.diff_ci_high, digits)
-    return [
-        row.metric,
-        row.dataset,
-        row.backbone,
-        row.method,
-        str(row.n),
-        "" if row.mean is None else f"{row.mean:.{digits}f}{spread}",
-        interval_text(row.ci_low, row.ci_high, digits).strip(" ()"),
-        "" if row.diff is None else f"{row.diff:+.{digits}f}{reach}",
-        p_text(row.p_paired_t),
-    ]
+    return [row.metric, *compared_cells(row, decimals(row.mean))]
 
 
 def decimals(mean: float | None) -> int:
