@@ -24,15 +24,14 @@ class Trial:
     state: TrialState = "running"
     means: tuple[float, ...] = ()
     """Over repeats, of each objective; empty unless it is completed."""
+    losses: dict[int, float] = field(default_factory=dict)
+    """By repeat, what decides between equal trials; empty where nothing does."""
+    loss: float | None = None
 
     @property
     def value(self) -> float | None:
         """The aggregated score; of two objectives the first."""
         return self.means[0] if self.means else None
-
-    losses: dict[int, float] = field(default_factory=dict)
-    """By repeat, what decides between equal trials; empty where nothing does."""
-    loss: float | None = None
 
 
 @dataclass
