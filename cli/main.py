@@ -11,6 +11,7 @@ import re
 import sys
 import traceback
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Annotated
 
 import typer
@@ -19,31 +20,16 @@ from typer.main import get_command
 import coretune
 from coretune.errors import CoretuneError, DeadClusterError
 from coretune.runs.interrupt import EXIT_CODE as INTERRUPTED
-from coretune_cli import checkpoint, cluster, data, doctor, domains, leaderboard, pretrain, robust, study, tune
 from coretune_cli.output import discard
+
+GROUPS = ("study", "leaderboard", "data", "checkpoint", "robust", "domains", "cluster")
+COMMANDS = ("tune", "pretrain", "doctor")
+"""Modules of this package by the first word of a line: with a group `app`, or a command of the module's name."""
 
 UNFIT = 3
 DEBUG = "--debug"
 WRITERS = ("typer", "rich", "coretune_cli")
 """Packages that write to the streams: a pipe that breaks elsewhere is an error."""
-
-app = typer.Typer(
-    name="coretune",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["--help", "-h"]},
-)
-app.add_typer(study.app)
-app.add_typer(leaderboard.app)
-app.add_typer(data.app)
-app.add_typer(checkpoint.app)
-app.add_typer(robust.app)
-app.add_typer(domains.app)
-app.add_typer(cluster.app)
-app.command("tune")(tune.tune)
-app.command("pretrain")(pretrain.pretrain)
-robust.app.command("train")(tune.harden)
-app.command("doctor")(doctor.doctor)
 
 
 def _print_version(wanted: bool) -> None:
@@ -52,7 +38,6 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback(epilog="A first study, on real images, in minutes: coretune study run quickstart")
 def about(
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Say which.")
@@ -62,6 +47,31 @@ def about(
     ] = False,
 ) -> None:
     """Fine-tune self-supervised vision models, and know what works."""
+
+
+def make_app(first: str | None = None) -> typer.Typer:
+    """Returns the command with all of its groups, or with that alone which a line begins with.
+
+    To import all of them takes as long as most commands do by themselves.
+
+    Args:
+        first: The first word of the line; of no group or command, e.g. an option, all are there.
+    """
+    app = typer.Typer(
+        name="coretune",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["--help", "-h"]},
+    )
+    app.callback(epilog="A first study, on real images, in minutes: coretune study run quickstart")(about)
+    known = (*GROUPS, *COMMANDS)
+    for name in (first,) if first in known else known:
+        module = import_module(f"coretune_cli.{name}")
+        if name in GROUPS:
+            app.add_typer(module.app)
+        else:
+            app.command(name)(getattr(module, name))
+    return app
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -108,7 +118,8 @@ def run(words: Sequence[str]) -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
     try:
-        result = get_command(app).main(args=list(words), prog_name="coretune", standalone_mode=False, obj=tuple(words))
+        command = get_command(make_app(next(iter(words), None)))
+        result = command.main(args=list(words), prog_name="coretune", standalone_mode=False, obj=tuple(words))
     except SystemExit as end:
         if isinstance(end.__context__, BrokenPipeError):  # Typer and Rich exit with 1 then, whoever broke the pipe
             raise end.__context__ from None

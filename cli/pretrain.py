@@ -20,7 +20,6 @@ from coretune_cli.epochs import epochs_table, metrics_by_epoch
 from coretune_cli.formats import duration, plural
 from coretune_cli.on_cluster import elsewhere
 from coretune_cli.output import console, note, show, show_json, show_text
-from coretune_cli.training import TrainingView
 
 if TYPE_CHECKING:
     from coretune.runs.pretrain import PretrainResult
@@ -97,6 +96,7 @@ def pretrain(
     from coretune.runs.pretrain import pretrain_backbone
     from coretune.runs.process import set_up
     from coretune_cli.reading import data_notes
+    from coretune_cli.training import TrainingView
 
     place = str(chosen.path) if chosen.path is not None else None
     set_up()

@@ -18,7 +18,6 @@ from coretune_cli.formats import duration, plural, score
 from coretune_cli.on_cluster import elsewhere
 from coretune_cli.output import console, note, show, show_json
 from coretune_cli.pretrain import BatchOption, SeedOption, SizeOption, given, settings
-from coretune_cli.training import TrainingView
 
 if TYPE_CHECKING:
     from coretune.runs.tune import TuneResult
@@ -183,6 +182,7 @@ def train_one(
     from coretune.runs.process import set_up
     from coretune.runs.tune import tune as tune_model
     from coretune_cli.reading import data_notes
+    from coretune_cli.training import TrainingView
 
     set_up()
     view = TrainingView(console(stderr=True))

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from typer.main import get_command
 
-from coretune_cli.main import app
+from coretune_cli.main import make_app
 
 INLINE = re.compile(r"`(coretune [^`]*)`")
 OURS = ("run", "resume", "submit", "plan", "status", "watch", "list", "show", "logs", "stop", "schema")
@@ -35,7 +35,7 @@ def parse(line: str) -> None:
         Exception: The command line does not take it.
     """
     words = shlex.split(line.partition(" > ")[0], comments=True)[1:]
-    command: Any = get_command(app)
+    command: Any = get_command(make_app())
     context = command.make_context("coretune", words)
     while hasattr(command, "resolve_command"):
         words = [*context._protected_args, *context.args]
