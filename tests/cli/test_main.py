@@ -56,19 +56,6 @@ def test_answers_without_the_heavy_packages(name: str, results: Path) -> None:
         assert "pydantic" not in modules
 
 
-@pytest.mark.parametrize("name", ["help", "version", "status"])
-def test_answers_at_once(name: str, results: Path) -> None:
-    """The processor's time, which other processes lengthen less than the wall clock's; one of five is enough."""
-    assert any(_processor_time(LIGHT[name], results) <= 0.5 for _ in range(5))
-
-
-def _processor_time(words: list[str], folder: Path) -> float:
-    before = os.times()
-    subprocess.run([sys.executable, "-m", "coretune_cli.main", *words], cwd=folder, check=True, capture_output=True)
-    after = os.times()
-    return after.children_user + after.children_system - before.children_user - before.children_system
-
-
 def test_help_names_every_command(cli: Any) -> None:
     assert all(word in cli("--help").out for word in ("study", "leaderboard", "doctor"))
     said = cli("study", "--help").out
