@@ -5,30 +5,78 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from coretune.data.domain_splits import split_source
+import numpy as np
+from numpy.typing import NDArray
+
+from coretune.data.domain_splits import NO_DOMAINS, split_source
 from coretune.data.fingerprint import fingerprint
 from coretune.data.pack import Packed, pack
 from coretune.data.packing import OnPacking
-from coretune.data.source import open_source
+from coretune.data.source import Domains, domains_of, open_source
 from coretune.data.splits import Split
 from coretune.data.unreadable import counted, refusal
-from coretune.errors import UnfitError
+from coretune.errors import RequestError, UnfitError
 from coretune.spec.components import Catalog
 from coretune.spec.run import DataSpec
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Packed images and who is in which part. Images that cannot be read are in none."""
+    """Packed images and who is in which part. Images that cannot be read are in none.
+
+    Attributes:
+        packed: The images.
+        split: Who is in which part.
+        domains: Which domain each image is of, where the source knows.
+    """
 
     packed: Packed
     split: Split
+    domains: Domains | None = None
 
     @property
     def left_out(self) -> str:
         """How many images are left out since they cannot be read, in words; empty if all can."""
         unreadable = self.packed.unreadable
         return f"{counted(unreadable, len(self.packed.names))}: left out" if unreadable else ""
+
+    def domains_among(self, indices: NDArray[np.int64]) -> Domains | None:
+        """Returns the domains that some images are of, numbered anew: −1 for an image of another domain.
+
+        None where the images have none, or one of these images has not.
+        """
+        if self.domains is None:
+            return None
+        found = np.unique(self.domains.of[indices])
+        names = tuple(self.domains.names[number] for number in found)
+        if "" in names:
+            return None
+        numbers = np.full(len(self.domains.names), -1, dtype=np.int64)
+        numbers[found] = np.arange(len(found))
+        return Domains(names, numbers[self.domains.of])
+
+    def needed_domains(self, indices: NDArray[np.int64], why: str) -> Domains:
+        """Returns the domains that some images are of, for what cannot do without.
+
+        Args:
+            indices: (m,) the images, m ≥ 1.
+            why: What needs them, for the message.
+
+        Raises:
+            RequestError: There are none.
+        """
+        found = self.domains_among(indices)
+        if found is None:
+            raise RequestError(f"{why} needs the domain of every training image: {no_domains(self.domains)}")
+        return found
+
+
+def no_domains(domains: Domains | None) -> str:
+    """Returns why images have no domains, or not all of them, and what gives them some."""
+    if domains is not None and "" in domains.names:
+        nameless = int((domains.of == domains.names.index("")).sum())
+        return f"{nameless:,} images have none: their column `domain` is empty"
+    return NO_DOMAINS
 
 
 def open_dataset(
@@ -65,4 +113,5 @@ def open_dataset(
     for item in packed.unreadable:
         labels[item.image] = item.label
     left_out = [item.image for item in packed.unreadable]
-    return Dataset(packed, split_source(source, data, labels=labels, parts=packed.parts, left_out=left_out))
+    split = split_source(source, data, labels=labels, parts=packed.parts, left_out=left_out)
+    return Dataset(packed, split, domains_of(source))

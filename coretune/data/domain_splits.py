@@ -41,6 +41,11 @@ from coretune.spec.wording import nearest
 
 KEY = "held_out_domain"
 
+NO_DOMAINS = (
+    "these images have no domains; folders <domain>/<class>/<image> are read with `dataset: domain_folders`, and a "
+    "table (`dataset: manifest`) has a column `domain`"
+)
+
 KEPT_BACK = 0.2
 """Share of a held-out domain that DomainBed does not report on."""
 
@@ -83,10 +88,7 @@ def checked_domains(source: Source, held_out: str) -> Domains:
     """
     domains = domains_of(source)
     if domains is None:
-        raise RequestError(
-            f"{KEY}: these images have no domains; folders <domain>/<class>/<image> are read with `dataset: "
-            "domain_folders`, and a table (`dataset: manifest`) has a column `domain`"
-        )
+        raise RequestError(f"{KEY}: {NO_DOMAINS}")
     if nameless := int((domains.of == domains.names.index("")).sum()) if "" in domains.names else 0:
         raise UnfitError(f"{KEY}: {nameless:,} images have no domain: their column `domain` is empty")
     if held_out not in domains.names:

@@ -30,7 +30,7 @@ class PretrainingTask(SampledTask):
     def __init__(
         self, dataset: Dataset, spec: RunSpec, views: int, *, whole_images: bool = False, regroups: bool = False
     ) -> None:
-        super().__init__(dataset.packed, dataset.split.train, spec, views, whole_images=whole_images, regroups=regroups)
+        super().__init__(dataset, dataset.split.train, spec, views, whole_images=whole_images, regroups=regroups)
         self._dataset = dataset
 
     def evaluate(self, model: Model, context: Context) -> Mapping[str, float]:

@@ -192,7 +192,8 @@ class AdversarialTask:
             rows = larger.rows(context.shard.rank, labels.device)
             views = [view.index_select(0, rows) for view in everyone]
         made = tuple(view.contiguous(memory_format=context.memory_format) for view in views)
-        return replace(batch, views=made, labels=labels, index=index)
+        domain = None if batch.domain is None else batch.domain.repeat_interleave(2)
+        return replace(batch, views=made, labels=labels, index=index, domain=domain)
 
     def _encode(self, model: Model, attacked: Tensor, division: Division, method: Method, context: Context) -> Tensor:
         if method.whole_images and context.shard.workers > 1:

@@ -22,7 +22,7 @@ from coretune.results.store import ResultsStore
 from coretune.robust.adversarial_training import AdversarialTask
 from coretune.robust.validation import AttackedTask
 from coretune.runs.job import Job
-from coretune.spec.components import Catalog, Kind
+from coretune.spec.components import Catalog, Kind, needs_domains
 from coretune.spec.run import RunSpec
 from coretune.spec.seeds import derive_seed
 from coretune.spec.study import Resources
@@ -119,8 +119,8 @@ def build_model(
         note: As in `build_parts`.
 
     Raises:
-        RequestError: The weights or the images do not fit the architecture, a component has another version here, or
-            a classifier would have a single class.
+        RequestError: The weights or the images do not fit the architecture, a component has another version here, a
+            classifier would have a single class, or the method needs domains and the images have none.
     """
     spec = job.spec
     kind = TASKS[spec.task]
@@ -136,12 +136,17 @@ def build_model(
         found = load_encoder(encoder, weights, spec.backbone.arch.name)
         if found is not None and note is not None:
             note(f"checkpoint {weights.name}: {found.summary()}")
+    params = catalog.parameters(kind.method_kind, spec.method)
+    trained_on = dataset.split.labelled if kind.labelled else dataset.split.train
+    if needs_domains(params):
+        dataset.needed_domains(trained_on, f"method {spec.method.name}")
+    domains = dataset.domains_among(trained_on)
     with seeded(derive_seed(spec.seed, "init", "method")):
         method: Method = catalog.get(kind.method_kind, spec.method.name).load()(
-            catalog.parameters(kind.method_kind, spec.method),
-            features=encoder.features,
-            classes=len(dataset.packed.classes) if kind.labelled else 0,
+            params, features=encoder.features, classes=len(dataset.packed.classes) if kind.labelled else 0
         )
+        if domains is not None:
+            method.tell_domains(len(domains.names))
         method.prepare(encoder)
     statistics = (encoder.mean, encoder.std) if isinstance(encoder, Backbone) else ()
     model = Model(encoder, method.classifier, *statistics)

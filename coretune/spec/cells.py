@@ -203,6 +203,11 @@ class Cell:
         """What methods are compared on: the data set and the backbone."""
         return f"{self.dataset.label}--{self.backbone.label}"
 
+    def settings(self, params: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Returns the parameters of the method, and the recipe's keys, of one configuration, as in `spec`."""
+        values = {**self.method.defaults, **params}
+        return {**self.method.params, **_below("method", values)}, {**self.method.train, **_below("train", values)}
+
     def spec(
         self,
         catalog: Catalog,
@@ -231,9 +236,7 @@ class Cell:
             pydantic.ValidationError: A value is out of range.
         """
         adversary = self.method.adversary
-        values = {**self.method.defaults, **params}
-        method = {**self.method.params, **_below("method", values)}
-        train = {**self.method.train, **_below("train", values)}
+        method, train = self.settings(params)
         return RunSpec(
             data=self.dataset.spec(fingerprint, subset_seed=subset_seed, validation_domain=validation_domain),
             backbone=BackboneSpec(arch=self.backbone.arch, weights=weights),

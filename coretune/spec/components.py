@@ -37,6 +37,14 @@ class NoParameters(Frozen):
     """The parameters of a component that has none."""
 
 
+def needs_domains(parameters: Frozen) -> bool:
+    """Returns whether a method with these parameters needs the domain of every image that it is trained on.
+
+    Parameters that say so have an attribute or a property `needs_domains`; others need not have it.
+    """
+    return bool(getattr(parameters, "needs_domains", False))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Component:
     """One thing that a study can name.

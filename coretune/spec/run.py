@@ -100,6 +100,11 @@ class TrainSpec(Frozen):
     bn_group: int | None = Field(
         None, ge=2, description="Samples that share batch-norm statistics; null: one contrast batch."
     )
+    domain_balanced: bool = Field(
+        False,
+        description="Whether each batch has as many samples of every domain as of any other: an epoch takes small "
+        "domains more than once, and leaves some images of large ones out. For data with domains.",
+    )
     optimizer: Literal["sgd", "adamw"] = Field("sgd", description="Optimiser.")
     lr: float = Field(0.01, gt=0, description="Peak learning rate of the backbone.")
     head_lr: float = Field(1.0, gt=0, description="Learning rate of new layers, as a multiple of lr.")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
+from typing import Any
 
+from coretune.data.dataset import no_domains
 from coretune.data.domain_splits import checked_domains
-from coretune.data.source import open_source
+from coretune.data.source import domains_of, open_source
 from coretune.errors import RequestError, UnfitError
-from coretune.spec.cells import DatasetChoice
+from coretune.spec.cells import Cell, DatasetChoice
+from coretune.spec.components import Catalog, needs_domains
 from coretune.spec.load import LoadedStudy
 from coretune.spec.study import Study
 
@@ -44,3 +47,49 @@ def source_domains(dataset: DatasetChoice, loaded: LoadedStudy) -> tuple[str, ..
             f"one beside {domain}: {found[0]}"
         )
     return found
+
+
+def check_domains(cells: Iterable[Cell], loaded: LoadedStudy, there: Container[str]) -> None:
+    """Makes sure that data have domains wherever a cell needs the domain of every image.
+
+    Args:
+        cells: The cells.
+        loaded: The study.
+        there: Labels of the data sets that are there; the others are not looked at.
+
+    Raises:
+        RequestError: They have none.
+    """
+    seen: set[str] = set()
+    for cell in cells:
+        for dataset, why in _needing_domains(cell, loaded.catalog):
+            if dataset.label in seen or dataset.label not in there:
+                continue
+            seen.add(dataset.label)
+            domains = domains_of(open_source(loaded.catalog, dataset.ref, dataset.path))
+            if domains is None or "" in domains.names:
+                raise RequestError(
+                    f"{why} needs the domain of every training image; datasets.{dataset.section}: {no_domains(domains)}"
+                )
+
+
+def _needing_domains(cell: Cell, catalog: Catalog) -> Iterator[tuple[DatasetChoice, str]]:
+    """Yields the data sets of a cell whose images have to have domains, and what needs them."""
+    method, pretrain = cell.method, cell.backbone.pretrain
+    if pretrain is not None and pretrain.train.domain_balanced:
+        yield cell.pretraining_data, f"backbones.{cell.backbone.label}.pretrain.train.domain_balanced"
+    model = catalog.get("method", method.name).parameters
+    for values in _configurations(cell):
+        params, train = cell.settings(values)
+        if train.get("domain_balanced"):
+            yield cell.dataset, "train.domain_balanced"
+        if needs_domains(model.model_validate(params)):
+            yield cell.dataset, f"methods.{method.label}"
+
+
+def _configurations(cell: Cell) -> Iterator[dict[str, Any]]:
+    """Yields the default configuration, and what the search may change of it, one value at a time."""
+    yield {}
+    for path, space in cell.method.space.items():
+        for value in space.probes():
+            yield {path: value}

@@ -18,7 +18,7 @@ from coretune.spec.run import EvalSpec, RunSpec
 from coretune.spec.seeds import derive_seed
 from coretune.spec.study import APART, SearchOptions
 from coretune.spec.validation_attack import ROBUST
-from coretune.study.held_out import source_domains, validation_domains
+from coretune.study.held_out import check_domains, source_domains, validation_domains
 from coretune.study.leak import seen_by_label
 from coretune.study.missing import Missing, MissingCell, missing_checkpoint, missing_data, refusal
 from coretune.study.optuna_cell import grid
@@ -260,7 +260,8 @@ def look(loaded: LoadedStudy, cells: Iterable[Cell]) -> Found:
     """Looks at the data and checkpoints that cells need, each once.
 
     Raises:
-        RequestError: A held-out domain is not there, or a backbone has seen it and may not.
+        RequestError: A held-out domain is not there, a backbone has seen it and may not, or a method needs domains and
+            the images have none.
     """
     cells = list(cells)
     fingerprints: dict[str, str] = {}
@@ -284,6 +285,7 @@ def look(loaded: LoadedStudy, cells: Iterable[Cell]) -> Found:
         except UnfitError as error:
             wrong.append(type(error)(f"backbone {label}: {error}"))
     found = Found(fingerprints, checkpoints, missing, tuple(wrong))
+    check_domains(cells, loaded, fingerprints)
     sources = {
         label: source_domains(dataset, loaded)
         for label, dataset in datasets_of(cells).items()

@@ -35,9 +35,7 @@ class ClassificationTask(SampledTask):
     def __init__(
         self, dataset: Dataset, spec: RunSpec, views: int, *, whole_images: bool = False, regroups: bool = False
     ) -> None:
-        super().__init__(
-            dataset.packed, dataset.split.labelled, spec, views, whole_images=whole_images, regroups=regroups
-        )
+        super().__init__(dataset, dataset.split.labelled, spec, views, whole_images=whole_images, regroups=regroups)
         self._dataset = dataset
         self.objective: tuple[str, Literal["max", "min"]] | None = (
             spec.best_by,

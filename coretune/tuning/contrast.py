@@ -51,6 +51,7 @@ def contrast_loss(
     division = divide(batch.labels.shape[0], train, context.shard.workers, views=method.views, regroups=method.regroups)
     sizes = [len(part.owner) for part in division.parts]
     labels = _divide(batch.labels, sizes)
+    domains = [None] * len(sizes) if batch.domain is None else _divide(batch.domain, sizes)
     generators = [
         torch.Generator().manual_seed(derive_seed(moment.seed, "method", moment.epoch, moment.step, number))
         for number in range(len(sizes))
@@ -78,10 +79,11 @@ def contrast_loss(
                 epoch=moment.epoch,
                 progress=moment.progress,
                 targets=own_targets,
+                domain=own_domain,
             )
         )
-        for number, (part, own_features, own_labels, own_views, generator, own_targets) in enumerate(
-            zip(division.parts, features, labels, views, generators, targets, strict=True)
+        for number, (part, own_features, own_labels, own_views, generator, own_targets, own_domain) in enumerate(
+            zip(division.parts, features, labels, views, generators, targets, domains, strict=True)
         )
     ]
     return parts[0] if len(parts) == 1 else _mean(parts, [size / batch.labels.shape[0] for size in sizes])

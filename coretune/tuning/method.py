@@ -35,6 +35,8 @@ class Step:
         gather: Rows (m, ...) of the images that this worker encodes to rows (n, ...) of all of them; with one worker
             it returns what it gets. For what a method computes of images by itself.
         regroup: What `encode_in_groups` does where it is not `encode`, or None.
+        domain: (n,) int64 in [0, D), which of the D domains that are trained on a sample is of; None where the data
+            have none.
     """
 
     features: Tensor
@@ -47,6 +49,7 @@ class Step:
     targets: Tensor | None = None
     gather: Callable[[Tensor], Tensor] = _all_of_them
     regroup: Callable[[Tensor], Tensor] | None = None
+    domain: Tensor | None = None
 
     def encode_in_groups(self, images: Tensor) -> Tensor:
         """Encodes as `encode` does, in batch-norm groups of other samples than those of the features.
@@ -137,6 +140,16 @@ class Method(nn.Module):
     def __init__(self, params: Frozen, *, features: int, classes: int) -> None:
         super().__init__()
         self.classifier: nn.Module | None = None
+
+    def tell_domains(self, number: int) -> None:
+        """Called once, before `prepare`, where the data have domains.
+
+        Parameters with a true `needs_domains` are refused on other data, so that their method sees a domain of every
+        sample (`Step.domain`).
+
+        Args:
+            number: How many domains D are trained on; a held-out one is none of them.
+        """
 
     def prepare(self, encoder: nn.Module) -> None:
         """Called once, with the initial encoder, before the optimiser is made: freeze, copy, remember."""

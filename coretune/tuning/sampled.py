@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from coretune.data.pack import Packed
+from coretune.data.dataset import Dataset
 from coretune.nets.model import Model
 from coretune.spec.run import RunSpec
 from coretune.tuning.context import Context
@@ -23,19 +23,22 @@ class SampledTask:
     """Base of tasks that train on some images of a packed data set.
 
     Args:
-        packed: The images.
+        dataset: The images, and their domains.
         indices: (m,) which of them to train on.
         spec: The run.
         views: Augmented views per image, as the method asks.
         whole_images: Whether each of several workers makes the images of all samples, as the method asks.
         regroups: Whether the method encodes contrast batches again in groups of their own.
+
+    Raises:
+        RequestError: Batches are to be balanced by domain, and the images have none.
     """
 
     ties: str | None = None
 
     def __init__(
         self,
-        packed: Packed,
+        dataset: Dataset,
         indices: NDArray[np.int64],
         spec: RunSpec,
         views: int,
@@ -47,8 +50,20 @@ class SampledTask:
         self._views = views
         self._whole_images = whole_images
         self._regroups = regroups
+        balanced = spec.train.domain_balanced
+        domains = (
+            dataset.needed_domains(indices, "train.domain_balanced") if balanced else dataset.domains_among(indices)
+        )
         self._sampler = Sampler(
-            packed, indices, spec.data.augment, spec.train.batch, views, spec.seed, spec.data.input_side
+            dataset.packed,
+            indices,
+            spec.data.augment,
+            spec.train.batch,
+            views,
+            spec.seed,
+            spec.data.input_side,
+            None if domains is None else domains.of,
+            balanced,
         )
 
     def steps(self) -> int:

@@ -16,6 +16,7 @@ from coretune.data.draws import order, uniforms
 from coretune.data.pack import Packed
 from coretune.data.pages import fetch
 from coretune.spec.augment import AugmentSpec
+from coretune.tuning.balanced import Visit, balanced_order
 from coretune.tuning.batching import chunk_sizes
 from coretune.tuning.context import Context
 from coretune.tuning.task import Batch
@@ -33,6 +34,9 @@ class Sampler:
         views: Augmented views per image.
         seed: Seed of order and augmentation.
         size: Side of the views in pixels; None: that of the images.
+        domain: (N,) which domain an image is of, numbered from 0 without a gap among those that are trained on; None
+            where the data have none.
+        balanced: Whether domains take turns, as `balanced_order` says; needs `domain`.
     """
 
     packed: Packed
@@ -42,6 +46,8 @@ class Sampler:
     views: int
     seed: int
     size: int | None = None
+    domain: NDArray[np.int64] | None = None
+    balanced: bool = False
 
     def steps(self) -> int:
         """Returns the number of batches of an epoch."""
@@ -60,11 +66,13 @@ class Sampler:
         """
         device = context.device
         sizes = chunk_sizes(len(self.indices), self.batch)
-        chosen = self.indices[order(self.seed, epoch, len(self.indices))]
+        visit = self._visit(epoch)
+        chosen = self.indices[visit.order]
         # What is small goes to the device once per epoch, so that a step only takes slices of it.
         index = to_device(torch.from_numpy(chosen), device)
         labels = to_device(torch.from_numpy(self.packed.labels[chosen]), device)
-        draws = [self._draws(view, epoch, chosen, device) for view in range(self.views)]
+        domain = None if self.domain is None else to_device(torch.from_numpy(self.domain[chosen]), device)
+        draws = [self._draws(view, epoch, chosen, visit.again, device) for view in range(self.views)]
         for end, size in list(zip(accumulate(sizes), sizes, strict=True))[start:]:
             part = slice(end - size, end)
             made = part if own is None else end - size + own(size)
@@ -74,13 +82,26 @@ class Sampler:
                 augment(images, rows[where], self.augment, self.size).contiguous(memory_format=context.memory_format)
                 for rows in draws
             )
-            yield Batch(views, labels[part], index[part])
+            yield Batch(views, labels[part], index[part], None if domain is None else domain[part])
 
-    def _draws(self, view: int, epoch: int, chosen: NDArray[np.int64], device: torch.device) -> Tensor:
-        tables = [
-            uniforms(self.seed, f"{purpose}{view}", epoch, len(self.packed.labels), columns)[chosen]
-            for purpose, columns in streams(self.augment).items()
-        ]
+    def _visit(self, epoch: int) -> Visit:
+        if not self.balanced:
+            return Visit(order(self.seed, epoch, len(self.indices)), None)
+        assert self.domain is not None
+        return balanced_order(self.seed, epoch, self.domain[self.indices])
+
+    def _draws(
+        self, view: int, epoch: int, chosen: NDArray[np.int64], again: NDArray[np.int64] | None, device: torch.device
+    ) -> Tensor:
+        tables = []
+        for purpose, columns in streams(self.augment).items():
+            found = uniforms(self.seed, f"{purpose}{view}", epoch, len(self.packed.labels), columns)[chosen]
+            # A sample that comes again in an epoch is augmented anew.
+            for number in range(1, 1 + (0 if again is None else int(again.max(initial=0)))):
+                repeated = again == number
+                stream = f"{purpose}{view}, again {number}"
+                found[repeated] = uniforms(self.seed, stream, epoch, len(self.packed.labels), columns)[chosen[repeated]]
+            tables.append(found)
         return to_device(torch.from_numpy(np.concatenate(tables, axis=1)), device)
 
 

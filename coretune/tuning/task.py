@@ -22,7 +22,8 @@ class Batch:
             train, the m images that this one encodes, unless the method wants `whole_images`.
         labels: (n,) int64.
         index: (n,) int64, each sample's index in the data set.
-        domain: (n,) int64 domain of each sample, or None.
+        domain: (n,) int64 in [0, D), which of the D domains that are trained on each sample is of; None where the data
+            have none.
     """
 
     views: tuple[Tensor, ...]

@@ -186,3 +186,21 @@ def test_a_lost_search_is_made_again_from_its_folds(tmp_path: Path) -> None:
     (cell,) = make_book(found, tmp_path / "results").cells
     again = cell.file()
     assert {trial.runs: trial.value for trial in again.trials} == {trial.runs: trial.value for trial in before.trials}
+
+
+def test_what_needs_domains_is_refused_before_anything_is_trained_on_data_without(tmp_path: Path) -> None:
+    for value, name in enumerate(f"{c}/{i}.png" for c in ("cat", "dog") for i in range(10)):
+        sets.draw(tmp_path / "images" / name, value)
+    text = f"""
+name: x
+datasets: {{mine: {{path: {tmp_path / "images"}, image_size: 8, validation: 2, test: 2}}}}
+backbones: {{small: {{arch: small_resnet}}}}
+methods: [ce]
+train: {{epochs: 1}}
+"""
+    for said in ("train.domain_balanced=true", "train.domain_balanced={choice: [false, true]}"):
+        with pytest.raises(RequestError, match=r"train.domain_balanced needs the domain .*datasets.mine: these images"):
+            resolve(resolve_study(parse_yaml(text), [said]))
+    resolve(resolve_study(parse_yaml(text)))
+    found = study(tmp_path / "domains", "train.domain_balanced=true")
+    assert found.run_spec(found.cells[0], {}, 0).train.domain_balanced

@@ -48,7 +48,7 @@ def step_result(shard: Shard, spec: RunSpec, n: int, moment: Moment, micro_batch
         division = divide(n, spec.train, shard.workers, views=parts.method.views, regroups=parts.method.regroups)
         own = torch.from_numpy(division.whole.own(shard.rank))
         images = [view[own] for view in images]
-    data = Batch(tuple(images), torch.arange(n) % 3, torch.arange(n))
+    data = Batch(tuple(images), torch.arange(n) % 3, torch.arange(n), torch.arange(n) // 2 % 2)
     loss = contrast_loss(parts.model, data, parts.method, spec.train, moment, where)
     with GradientSum(trained_parameters(parts.model.encoder, parts.method), shard).of_backward():
         shard.part_of(loss.total).backward()  # type: ignore[no-untyped-call]

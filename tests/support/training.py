@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from coretune.data.dataset import Dataset
 from coretune.data.fingerprint import fingerprint
 from coretune.data.pack import Packed
-from coretune.data.source import open_source
+from coretune.data.source import Domains, open_source
 from coretune.data.splits import Split
 from coretune.nets.model import Model
 from coretune.runs.build import task_maker
@@ -56,7 +56,7 @@ def catalog() -> Catalog:
 
 
 def toy_dataset(labelled: int = 20, validation: int = 12, unlabelled: int = 0, seed: int = 0) -> Dataset:
-    """Noise with a colour per class, 8×8 pixels: labelled, then unlabelled, then validation images."""
+    """Noise with a colour per class, 8×8 pixels, of two domains: labelled, then unlabelled, then validation images."""
     draws = np.random.default_rng(seed)
     n = labelled + unlabelled + validation
     labels = np.arange(n, dtype=np.int64) % CLASSES
@@ -74,6 +74,7 @@ def toy_dataset(labelled: int = 20, validation: int = 12, unlabelled: int = 0, s
             validation=part[labelled + unlabelled :],
             test=part[:0],
         ),
+        Domains(("photo", "sketch"), part // 2 % 2),
     )
 
 
@@ -111,6 +112,7 @@ def toy_method(spec: RunSpec, encoder: TinyNet) -> Method:
     kind: Kind = "pretraining" if spec.task == "pretraining" else "method"
     component = catalog().get(kind, spec.method.name)
     made: Method = component.load()(catalog().parameters(kind, spec.method), features=encoder.features, classes=CLASSES)
+    made.tell_domains(2)
     made.prepare(encoder)
     return made
 

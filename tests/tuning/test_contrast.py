@@ -48,7 +48,7 @@ def batch_of(parts: Parts, epoch: int = 0) -> Batch:
 def double_batch(n: int, views: int = 1) -> Batch:
     draws = torch.Generator().manual_seed(n)
     images = tuple(torch.rand(n, 3, 4, 4, dtype=torch.float64, generator=draws) for _ in range(views))
-    return Batch(images, torch.arange(n) % CLASSES, torch.arange(n))
+    return Batch(images, torch.arange(n) % CLASSES, torch.arange(n), torch.arange(n) * 5 % 3)
 
 
 @settings(max_examples=25)
@@ -63,6 +63,7 @@ def test_a_batch_is_the_weighted_mean_of_its_contrast_batches(
     sizes = [len(step.labels) for step in spy.steps]
     assert sizes == chunk_sizes(n, contrast_batch)
     assert torch.cat([step.labels for step in spy.steps]).equal(batch.labels)
+    assert torch.cat([step.domain for step in spy.steps if step.domain is not None]).equal(torch.arange(n) * 5 % 3)
     assert torch.cat([step.views[0] for step in spy.steps]).equal(batch.views[0])
     expected = torch.cat([step.features for step in spy.steps]).mean()
     assert loss.total.item() == pytest.approx(expected.item(), rel=1e-12)

@@ -159,3 +159,48 @@ def test_images_are_asked_for_before_they_are_read(monkeypatch: pytest.MonkeyPat
     assert asked == [found.index.tolist() for found in batches]
     list(plain_images(DATA.packed, DATA.split.validation, context()))
     assert [index for some in asked[len(batches) :] for index in some] == DATA.split.validation.tolist()
+
+
+def test_every_sample_comes_with_its_domain_also_where_several_workers_make_the_images() -> None:
+    domain = np.arange(len(DATA.packed.labels), dtype=np.int64) * 7 % 3
+    made = sampler(domain=domain)
+    for found in listed(made, 1):
+        assert found.domain is not None and found.domain.tolist() == domain[found.index.numpy()].tolist()
+    halves = [
+        list(made.batches(1, 0, context(), lambda size, rank=rank: np.arange(rank, size, 2)))  # type: ignore[misc]
+        for rank in (0, 1)
+    ]
+    for whole, *parts in zip(listed(made, 1), *halves, strict=True):
+        for rank, part in enumerate(parts):
+            assert part.domain is not None and whole.domain is not None
+            assert torch.equal(part.domain, whole.domain), "of all samples of the batch"
+            assert torch.equal(part.views[0], whole.views[0][rank::2])
+    assert listed(sampler(), 1)[0].domain is None
+
+
+def test_balanced_batches_hold_as_many_samples_of_each_domain_from_any_batch_on() -> None:
+    domain = np.full(len(DATA.packed.labels), -1, dtype=np.int64)
+    domain[DATA.split.labelled] = [0] * 2 + [1] * 9  # the second has more than its share
+    made = sampler(domain=domain, balanced=True)
+    batches = listed(made, 0)
+    assert len(batches) == made.steps() and [len(found.index) for found in batches] == [4, 4, 3]
+    for found in batches:
+        assert found.domain is not None
+        counts = torch.bincount(found.domain, minlength=2)
+        assert int(counts.max() - counts.min()) <= 1
+        assert torch.equal(found.labels, torch.from_numpy(DATA.packed.labels)[found.index])
+    assert same(listed(made, 0, 2), batches[2:])
+
+
+def test_a_sample_that_comes_again_in_an_epoch_is_augmented_anew() -> None:
+    domain = np.full(len(DATA.packed.labels), -1, dtype=np.int64)
+    domain[DATA.split.labelled] = [0] + [1] * 10
+    seen = [
+        image
+        for found in listed(sampler(domain=domain, balanced=True, views=2), 0)
+        for view in found.views
+        for i, image in zip(found.index.tolist(), view, strict=True)
+        if i == DATA.split.labelled[0]
+    ]
+    assert len(seen) == 12
+    assert len({image.numpy().tobytes() for image in seen}) == 12

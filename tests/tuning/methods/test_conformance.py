@@ -55,7 +55,9 @@ def spec(name: str, **train: Any) -> RunSpec:
 def batch(n: int = 12, dtype: torch.dtype = torch.float64, labels: Tensor | None = None, side: int = 8) -> Batch:
     draws = torch.Generator().manual_seed(n)
     images = tuple(torch.rand(n, 3, side, side, dtype=torch.float64, generator=draws).to(dtype) for _ in range(2))
-    return Batch(images, torch.arange(n) % CLASSES if labels is None else labels, torch.arange(n))
+    return Batch(
+        images, torch.arange(n) % CLASSES if labels is None else labels, torch.arange(n), torch.arange(n) // 2 % 2
+    )
 
 
 def gradients(parts: Parts, data: Batch, moment: Moment, micro_batch: int | None = None) -> dict[str, Tensor]:
@@ -69,7 +71,7 @@ def step(parts: Parts, data: Batch, moment: Moment, micro_batch: int | None = No
     parts.model.train()
     parts.method.train()
     views = data.views[: parts.method.views]
-    data = Batch(views, data.labels, data.index)
+    data = Batch(views, data.labels, data.index, data.domain)
     return contrast_loss(parts.model, data, parts.method, parts.train, moment, context(micro_batch=micro_batch))
 
 
@@ -133,7 +135,7 @@ def test_odd_batches_are_defined(name: str, labels: list[int], moment: Moment) -
 @pytest.mark.parametrize("name", CASES)
 def test_identical_images_are_defined(name: str) -> None:
     data = batch(6)
-    same = Batch(tuple(view[:1].repeat(6, 1, 1, 1) for view in data.views), data.labels, data.index)
+    same = Batch(tuple(view[:1].repeat(6, 1, 1, 1) for view in data.views), data.labels, data.index, data.domain)
     found = gradients(toy_parts(spec(name), dtype=torch.float64), same, EARLY)
     assert all(bool(gradient.isfinite().all()) for gradient in found.values())
 
