@@ -68,12 +68,14 @@ def verdict_of(attack: Evaluation, transfer: Transfer | None) -> dict[str, Any]:
     """Returns the verdict on an attack's number: its own, and that of transfer.
 
     Returns:
-        `reliable`, `reasons`, and `transfer`, what became of it in words.
+        `reliable`, `reasons`, `probed`, the number of images that it rests on, or None, and `transfer`, what became of
+        it in words.
     """
     own: Mapping[str, Any] = attack.details.get("verdict") or {"reliable": True, "reasons": []}
     theirs = transfer.evaluation.details["verdict"]["reasons"] if transfer and transfer.evaluation else []
     return {
         "reliable": bool(own["reliable"]) and not theirs,
         "reasons": [*own["reasons"], *theirs],
+        "probed": own.get("probes", {}).get("images"),
         "transfer": own.get("transfer", "not tested") if transfer is None else transfer.said,
     }

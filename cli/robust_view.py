@@ -110,7 +110,10 @@ def _median(found: Row | None) -> Iterator[RenderableType]:
 def _verdict(verdict: Row) -> Iterator[RenderableType]:
     reliable = bool(verdict["reliable"])
     yield _line("transfer", str(verdict["transfer"]), style="dim")
-    yield _line("reliable", "yes" if reliable else "no", style="bold green" if reliable else "bold red")
+    probed = verdict["probed"]
+    basis = "" if probed is None else f", by probes of {probed} {'image' if probed == 1 else 'images'}"
+    said = Text.assemble(("yes", "bold green") if reliable else ("no", "bold red"), basis)
+    yield _line("reliable", said)
     for reason in verdict["reasons"]:
         yield _line("", f"– {reason}", style="red")
 
@@ -174,12 +177,12 @@ def _numbers(found: Found, width: int) -> Iterator[RenderableType]:
     yield from (_line(name, f"{value:.6g}") for name, value in found.evaluation.metrics.items())
 
 
-def _line(name: str, text: str, style: str = "") -> Table:
+def _line(name: str, text: str | Text, style: str = "") -> Table:
     """Draws a name and a text; where the text is too long it goes on below itself."""
     line = Table.grid(padding=0)
     line.add_column(width=NAMES, no_wrap=True, style="dim")
     line.add_column(overflow="fold")
-    line.add_row(f"  {name}", Text(text, style=style))
+    line.add_row(f"  {name}", text if isinstance(text, Text) else Text(text, style=style))
     return line
 
 

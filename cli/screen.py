@@ -229,6 +229,9 @@ def cell_columns(state: StudyState, width: int) -> list[Column[CellState]]:
     failed = Column[CellState](
         "failed", lambda cell: Text(count(cell.trials.failed + cell.finals.failed), style="red"), 2, "right"
     )
+    second = Column[CellState](
+        state.second_metric, lambda cell: score(cell.second_best, state.second_metric), 0, "right"
+    )
     return [
         *kept,
         Column("state", lambda cell: state_text(cell.state), fixed=9),
@@ -238,6 +241,7 @@ def cell_columns(state: StudyState, width: int) -> list[Column[CellState]]:
         Column("pruned", lambda cell: count(cell.trials.pruned), 8, "right"),
         *([failed] if anything_failed else []),
         Column("best (val)" if wide else "val", lambda cell: score(cell.best, state.metric), 0, "right", fixed=5),
+        *([second] if state.second_metric else []),
         Column("finals", lambda cell: share(cell, cell.finals), 1, "right"),
         Column(
             "mean (test)" if wide else "test",
@@ -344,4 +348,12 @@ def summary(state: StudyState) -> str:
 def best_text(state: StudyState) -> str:
     """Writes the best validation score of each active cell, the first three of them."""
     known = [cell for cell in state.cells if cell.best is not None and cell.state in ("searching", "finals")]
-    return ", ".join(f"{cell.key} best {score(cell.best, state.metric)} (val)" for cell in known[:3])
+    return ", ".join(f"{cell.key} best {best_scores(cell, state)} (val)" for cell in known[:3])
+
+
+def best_scores(cell: CellState, state: StudyState) -> str:
+    """Writes a cell's best validation score, where there are two objectives the best by each."""
+    first = score(cell.best, state.metric)
+    if not state.second_metric:
+        return first
+    return f"{state.metric} {first}, {state.second_metric} {score(cell.second_best, state.second_metric)}"

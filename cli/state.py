@@ -44,6 +44,8 @@ class CellState:
     best: float | None
     finals: Counts
     mean: float | None
+    second_best: float | None = None
+    """Where the front of two objectives is searched, the best by the second of them; `best` is by the first."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,7 @@ class StudyState:
     cells: tuple[CellState, ...]
     missing: tuple[MissingState, ...]
     metric: str
+    second_metric: str
     direction: str
     slots: tuple[SlotState, ...]
     images_per_s: float | None
@@ -165,6 +168,7 @@ def parse_state(raw: Any) -> StudyState:
             MissingState(one_line(_text(item, "text", "?")), _whole(item, "cells")) for item in _items(raw, "missing")
         ),
         metric=_text(objective, "metric", "top1"),
+        second_metric=_text(objective, "second"),
         direction=_text(objective, "direction", "max"),
         slots=tuple(_slot(item) for item in _items(raw, "slots")),
         images_per_s=_number(throughput, "images_per_s"),
@@ -192,6 +196,7 @@ def _cell(raw: Mapping[str, Any]) -> CellState:
         best=_number(raw, "best"),
         finals=_counts(raw, "finals"),
         mean=_number(raw, "mean"),
+        second_best=_number(raw, "second_best"),
     )
 
 

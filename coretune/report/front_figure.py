@@ -49,7 +49,7 @@ def draw_front(leaderboard: Leaderboard) -> Figure:
     rows = math.ceil(len(cells) / columns)
     figure = Figure(figsize=(4.8 * columns + 0.6, 4.0 * rows + 1.0), layout="constrained")
     FigureCanvasAgg(figure)
-    panels = figure.subplots(rows, columns, squeeze=False).flatten()
+    panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).flatten()
     for axes, cell in zip(panels, cells, strict=False):
         _panel(axes, leaderboard, cell)
     for axes in panels[len(cells) :]:

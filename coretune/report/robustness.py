@@ -116,7 +116,7 @@ def _curve(axes: Axes, evaluation: Evaluation) -> None:
     curve = evaluation.details.get("curve", ())
     names = [str(point["eps"]) for point in curve]
     places = range(len(names))
-    axes.plot(places, [point["robust_top1"] for point in curve], marker="o", color="tab:blue")
+    axes.plot(places, [point["robust_top1"] for point in curve], marker="o", color="tab:blue", clip_on=False)
     axes.set_xticks(list(places), names)
     axes.set_ylim(0, 100)
     axes.set_xlabel("ε (steps of the grid, not to scale)")

@@ -24,7 +24,7 @@ from coretune.robust.checks import check_again, check_distances, check_monotone
 from coretune.robust.describe import notes, threat_line, threat_lines
 from coretune.robust.headway import Tell, Teller
 from coretune.robust.kept import Kept, rows_of
-from coretune.robust.reliability import UNTESTED, Probes, is_drawn, probe, reasons
+from coretune.robust.reliability import STAGES, UNTESTED, Probes, is_drawn, probe, reasons
 from coretune.robust.scene import Indices, Scene
 from coretune.robust.smallest import median_of, smallest_perturbations
 from coretune.robust.threat import ThreatModel
@@ -229,13 +229,13 @@ def _check_clean(scene: _Attacks, indices: Indices, found: _Found) -> None:
 def _probed(scene: _Attacks, indices: Indices) -> Probes:
     total = Probes().tensor(scene.device)
     own = scene.sample(indices, "attack probes", scene.params.probe_images)
-    scene.teller.begin("probes", len(own))
+    scene.teller.begin("probes", len(own) * STAGES)
     pgd = next((choice.parameters for choice in scene.plan.attacks if choice.name == "pgd"), PgdParameters())
     assert isinstance(pgd, PgdParameters)
     for chosen in scene.chunks(own, scene.chunk):
         found = probe(scene.model, scene.correct(chosen), scene.headline, pgd, scene.teller)
+        scene.teller.advance((len(chosen) - int(found.images)) * STAGES)  # what was wrong already has nothing to probe
         total = total + found.tensor(scene.device)
-        scene.teller.advance(len(chosen))
     return Probes.from_tensor(scene.shard.sum(total).cpu())
 
 

@@ -38,6 +38,9 @@ QUERIES = 300
 RISE = 0.1
 """Share of the loss's rise that twice the steps may add."""
 
+STAGES = 4
+"""Stages of `probe`, each of which passes every image."""
+
 ENOUGH = 8
 """Images below which probes that find nothing say nothing."""
 
@@ -138,7 +141,7 @@ def probe(
         subjects: n ≥ 0 images, which the model classifies correctly.
         threat: The headline's.
         pgd: The evaluation's own PGD, or its defaults.
-        teller: Is told which probe is made.
+        teller: Is told which probe is made, and that a stage of n images is done after each of the `STAGES`.
     """
     teller = teller or Teller()
     n = len(subjects)
@@ -147,14 +150,18 @@ def probe(
     images, labels = subjects.images, subjects.labels
     teller.at("gradient steps")
     white = white_box(model, subjects, threat)
+    teller.advance(n)
     teller.at("square")
     box = _black_box(model, subjects, threat)
+    teller.advance(n)
     teller.at("a ball without bounds")
     widest = _widest(subjects, threat)
     far = _climbed(model, subjects, widest, margin).fooled | _climbed(model, subjects, widest, cross_entropy).fooled
     first, again = _passes(model, images)
+    teller.advance(n)
     teller.at("twice the steps")
     begin, end, twice = _losses(model, subjects, threat, pgd)
+    teller.advance(n)
     return Probes(
         images=n,
         zero_gradient=_count(_steepness(model, images, labels) == 0),

@@ -8,11 +8,12 @@ import statistics
 import threading
 import time
 from collections import Counter, deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from coretune.data.packing import Packing
-from coretune.results.selection import better
+from coretune.results.selection import Direction
 from coretune.results.times import now_iso
 from coretune.spec.cells import Cell
 from coretune.study.book import CellBook
@@ -166,7 +167,11 @@ class Progress:
             "prepare": prepare,
             "cells": cells,
             "missing": to_dicts(self._book.study.missing),
-            "objective": {"metric": study.objective.metrics[0], "direction": study.direction},
+            "objective": {
+                "metric": study.objective.metrics[0],
+                "direction": study.direction,
+                **({"second": study.objective.metrics[1]} if study.objective.metrics[1:] else {}),
+            },
             "slots": slots,
             "throughput": throughput,
             "events": self._events.newest(),
@@ -211,11 +216,11 @@ class Progress:
 
     def _cell(self, cell: StudyCell, training: int) -> dict[str, Any]:
         states = [trial.state for trial in cell.trials]
-        direction = self._book.study.loaded.study.direction
-        best: float | None = None
-        for trial in cell.trials:
-            if trial.value is not None and (best is None or better(trial.value, best, direction)):
-                best = trial.value
+        objective = self._book.study.loaded.study.objective
+        bests = [
+            _best((trial.means[place] for trial in cell.trials if trial.means), direction)
+            for place, direction in enumerate(objective.directions)
+        ]
         scores = cell.test_scores
         return {
             **_identity(cell.resolved.cell),
@@ -227,7 +232,8 @@ class Progress:
                 "pruned": states.count("pruned"),
                 "failed": states.count("failed"),
             },
-            "best": best,
+            "best": bests[0],
+            **({"second_best": bests[1]} if bests[1:] else {}),
             "finals": {
                 "total": cell.final_runs,
                 "done": sum(final.score is not None for final in cell.finals),
@@ -288,6 +294,11 @@ class Progress:
         if len(self._seconds) < 2:
             return None
         return round(runs * statistics.median(self._seconds) / max(1, len(self._slots)), 1)
+
+
+def _best(values: Iterable[float], direction: Direction) -> float | None:
+    """Returns the best of some values, or None where there is none."""
+    return (max if direction == "max" else min)(values, default=None)
 
 
 def _identity(cell: Cell) -> dict[str, Any]:

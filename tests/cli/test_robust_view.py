@@ -37,6 +37,13 @@ def test_a_reliable_attack_says_yes() -> None:
     assert ["reliable", "yes"] in [line.split() for line in text.splitlines()] and "recorded, took 1m01s" in text
 
 
+@pytest.mark.parametrize(("images", "said"), [(1, "yes, by probes of 1 image"), (40, "yes, by probes of 40 images")])
+def test_a_verdict_says_on_how_many_images_it_rests(images: int, said: str) -> None:
+    found = attack(reliable=True)
+    found.details["verdict"]["probes"] = {"images": images}
+    assert said in drawn("attack", found)
+
+
 def transferred(alone: int) -> Evaluation:
     probes = {"images": 40, "surrogate_fooled": 40, "transfer": 30, "transfer_alone": alone}
     reasons = [f"transfer beats white box: images of another model alone fool {alone} of 40 images"] if alone else []
@@ -55,10 +62,11 @@ def test_transfer_takes_part_in_the_verdict() -> None:
     assert verdict_of(found, Transfer("from run 12", transferred(0))) == {
         "reliable": True,
         "reasons": [],
+        "probed": None,
         "transfer": "from run 12",
     }
     assert verdict_of(attack(), beaten)["reasons"][0].startswith("zero gradients")
-    assert verdict_of(found, not_tested("why")) == {"reliable": True, "reasons": [], "transfer": "not tested: why"}
+    assert verdict_of(found, not_tested("why"))["transfer"] == "not tested: why"
     assert verdict_of(found, None)["transfer"] == "not tested"
 
 

@@ -71,6 +71,15 @@ def test_cells_keep_the_order_of_the_study_where_all_fit(nine: dict[str, Any]) -
     assert places == sorted(places)
 
 
+def test_a_front_shows_the_best_by_each_of_its_objectives(quick: dict[str, Any]) -> None:
+    cells = [{**cell, "state": "searching", "second_best": 41.25} for cell in quick["cells"]]
+    raw = {**quick, "cells": cells, "objective": {"metric": "top1", "direction": "max", "second": "robust_top1"}}
+    text = drawn(raw, 80, None)
+    assert "robust_top1" in text and text.count("41.2") >= len(cells)
+    assert f"best top1 {cells[0]['best']:.1f}, robust_top1 41.2 (val)" in summary(parse_state(raw))
+    assert "robust_top1" not in drawn(quick, 80, None)
+
+
 def lacking(raw: dict[str, Any]) -> dict[str, Any]:
     blank = {"state": "missing", "trials": {"total": 0}, "best": None, "finals": {"total": 0}, "mean": None}
     cells = [{**cell, **blank} if cell["dataset"] in ("dtd", "cars") else cell for cell in raw["cells"]]

@@ -373,7 +373,7 @@ def test_it_tells_how_far_it_is() -> None:
     found = evaluate_attack(model, packed, np.arange(20), context(), params=params, tell=told.append)
     assert found == evaluate_attack(model, packed, np.arange(20), context(), params=params)
     ends = {each.stage: (each.done, each.total) for each in told}
-    assert ends == {"attack": (20, 20), "probes": (8, 8), "median": (6, 6)}
+    assert ends == {"attack": (20, 20), "probes": (32, 32), "median": (6, 6)}
     assert list(ends) == ["attack", "probes", "median"] and told[-1].passes > 100
     assert {each.detail for each in told if each.stage == "probes"} >= {"gradient steps", "square", "twice the steps"}
 

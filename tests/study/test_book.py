@@ -9,6 +9,8 @@ from support.driving import answer, drive, lr_score, make_book, resolved
 from coretune.results.record import Cause
 from coretune.results.store import ResultsStore
 from coretune.runs.job import Job
+from coretune.study.events import EventLog
+from coretune.study.progress import Progress
 
 
 def test_a_study_ends_with_all_its_runs(root: Path) -> None:
@@ -101,6 +103,17 @@ def test_a_front_stopped_anywhere_ends_as_the_undisturbed_one(tmp_path: Path, st
         assert ResultsStore(parts).cell(cell.key) == cell
         assert {role for choice in cell.choices for role in choice.roles} == {"best_top1", "best_robust_top1", "knee"}
         assert len(cell.finals) == 2 * len(cell.choices) > 2
+
+
+def test_the_state_of_a_front_has_the_best_by_each_objective(root: Path) -> None:
+    book = make_book(resolved(*FRONT), root)
+    drive(book, root)
+    state = Progress(book, EventLog(root / "log.txt"), results=str(root), slots=1).snapshot()
+    assert state["objective"] == {"metric": "top1", "direction": "max", "second": "robust_top1"}
+    for cell, saved in zip(state["cells"], ResultsStore(root).cells(), strict=True):
+        scores = [trial.scores for trial in saved.trials]
+        assert cell["best"] == max(each["top1"] for each in scores)
+        assert cell["second_best"] == max(each["robust_top1"] for each in scores)
 
 
 def test_the_final_runs_of_a_front_have_an_evaluation_for_each_objective(root: Path) -> None:
