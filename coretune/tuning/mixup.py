@@ -21,11 +21,12 @@ from coretune.tuning.arguments import (
     full_precision,
 )
 from coretune.tuning.beta import draw_beta
-from coretune.tuning.mining import Mining, Variant, choose_partners
+from coretune.tuning.mining import Mining, PairsOf, Variant, choose_partners
 from coretune.tuning.released import GROUPINGS, Grouping, soft_label_groups
 
 VARIANTS = ("paper", "released")
 MINING = ("hard", "random")
+PAIRS_OF = ("any", "cross_domain", "within_domain")
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,10 @@ class HardPairs:
         hardest_negative: (n,) int64: the other-class sample of highest cosine similarity, or a drawn one; i itself if
             there is none.
         positive_mix: (n,) weight of `hardest_positive` in the hard positive, as used.
+        positive_fallback: (n,) bool: whether `hardest_positive` is of any domain, since the domains that are asked for
+            have no other sample of the class.
+        negative_fallback: (n,) bool: whether `hardest_negative` and the drawn `negative_index` are of any domain, since
+            those domains have no sample of another class.
     """
 
     features: Tensor
@@ -62,6 +67,8 @@ class HardPairs:
     hardest_positive: Tensor
     hardest_negative: Tensor
     positive_mix: Tensor
+    positive_fallback: Tensor
+    negative_fallback: Tensor
 
     @property
     def positive_weights(self) -> Tensor:
@@ -77,6 +84,8 @@ def hard_pairs(
     *,
     variant: Variant = "paper",
     mining: Mining = "hard",
+    pairs: PairsOf = "any",
+    domains: Tensor | None = None,
     alpha: float = 1.0,
     generator: torch.Generator | None = None,
     negative_index: Tensor | None = None,
@@ -98,6 +107,11 @@ def hard_pairs(
     random`, the paper's control for hardness, hp is uniform among the other samples of the class and hn, drawn apart
     from k, among those of other classes; all else stays as it is.
 
+    With `pairs: cross_domain` all three partners hp, hn and k are of other domains than i, with `within_domain` of i's
+    own. Where these have no sample of the class that a partner has to be of, that partner is of any domain, as without:
+    no sample loses its mixtures for want of a domain, and `positive_fallback` and `negative_fallback` say whose it is.
+    The paper knows no domains.
+
     Where the paper is silent: ties (cosines within 8 units of rounding) go to the lowest index; the cosine with a zero
     vector is 0; without a same-class sample hp is i and i is no anchor; in a batch of one class mixtures are copies
     of i, which no anchor sees, whatever indices and weights are passed. Similarities are computed in float32 (float64
@@ -117,6 +131,8 @@ def hard_pairs(
         num_classes: C.
         variant: `paper` or `released`.
         mining: `hard` or `random`; the released variant has `hard` only.
+        pairs: `any`, `cross_domain` or `within_domain`; the released variant has `any` only.
+        domains: (n,) integers, which domain a sample is of; needed unless pairs are of `any`.
         alpha: α > 0 of both mixing weights.
         generator: On the CPU; None for torch's global one.
         negative_index: (n,) integers in [0, n) in place of the drawn k, taken as they are.
@@ -135,6 +151,7 @@ def hard_pairs(
     check_choice("mining", mining, MINING)
     if variant == "released" and mining != "hard":
         raise bad_argument("mining", repr(mining), "'hard' for variant='released'; 'random' goes with variant='paper'")
+    _check_domains(pairs, domains, variant, features)
     check_choice("grouping", grouping, GROUPINGS)
     _check_numbers(num_classes, alpha, negative_floor, positive_floor, generator)
     _check_samples(features, labels, num_classes, validate)
@@ -143,7 +160,7 @@ def hard_pairs(
     with torch.no_grad(), full_precision(features.device):
         exact = features.detach().to(computing_dtype(features))
         draws = _draw(alpha, 3 if mining == "random" else 1, exact, generator)
-        chosen = choose_partners(variant, mining, exact, labels, num_classes, draws[2:])
+        chosen = choose_partners(variant, mining, exact, labels, num_classes, draws[2:], pairs=pairs, domains=domains)
         mixable, order = chosen.mixable, torch.arange(exact.shape[0], device=exact.device)
         if negative_index is None:
             negative_index = chosen.negative_index
@@ -178,6 +195,8 @@ def hard_pairs(
         hardest_positive=chosen.hardest_positive,
         hardest_negative=chosen.hardest_negative,
         positive_mix=positive_mix,
+        positive_fallback=chosen.positive_fallback,
+        negative_fallback=chosen.negative_fallback,
     )
 
 
@@ -218,6 +237,17 @@ def _owners(order: Tensor, has_negative: Tensor) -> Tensor:
             torch.where(has_negative, order, order + 2 * size),
         ]
     )
+
+
+def _check_domains(pairs: PairsOf, domains: Tensor | None, variant: Variant, features: Tensor) -> None:
+    check_choice("pairs", pairs, PAIRS_OF)
+    if pairs == "any":
+        return
+    if variant == "released":
+        raise bad_argument("pairs", repr(pairs), "'any' for variant='released'; the others go with variant='paper'")
+    if domains is None:
+        raise bad_argument("domains", "None", f"the domain of each sample, (n,) integers, for pairs={pairs!r}")
+    check_tensor("domains", domains, "integer", (features.shape[0],), features)
 
 
 def _check_numbers(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -145,3 +147,95 @@ def test_random_partners_are_uniform_and_drawn_apart() -> None:
         assert stats.chisquare(negatives[i][other].numpy()).pvalue > 0.001
     others = labels != labels[0]
     assert stats.chi2_contingency(joint[others][:, others].numpy()).pvalue > 0.001
+
+
+def literal_in_domains(
+    pairs: str, mining: str, features: Tensor, labels: Tensor, domains: Tensor, uniforms: Tensor
+) -> dict[str, list[int]]:
+    """Partners and fallbacks with loops, from candidate lists; i itself where there is no candidate at all."""
+    n, y, e = len(labels), labels.tolist(), domains.tolist()
+    unit = torch.nn.functional.normalize(features, dim=1)
+    cosine = [[float(unit[i] @ unit[j]) for j in range(n)] for i in range(n)]
+    found: dict[str, list[int]] = {name: [] for name in ("k", "hp", "hn", "fallback+", "fallback-")}
+    for i in range(n):
+        for same, names in ((True, ("hp",)), (False, ("k", "hn"))):
+            everywhere = sorted((y[j], j) for j in range(n) if j != i and (y[j] == y[i]) == same)
+            wanted = [(c, j) for c, j in everywhere if (e[j] == e[i]) == (pairs == "within_domain")]
+            found["fallback+" if same else "fallback-"].append(bool(everywhere) and not wanted)
+            candidates = wanted or everywhere
+            for name in names:
+                if not candidates:
+                    found[name].append(i)
+                elif name == "k" or mining == "random":
+                    u = float(uniforms[{"k": 0, "hp": 1, "hn": 2}[name], i])
+                    found[name].append(candidates[min(int(u * len(candidates)), len(candidates) - 1)][1])
+                else:
+                    sign = 1 if same else -1
+                    best = min(sign * cosine[i][j] for _, j in candidates)
+                    found[name].append(min(j for _, j in candidates if sign * cosine[i][j] <= best + 1e-12))
+    return found
+
+
+@given(st.integers(1, 14), st.integers(1, 4), st.integers(1, 3), st.integers(0, 10**6), st.integers(1, 200), st.data())
+@settings(max_examples=120)
+def test_partners_across_and_within_domains_equal_the_definition(
+    n: int, classes: int, number: int, seed: int, block: int, data: st.DataObject
+) -> None:
+    pairs = data.draw(st.sampled_from(["cross_domain", "within_domain"]))
+    mining = data.draw(st.sampled_from(["hard", "random"]))
+    features, labels = sample(n, 3, classes, seed)
+    domains = torch.randint(number, (n,), generator=generator(seed))
+    uniforms = torch.rand(3, n, generator=generator(seed), dtype=torch.float64)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("coretune.tuning.blocked.PAIRS", block)
+        found = choose_partners(
+            mining=mining,
+            variant="paper",
+            features=features,
+            labels=labels,
+            num_classes=4,
+            uniforms=uniforms,
+            pairs=pairs,
+            domains=domains,
+        )
+    expected = literal_in_domains(pairs, mining, features, labels, domains, uniforms)
+    assert found.positive_fallback.tolist() == expected["fallback+"]
+    assert found.negative_fallback.tolist() == expected["fallback-"]
+    assert found.hardest_positive.tolist() == expected["hp"]
+    assert found.hardest_negative.tolist() == expected["hn"]
+    assert found.negative_index[found.mixable].tolist() == torch.tensor(expected["k"])[found.mixable].tolist()
+
+
+@given(st.integers(1, 12), st.integers(1, 4), st.integers(0, 10**6), st.sampled_from(["hard", "random"]))
+@settings(max_examples=60)
+def test_a_single_domain_is_no_restriction_and_what_falls_back_is_as_without(
+    n: int, classes: int, seed: int, mining: Any
+) -> None:
+    features, labels = sample(n, 3, classes, seed)
+    uniforms = torch.rand(3, n, generator=generator(seed), dtype=torch.float64)
+    plain = choose_partners("paper", mining, features, labels, 4, uniforms)
+    one = torch.zeros(n, dtype=torch.int64)
+    for pairs in ("within_domain", "cross_domain"):
+        found = choose_partners("paper", mining, features, labels, 4, uniforms, pairs=pairs, domains=one)  # type: ignore[arg-type]
+        assert torch.equal(found.hardest_positive, plain.hardest_positive)
+        assert torch.equal(found.hardest_negative, plain.hardest_negative)
+        assert torch.equal(found.negative_index[found.mixable], plain.negative_index[found.mixable])
+        across = pairs == "cross_domain"
+        assert torch.equal(found.positive_fallback, plain.has_positive & across)
+        assert torch.equal(found.negative_fallback, plain.mixable & across)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"pairs": "cross_domain"}, "domains.*the domain of each sample"),
+        ({"pairs": "across"}, "pairs.*any.*cross_domain.*within_domain"),
+        ({"pairs": "within_domain", "domains": torch.zeros(3).long()}, "domains"),
+        ({"pairs": "within_domain", "domains": torch.zeros(4)}, "domains"),
+        ({"pairs": "within_domain", "domains": torch.zeros(4).long(), "variant": "released"}, "'any' for variant"),
+    ],
+)
+def test_pairs_of_some_domains_need_domains(options: dict[str, Any], message: str) -> None:
+    features, labels = sample(4, 3, 2, 0)
+    with pytest.raises(ValueError, match=message):
+        hard_pairs(features, labels, 2, **options)

@@ -21,8 +21,8 @@ class CoreTuning(MixtureCE):
     Hard pairs are made of the features of a contrast batch; L_ce^m is the soft cross-entropy over originals and
     mixtures (3n rows), L_con^f the focal contrast of their projections. The paper's ablations are switches: without
     `smooth_classifier` L_ce^m is over the originals, without `contrast_mixtures` L_con^f is among them, with `mining:
-    random` pairs are random ones. A NaN in the features passes through to the loss, where the training loop looks for
-    it.
+    random` pairs are random ones. `pairs` across or within domains are ours, and no part of the paper. A NaN in the
+    features passes through to the loss, where the training loop looks for it.
 
     Args:
         params: η, τ, α, γ and the options.
@@ -40,15 +40,17 @@ class CoreTuning(MixtureCE):
 
         Returns:
             Terms `cross_entropy` and `contrastive` (before η; 0 where η = 0, since it is not computed then), in nats;
-            count `anchors_without_positive`.
+            count `anchors_without_positive`; with pairs of some domains, terms and counts as `told_of` adds them.
         """
-        return combined(
-            self.pairs(step),
+        pairs = self.pairs(step)
+        loss = combined(
+            pairs,
             self.classifier,
             self._contrast,
             eta=self.params.eta,
             smooth_classifier=self.params.smooth_classifier,
         )
+        return self.told_of(pairs, loss)
 
     def _contrast(self, pairs: HardPairs) -> Tensor:
         params = self.params

@@ -31,11 +31,30 @@ class MixtureCE(Method):
         self.classifier = linear_classifier(features, classes, bias=params.classifier_bias)
 
     def loss(self, step: Step) -> LossTerms:
-        """Returns the loss of one contrast batch in nats; term `cross_entropy`, count `anchors_without_positive`."""
+        """Returns the loss of one contrast batch in nats.
+
+        Returns:
+            Term `cross_entropy` and count `anchors_without_positive`; with pairs of some domains, terms and counts as
+            `told_of` adds them.
+        """
         pairs = self.pairs(step)
         total = soft_cross_entropy(self.classifier(pairs.features), pairs.targets, validate=False)
         counts = {"anchors_without_positive": (~pairs.has_positive).sum()}
-        return LossTerms(total=total, terms={"cross_entropy": total.detach()}, counts=counts)
+        return self.told_of(pairs, LossTerms(total, {"cross_entropy": total.detach()}, counts))
+
+    def told_of(self, pairs: HardPairs, loss: LossTerms) -> LossTerms:
+        """Returns a loss that also tells how often partners were of any domain, where pairs are of some domains.
+
+        Returns:
+            Terms `positive_fallback` and `negative_fallback`, shares of the samples; counts `positives_of_any_domain`
+            and `negatives_of_any_domain`.
+        """
+        if self.mixture.pairs == "any":
+            return loss
+        positive, negative = pairs.positive_fallback, pairs.negative_fallback
+        shares = {"positive_fallback": positive.float().mean(), "negative_fallback": negative.float().mean()}
+        counts = {"positives_of_any_domain": positive.sum(), "negatives_of_any_domain": negative.sum()}
+        return LossTerms(loss.total, {**loss.terms, **shares}, {**loss.counts, **counts})
 
     def pairs(self, step: Step) -> HardPairs:
         """Returns the mixtures of a contrast batch."""
@@ -44,6 +63,8 @@ class MixtureCE(Method):
             step.labels,
             self.classes,
             mining=self.mixture.mining,
+            pairs=self.mixture.pairs,
+            domains=step.domain,
             alpha=self.mixture.alpha,
             generator=step.generator,
             negative_floor=self.mixture.negative_floor,

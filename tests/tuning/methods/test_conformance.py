@@ -39,6 +39,7 @@ torch.set_num_threads(1)
 METHODS = catalog().names("method")
 OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "delta by ablation": ("delta", {"weighting": "ablation_released", "ablation_images": 9}),
+    "core_tuning across domains": ("core_tuning", {"pairs": "cross_domain"}),
 }
 """Methods with parameters that make them do something else."""
 CASES = [*METHODS, *OPTIONS]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,10 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from coretune.spec.catalog.methods.core_tuning import CoreTuningParameters
+from coretune.spec.catalog.methods.core_tuning import CoreTuningParameters, MixtureParameters
+from coretune.spec.components import needs_domains
 from coretune.tuning.losses import focal_contrastive
 from coretune.tuning.method import Step
 from coretune.tuning.methods.core_tuning import CoreTuning
+from coretune.tuning.methods.mixture_ce import MixtureCE
 from coretune.tuning.mixup import hard_pairs
 
 torch.set_num_threads(1)
@@ -225,3 +228,31 @@ def test_each_switch_changes_its_own_term_alone(switch: str) -> None:
     assert on[changed].item() != off[changed].item()
     other = {"cross_entropy", "contrastive"} - {changed}
     assert all(on[name].item() == off[name].item() for name in other)
+
+
+def test_pairs_across_domains_are_those_of_hard_pairs_and_fallbacks_are_told() -> None:
+    features, labels = sample(9)
+    domain = torch.tensor([0, 0, 0, 1, 1, 0, 0, 0, 0])
+    for method in (
+        make(pairs="cross_domain"),
+        MixtureCE(MixtureParameters(pairs="cross_domain"), features=6, classes=3),
+    ):
+        method.double()
+        at = replace(step(features, labels), domain=domain)
+        loss, pairs = method.loss(at), method.pairs(replace(at, generator=torch.Generator().manual_seed(5)))
+        options = {"pairs": "cross_domain", "domains": domain, "generator": torch.Generator().manual_seed(5)}
+        expected = hard_pairs(features, labels, 3, **options)  # type: ignore[arg-type]
+        assert torch.equal(pairs.features, expected.features)
+        assert int(loss.counts["positives_of_any_domain"]) == int(expected.positive_fallback.sum()) > 0
+        assert loss.terms["positive_fallback"].item() == pytest.approx(float(expected.positive_fallback.float().mean()))
+        assert loss.terms["negative_fallback"].item() * 9 == pytest.approx(int(loss.counts["negatives_of_any_domain"]))
+        plain = make().double().loss(step(features, labels))
+        assert plain.terms.keys() == {"cross_entropy", "contrastive"}
+        assert plain.counts.keys() == {"anchors_without_positive"}
+
+
+def test_pairs_of_some_domains_need_domains() -> None:
+    assert needs_domains(CoreTuningParameters(pairs="within_domain")) and not needs_domains(CoreTuningParameters())
+    features, labels = sample(4)
+    with pytest.raises(ValueError, match="the domain of each sample"):
+        make(pairs="within_domain").double().loss(step(features, labels))

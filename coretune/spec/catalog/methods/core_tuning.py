@@ -25,10 +25,20 @@ class MixtureParameters(Frozen):
         "hard",
         description="Whose features make a hard positive: the hardest ones of the batch, or ones drawn at random.",
     )
+    pairs: Literal["any", "cross_domain", "within_domain"] = Field(
+        "any",
+        description="In which domains a sample's partners are looked for: in all, in the others than its own, or in "
+        "its own; where none of the right class is there, in all. For data with domains, but for `any`.",
+    )
     classifier_bias: bool = Field(True, description="Whether the linear classifier has a bias.")
     detach_originals: bool = Field(
         False, description="Whether originals teach the heads only: the backbone then learns from mixtures alone."
     )
+
+    @property
+    def needs_domains(self) -> bool:
+        """Whether the data have to have domains."""
+        return self.pairs != "any"
 
 
 class CoreTuningParameters(MixtureParameters):
