@@ -1,7 +1,9 @@
 """The planned contrasts of a study: each pair of methods on each data set and backbone, judged with correction.
 
-A contrast is first minus second over the final seeds that both have: runs with the same index and seed. The family of
-tests is all pairs × data sets × backbones, finished or not, so that an early look at some of them is not judged more
+A contrast is first minus second over the final seeds that both have: runs with the same index and seed. Where domains
+are held out and the study says so, it is of their average within each seed (a seed on all domains is one pair, so that
+n counts seeds, and what a seed and a domain have in common drops out of the difference). The family of tests is all
+pairs × data sets × backbones, finished or not, so that an early look at some of them is not judged more
 kindly: p-values are adjusted by Holm's method, and an unfinished contrast counts as one with p = 1.
 """
 
@@ -12,9 +14,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from coretune.report import notes
+from coretune.report.figures import average
 from coretune.report.power import minimum_detectable_difference
 from coretune.report.reader import Reader
-from coretune.report.scores import Scores, read_scores, shared_seeds
+from coretune.report.scores import Scores, Seed, read_scores
 from coretune.report.statistics import compare_paired, equivalence_p, holm, paired_differences, std
 from coretune.report.study import read_study
 from coretune.results.cellfile import CellFile
@@ -24,6 +27,8 @@ from coretune.spec.contrasts import ContrastOptions
 from coretune.spec.study import Study
 
 INCOMPLETE, UNDECIDED = "incomplete", "undecided"
+AVERAGE = ", average of "
+"""What the label of a data set is followed by where a contrast is on the average over its held-out domains."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +36,7 @@ class Contrast:
     """One planned comparison, first minus second. What cannot be computed is None.
 
     Attributes:
-        dataset: Label of the data set.
+        dataset: Label of the data set; for an average over held-out domains that of their entry, and how many they are.
         backbone: Label of the backbone.
         first: Label of the first method.
         second: Label of the second method.
@@ -139,16 +144,28 @@ _Table = Mapping[tuple[str, str, str], Scores]
 
 def _measured(study: Study, options: ContrastOptions, table: _Table) -> list[Contrast]:
     """Returns every contrast with what its own seeds say; those that have all of them are `undecided` as yet."""
-    places = list(itertools.product(study.tuned, study.backbones, options.pairs))
+    places = list(itertools.product(_places(study, options).items(), study.backbones, options.pairs))
     level = options.level / len(places)
     return [
-        _contrast(dataset, backbone, pair, study.finals.seeds, table, options.equivalence, level)
-        for dataset, backbone, pair in places
+        _contrast(place, backbone, pair, study.finals.seeds, table, options.equivalence, level)
+        for place, backbone, pair in places
     ]
 
 
+def _places(study: Study, options: ContrastOptions) -> dict[str, tuple[str, ...]]:
+    """Returns what contrasts are made on, in words: labels of data sets, several where their average is meant."""
+    if options.domains == "each":
+        return {label: (label,) for label in study.tuned}
+    averaged = study.held_out_sections
+    found: dict[str, tuple[str, ...]] = {}
+    for section in study.sections:
+        labels = averaged.get(section, (section,))
+        found[section if section not in averaged else f"{section}{AVERAGE}{len(labels)} domains"] = labels
+    return found
+
+
 def _contrast(
-    dataset: str,
+    place: tuple[str, tuple[str, ...]],
     backbone: str,
     pair: tuple[str, str],
     seeds: int,
@@ -156,14 +173,18 @@ def _contrast(
     bound: float | None,
     level: float,
 ) -> Contrast:
-    cells = [scores for label in pair if (scores := table.get((dataset, backbone, label))) is not None]
-    paired = shared_seeds(cells) if len(cells) == 2 else []
-    first, second = ([scores.by_seed[seed] for seed in paired] for scores in cells) if paired else ([], [])
+    said, datasets = place
+    sides = [[table.get((dataset, backbone, label)) for dataset in datasets] for label in pair]
+    cells = [scores for side in sides for scores in side if scores is not None]
+    theirs, others = map(_by_seed, sides)
+    paired = [seed for seed in sorted(theirs) if seed in others]
+    first, second = [theirs[seed] for seed in paired], [others[seed] for seed in paired]
     compared = compare_paired(first, second)
     spread = std(paired_differences(first, second)) if compared.interval is not None else None
-    complete = len(cells) == 2 and all(scores.complete for scores in cells) and len(paired) == cells[0].expected
+    there = len(cells) == 2 * len(datasets)
+    complete = there and all(scores.complete and len(paired) == scores.expected for scores in cells)
     return Contrast(
-        dataset=dataset,
+        dataset=said,
         backbone=backbone,
         first=pair[0],
         second=pair[1],
@@ -179,6 +200,11 @@ def _contrast(
         mdd=minimum_detectable_difference(spread, compared.n, level) if spread is not None else None,
         verdict=UNDECIDED if complete else INCOMPLETE,
     )
+
+
+def _by_seed(side: Sequence[Scores | None]) -> Mapping[Seed, float]:
+    """Returns the mean over a method's cells of each seed that has a score in all of them."""
+    return average([{} if scores is None else scores.by_seed for scores in side])
 
 
 def _judged(rows: Sequence[Contrast], study: Study) -> list[Contrast]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from coretune.report.contrasts import Contrast, Contrasts
+from coretune.report.contrasts import AVERAGE, Contrast, Contrasts
 from coretune.report.typeset import (
     UNITS,
     digits_of,
@@ -38,6 +38,8 @@ def legend(contrasts: Contrasts) -> list[str]:
         f"Holm: adjusted over all {len(contrasts.rows)} contrasts of the study; better or worse if at most "
         f"{contrasts.level:g}.",
     ]
+    if any(AVERAGE in row.dataset for row in contrasts.rows):
+        lines.append("An average over held-out domains is taken within each seed; a pair is a seed on all of them.")
     if contrasts.equivalence is not None:
         lines.append(
             f"TOST: p of two one-sided t-tests against ±{contrasts.equivalence:g}, adjusted likewise; "

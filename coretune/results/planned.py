@@ -37,6 +37,8 @@ def plan_of(study: Study) -> dict[str, Any]:
     """
     said = study.model_dump(mode="json", include={"contrasts", "search", "finals", "seed", "objective"})
     contrasts, search, finals = said["contrasts"] or {}, said["search"], said["finals"]
+    if contrasts.get("domains") == "each":  # the default, which plans of before the key do not name
+        del contrasts["domains"]
     return {
         **_under("contrasts", contrasts),
         "datasets": [label for section, raw in study.datasets.items() for label in labels_of(section, raw)],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
@@ -47,6 +47,10 @@ class ContrastOptions(Frozen):
         gt=0,
         description="A difference within ± this, in units of the metric, is none in practice: tested by two one-sided "
         "tests; null: not tested.",
+    )
+    domains: Literal["each", "average"] = Field(
+        "each",
+        description="Where domains are held out: a contrast on each of them, or one on their average within each seed.",
     )
     pairs: Pairs = Field(
         description="Labels of methods, [first, second] each: first minus second.", json_schema_extra={"minItems": 1}

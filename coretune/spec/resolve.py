@@ -14,6 +14,7 @@ from coretune.spec.augment_presets import augment_keys
 from coretune.spec.cells import BackboneChoice, Cell, DatasetChoice, MethodChoice, PretrainChoice
 from coretune.spec.components import Catalog, Component, EvaluationComponent
 from coretune.spec.data_checks import Choices, DataChecks
+from coretune.spec.domains import HELD_OUT
 from coretune.spec.paths import absolute_path
 from coretune.spec.problems import Problems
 from coretune.spec.run import EvalSpec, TrainSpec
@@ -219,6 +220,9 @@ class _Resolver(DataChecks):
     def contrasts(self) -> None:
         """Notes pairs of methods that are no comparison, or one that stands there already."""
         options = self.study.contrasts
+        if options is not None and options.domains == "average" and not self.study.held_out_sections:
+            text = f"an average is over held-out domains; no data set has {HELD_OUT}"
+            self.problems.add(("contrasts", "domains"), text)
         seen: dict[frozenset[str], int] = {}
         for index, pair in enumerate(options.pairs if options is not None else ()):
             at: Path_ = ("contrasts", "pairs", index)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -21,7 +22,7 @@ from pydantic import (
 from coretune.spec.augment import ViewSpec
 from coretune.spec.augment_presets import check_augment
 from coretune.spec.contrasts import ContrastOptions
-from coretune.spec.domains import SelectionRule, labels_of
+from coretune.spec.domains import HELD_OUT, SelectionRule, labels_of
 from coretune.spec.frozen import Frozen
 from coretune.spec.objective import Direction, Objective
 from coretune.spec.wording import nearest, shown
@@ -413,6 +414,12 @@ class Study(Frozen):
     def tuned(self) -> tuple[str, ...]:
         """Labels of the data sets that cells are tuned on: one for each held-out domain where there are some."""
         return tuple(label for section in self.sections for label in labels_of(section, self.datasets[section]))
+
+    @property
+    def held_out_sections(self) -> Mapping[str, tuple[str, ...]]:
+        """Labels in the file of the data sets that hold domains out, each with the labels of `tuned` that it means."""
+        known = {section: self.datasets[section] for section in self.sections}
+        return {section: labels_of(section, raw) for section, raw in known.items() if raw.get(HELD_OUT) is not None}
 
     @property
     def baseline_label(self) -> str:

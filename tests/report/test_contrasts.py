@@ -11,12 +11,15 @@ import pytest
 import scipy.stats
 import yaml
 
+from coretune.errors import RequestError
 from coretune.report import leaderboard
 from coretune.report.contrasts import Contrast, Contrasts, build
 from coretune.report.power import noncentrality
 from coretune.results.planned import Plan, Planned, plan_of
 from coretune.spec.cells import final_seed
+from coretune.spec.load import resolve_study
 from coretune.spec.study import Study
+from coretune.spec.yamlfile import parse_yaml
 
 PAIRS = [["core_tuning", "ce"], ["core_tuning", "mixture_ce"]]
 METHODS = ["ce", "mixture_ce", "core_tuning"]
@@ -283,3 +286,74 @@ def test_scores_that_are_older_than_the_plan_are_told(builder) -> None:
     builder.store.put_planned(Planned(entries=(plan(builder, "2026-11-02T08:00:00+00:00"),)))
     (said,) = planned_notes(builder)
     assert "6 of the test scores are older" in said and "in this directory" in said
+
+
+DOMAINS = ("art", "photo", "sketch")
+
+
+def held_out(builder: Any, scores: Mapping[str, Mapping[str, Sequence[Any]]], **more: Any) -> None:
+    """A study with domains held out, and its cells."""
+    seeds = more.pop("seeds", 4)
+    builder.study(
+        methods=list(scores),
+        datasets=["pacs", "digits"],
+        finals={"seeds": seeds},
+        contrasts={"pairs": [["core_tuning", "ce"]], "domains": "average", **more},
+    )
+    path = builder.store.root / "study.yaml"
+    path.write_text(path.read_text().replace("  pacs: {}", f"  pacs: {{held_out_domain: [{', '.join(DOMAINS)}]}}"))
+    for method, by_label in scores.items():
+        for label, values in by_label.items():
+            builder.cell(label, method, values)
+
+
+def test_domains_are_averaged_within_each_seed_and_other_data_stay_as_they_are(builder) -> None:
+    random_ = random.Random(0)
+    scores = {
+        method: {
+            label: [70 + 10 * random_.random() for _ in range(4)]
+            for label in (*(f"pacs-{domain}" for domain in DOMAINS), "digits")
+        }
+        for method in ("ce", "core_tuning")
+    }
+    held_out(builder, scores)
+    found = judged(builder)
+    assert [row.dataset for row in found.rows] == ["pacs, average of 3 domains", "digits"]
+    blocks = [
+        sum(scores["core_tuning"][f"pacs-{d}"][seed] - scores["ce"][f"pacs-{d}"][seed] for d in DOMAINS) / 3
+        for seed in range(4)
+    ]
+    row, other = found.rows
+    assert (row.n, row.difference) == (4, pytest.approx(float(np.mean(blocks))))
+    expected = scipy.stats.ttest_1samp(blocks, 0.0)
+    assert row.p == pytest.approx(expected.pvalue)
+    reach = expected.confidence_interval(0.95)
+    assert (row.ci_low, row.ci_high) == (pytest.approx(reach.low), pytest.approx(reach.high))
+    assert row.p_holm == pytest.approx(min(1.0, 2 * row.p) if row.p <= other.p else row.p)
+    single = scipy.stats.ttest_rel(scores["core_tuning"]["digits"], scores["ce"]["digits"])
+    assert other.p == pytest.approx(single.pvalue)
+
+
+def test_an_average_is_incomplete_until_every_domain_has_all_seeds(builder) -> None:
+    full = {f"pacs-{domain}": [70.0, 72.0, 71.0, 75.0] for domain in DOMAINS} | {"digits": [1.0, 2.0, 3.0, 5.0]}
+    short = {**full, "pacs-photo": [70.0, 72.5, "failed", 75.0]}
+    held_out(builder, {"ce": full, "core_tuning": short})
+    row, other = judged(builder).rows
+    assert (row.verdict, row.n, row.seeds) == ("incomplete", 3, 4)
+    assert other.verdict != "incomplete"
+
+
+def test_an_average_over_domains_needs_a_held_out_domain_and_is_part_of_the_plan() -> None:
+    text = {
+        "name": "x",
+        "datasets": ["digits"],
+        "backbones": ["small_resnet"],
+        "methods": ["ce", "core_tuning"],
+        "contrasts": {"pairs": [["core_tuning", "ce"]], "domains": "average"},
+    }
+    with pytest.raises(RequestError, match=r"contrasts.domains: an average is over held-out domains"):
+        resolve_study(parse_yaml(yaml.safe_dump(text)))
+    options = {"pairs": [["core_tuning", "ce"]], "domains": "average"}
+    plain = resolve_study(parse_yaml(yaml.safe_dump({**text, "contrasts": {"pairs": [["core_tuning", "ce"]]}}))).study
+    assert "contrasts.domains" not in plan_of(plain), "plans of before the key stay as they were"
+    assert plan_of(plain.replace(contrasts=options))["contrasts.domains"] == "average"
