@@ -221,8 +221,8 @@ def test_it_learns_what_is_easy_to_tell_apart(name: str) -> None:
     assert training.history[-1].metrics["top1"] >= 90, name
 
 
-LEARNING_RATES: dict[str, float] = {"ssf": 0.02}
-"""Methods that need another learning rate than 0.05 on the toy, e.g. since they train with AdamW."""
+LEARNING_RATES: dict[str, float] = {"ssf": 0.02, "irm": 0.5}
+"""Methods that need another learning rate than 0.05 on the toy: they train with AdamW, or divide their loss."""
 
 
 @pytest.mark.parametrize("name", METHODS)

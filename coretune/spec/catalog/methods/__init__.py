@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from coretune.spec.catalog.methods import baselines, contrast, core_tuning, mixing, regularisers, transfer
+from coretune.spec.catalog.methods import baselines, contrast, core_tuning, domains, mixing, regularisers, transfer
 from coretune.spec.components import Component
 
 COMPONENTS: list[Component] = [
@@ -12,4 +12,5 @@ COMPONENTS: list[Component] = [
     *regularisers.COMPONENTS,
     *contrast.COMPONENTS,
     *transfer.COMPONENTS,
+    *domains.COMPONENTS,
 ]
