@@ -22,7 +22,7 @@ from coretune.errors import CoretuneError, DeadClusterError
 from coretune.runs.interrupt import EXIT_CODE as INTERRUPTED
 from coretune_cli.output import discard
 
-GROUPS = ("study", "leaderboard", "data", "checkpoint", "robust", "domains", "cluster")
+GROUPS = ("study", "leaderboard", "data", "checkpoint", "robust", "domains", "segment", "cluster")
 COMMANDS = ("tune", "pretrain", "doctor")
 """Modules of this package by the first word of a line: with a group `app`, or a command of the module's name."""
 

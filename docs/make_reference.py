@@ -33,6 +33,7 @@ SECTIONS = (
     ("PretrainOptions", "backbones.LABEL.pretrain"),
     ("recipe", "train"),
     ("adversary", "adversary"),
+    ("segmentation", "segmentation"),
     ("augment", "augment"),
     ("SearchOptions", "search"),
     ("FinalsOptions", "finals"),

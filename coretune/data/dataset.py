@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Generic
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import TypeVar
 
 from coretune.data.domain_splits import NO_DOMAINS, split_source
 from coretune.data.fingerprint import fingerprint
@@ -19,10 +21,15 @@ from coretune.errors import RequestError, UnfitError
 from coretune.spec.components import Catalog
 from coretune.spec.run import DataSpec
 
+if TYPE_CHECKING:
+    from coretune.data.mask_pack import PackedMasks
+
+Pack = TypeVar("Pack", bound="Packed | PackedMasks", default=Packed)
+
 
 @dataclass(frozen=True)
-class Dataset:
-    """Packed images and who is in which part. Images that cannot be read are in none.
+class Dataset(Generic[Pack]):
+    """Packed images, perhaps with a mask each, and who is in which part. Images that cannot be read are in none.
 
     Attributes:
         packed: The images.
@@ -30,7 +37,7 @@ class Dataset:
         domains: Which domain each image is of, where the source knows.
     """
 
-    packed: Packed
+    packed: Pack
     split: Split
     domains: Domains | None = None
 
@@ -100,11 +107,7 @@ def open_dataset(
     source = open_source(catalog, data.dataset, path)
     found = fingerprint(source, cache)
     if found != data.fingerprint:
-        raise UnfitError(
-            f"data set {data.dataset.name}{f' at {path}' if path else ''}: these are not the images that the run was "
-            f"planned with (fingerprint {found[:12]}, planned {data.fingerprint[:12]}): files were changed, added or "
-            "removed; restore them, or plan the study again"
-        )
+        raise changed(data, path, found)
     packed = pack(source, found, data.image_size, cache, on_packing)
     if packed.unreadable and data.corrupt == "refuse":
         raise refusal(packed.unreadable, len(packed.names))
@@ -115,3 +118,18 @@ def open_dataset(
     left_out = [item.image for item in packed.unreadable]
     split = split_source(source, data, labels=labels, parts=packed.parts, left_out=left_out)
     return Dataset(packed, split, domains_of(source))
+
+
+def changed(data: DataSpec, path: str | None, found: str) -> UnfitError:
+    """Returns the error of data that are not those that a run was planned with.
+
+    Args:
+        data: What it was planned with.
+        path: Where the files are, if that was said.
+        found: The fingerprint of what is there.
+    """
+    return UnfitError(
+        f"data set {data.dataset.name}{f' at {path}' if path else ''}: these are not the images that the run was "
+        f"planned with (fingerprint {found[:12]}, planned {data.fingerprint[:12]}): files were changed, added or "
+        "removed; restore them, or plan the study again"
+    )

@@ -131,6 +131,23 @@ def open_masks(catalog: Catalog, ref: Ref, path: str | None) -> MaskSource:
     return source
 
 
+def open_any(catalog: Catalog, ref: Ref, path: str | None) -> Source | MaskSource:
+    """Opens what is behind a reference, images with a class each or with a mask each.
+
+    Args:
+        catalog: As in `open_source`.
+        ref: As in `open_source`.
+        path: As in `open_source`.
+
+    Raises:
+        RequestError: As in `open_source`.
+        MissingError: As in `open_source`.
+        UnfitError: As in `open_source`.
+    """
+    of_pixels = catalog.dataset(ref.name).labels == "pixel"
+    return open_masks(catalog, ref, path) if of_pixels else open_source(catalog, ref, path)
+
+
 def _opened(catalog: Catalog, ref: Ref, path: str | None) -> Any:
     component = catalog.dataset(ref.name)
     folder = located(component, path)

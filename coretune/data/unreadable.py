@@ -52,7 +52,7 @@ def listed(unreadable: Sequence[Reasoned]) -> list[str]:
     return lines if more <= 0 else [*lines, f"and {more:,} more, which `coretune data check` lists"]
 
 
-def refusal(unreadable: Sequence[Unreadable], images: int) -> UnfitError:
+def refusal(unreadable: Sequence[Reasoned], images: int) -> UnfitError:
     """Returns the error of a data set with such images, where they are refused."""
     lines = "".join(f"\n  {line}" for line in listed(unreadable))
     return UnfitError(

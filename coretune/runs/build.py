@@ -6,15 +6,17 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 
 from coretune.data.dataset import Dataset, open_dataset
 from coretune.data.fingerprint import content_hash
+from coretune.data.mask_dataset import open_mask_dataset
 from coretune.data.roots import cache_root
 from coretune.errors import RequestError, UnfitError
 from coretune.nets.backbone import Backbone
+from coretune.nets.dilation import dilate
 from coretune.nets.model import Model
 from coretune.nets.weights import load_encoder
 from coretune.pretrain.task import PretrainingTask
@@ -22,6 +24,10 @@ from coretune.results.store import ResultsStore
 from coretune.robust.adversarial_training import AdversarialTask
 from coretune.robust.validation import AttackedTask
 from coretune.runs.job import Job
+from coretune.segment.heads import make_head
+from coretune.segment.methods import DenseMethod
+from coretune.segment.model import SegmentationModel
+from coretune.segment.task import SegmentationTask
 from coretune.spec.components import Catalog, Kind, needs_domains
 from coretune.spec.run import RunSpec
 from coretune.spec.seeds import derive_seed
@@ -36,7 +42,7 @@ from coretune.tuning.task import Task
 class MakeTask(Protocol):
     """A task's class."""
 
-    def __call__(self, dataset: Dataset, spec: RunSpec, views: int, *, whole_images: bool, regroups: bool) -> Task:
+    def __call__(self, dataset: Dataset[Any], spec: RunSpec, views: int, *, whole_images: bool, regroups: bool) -> Task:
         """Returns the task of a run, for a method that asks for so many views and is otherwise so."""
 
 
@@ -58,12 +64,13 @@ class TaskKind:
 TASKS: Mapping[str, TaskKind] = {
     "classification": TaskKind("method", ClassificationTask, labelled=True),
     "pretraining": TaskKind("pretraining", PretrainingTask, labelled=False),
+    "segmentation": TaskKind("method", SegmentationTask, labelled=True),
 }
 
 
 def build_parts(
     job: Job,
-    dataset: Dataset,
+    dataset: Dataset[Any],
     store: ResultsStore,
     catalog: Catalog,
     context: Context,
@@ -99,7 +106,7 @@ def build_parts(
 
 def build_model(
     job: Job,
-    dataset: Dataset,
+    dataset: Dataset[Any],
     catalog: Catalog,
     context: Context,
     weights: Path | None = None,
@@ -130,7 +137,7 @@ def build_model(
     with seeded(derive_seed(spec.seed, "init", "encoder")):
         encoder = catalog.get("backbone", spec.backbone.arch.name).load()(parameters)
     if isinstance(encoder, Backbone):
-        for side in dict.fromkeys((spec.data.input_side, spec.data.test_sides.crop)):
+        for side in dict.fromkeys((spec.data.input_side, *_tested(spec))):
             encoder.sizes.check(spec.backbone.arch.name, side, side)
     if weights is not None:
         found = load_encoder(encoder, weights, spec.backbone.arch.name)
@@ -141,6 +148,8 @@ def build_model(
     if needs_domains(params):
         dataset.needed_domains(trained_on, f"method {spec.method.name}")
     domains = dataset.domains_among(trained_on)
+    if spec.segmentation is not None:
+        return _on_device(*_segmentation(spec, encoder, len(dataset.packed.classes), catalog), context)
     with seeded(derive_seed(spec.seed, "init", "method")):
         method: Method = catalog.get(kind.method_kind, spec.method.name).load()(
             params, features=encoder.features, classes=len(dataset.packed.classes) if kind.labelled else 0
@@ -149,11 +158,36 @@ def build_model(
             method.tell_domains(len(domains.names))
         method.prepare(encoder)
     statistics = (encoder.mean, encoder.std) if isinstance(encoder, Backbone) else ()
-    model = Model(encoder, method.classifier, *statistics)
+    return _on_device(Model(encoder, method.classifier, *statistics), method, context)
+
+
+def _segmentation(spec: RunSpec, encoder: Any, classes: int, catalog: Catalog) -> tuple[Model, Method]:
+    """Returns model and method of a segmentation: the backbone is dilated, and the method has a head on it.
+
+    Raises:
+        RequestError: The backbone cannot be dilated, or the head does not go with it; or the method has no such form.
+    """
+    assert spec.segmentation is not None
+    arch, options = spec.backbone.arch.name, spec.segmentation
+    levels = dilate(encoder, options.output_stride, arch)
+    make = catalog.get("method", spec.method.name).load_dense()
+    with seeded(derive_seed(spec.seed, "init", "method")):
+        head = make_head(options, levels, classes, arch)
+        method: DenseMethod = make(catalog.parameters("method", spec.method), options=options, head=head)
+        method.prepare(encoder)
+    return SegmentationModel(encoder, head), method
+
+
+def _on_device(model: Model, method: Method, context: Context) -> tuple[Model, Method]:
     for module in (model, method):
         module.to(device=context.device)
         module.to(memory_format=context.memory_format)
     return model, method
+
+
+def _tested(spec: RunSpec) -> tuple[int, ...]:
+    """Returns the sides of the squares that are evaluated; none where images are evaluated whole."""
+    return () if spec.segmentation is not None else (spec.data.test_sides.crop,)
 
 
 def task_maker(spec: RunSpec) -> MakeTask:
@@ -186,13 +220,14 @@ def context_of(resources: Resources) -> Context:
     )
 
 
-def open_job_data(job: Job, catalog: Catalog) -> Dataset:
+def open_job_data(job: Job, catalog: Catalog) -> Dataset[Any]:
     """Opens the data set of a run, packed and split.
 
     Raises:
         UnfitError: The data are absent, or not those that the run names.
     """
-    return open_dataset(catalog, job.spec.data, job.data_path, cache_root())
+    opened = open_dataset if job.spec.segmentation is None else open_mask_dataset
+    return opened(catalog, job.spec.data, job.data_path, cache_root())
 
 
 class OpenData:
@@ -206,9 +241,9 @@ class OpenData:
 
     def __init__(self, kept: int = 4) -> None:
         self._kept = kept
-        self._known: dict[tuple[str, str | None, tuple[str, ...]], Dataset] = {}
+        self._known: dict[tuple[str, str | None, tuple[str, ...]], Dataset[Any]] = {}
 
-    def __call__(self, job: Job, catalog: Catalog) -> Dataset:
+    def __call__(self, job: Job, catalog: Catalog) -> Dataset[Any]:
         """Returns the data set of a run, as `open_job_data` does."""
         key = (job.spec.data.model_dump_json(exclude={"augment"}), job.data_path, job.plugins)
         found = self._known.pop(key, None) or open_job_data(job, catalog)

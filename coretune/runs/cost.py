@@ -63,7 +63,7 @@ def run_cost(job: Job, catalog: Catalog, context: Context, *, probe_s: float = P
         torch.cuda.reset_peak_memory_stats(context.device)
     rate = _images_per_s(train(parts, replace(context, tick_s=0.0)), probe_s)
     evaluation_s = _evaluation_seconds(parts, context)
-    images = len(dataset.split.labelled if spec.task == "classification" else dataset.split.train)
+    images = len(dataset.split.labelled if spec.task != "pretraining" else dataset.split.train)
     evaluations = math.ceil(spec.train.epochs / spec.train.evaluate_every)
     memory = torch.cuda.max_memory_allocated(context.device) / 2**20 if context.device.type == "cuda" else None
     return RunCost(spec.train.epochs * images / rate + evaluations * evaluation_s, rate, memory)

@@ -63,7 +63,7 @@ def evaluate(
 
 def evaluate_model(
     model: Model,
-    dataset: Dataset,
+    dataset: Dataset[Any],
     job: Job,
     spec: EvalSpec,
     store: ResultsStore,
@@ -119,7 +119,7 @@ def evaluate_model(
 
 def judge_model(
     model: Model,
-    dataset: Dataset,
+    dataset: Dataset[Any],
     job: Job,
     spec: EvalSpec,
     catalog: Catalog,
@@ -181,7 +181,7 @@ def judge_model(
 
 def _further(
     needs: EvaluationComponent,
-    dataset: Dataset,
+    dataset: Dataset[Any],
     arrays_to: Path | None,
     partial: Path | None,
     surrogate: Model | None,

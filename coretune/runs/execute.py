@@ -10,6 +10,7 @@ import time
 import traceback
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
+from typing import Any
 
 import torch
 
@@ -71,7 +72,7 @@ class Execution(Iterator[Tick | EpochReport]):
         store: ResultsStore,
         catalog: Catalog,
         context: Context,
-        open_data: Callable[[Job, Catalog], Dataset] = open_job_data,
+        open_data: Callable[[Job, Catalog], Dataset[Any]] = open_job_data,
         peers: Peers | None = None,
     ) -> None:
         self.job = job
@@ -273,7 +274,7 @@ class Execution(Iterator[Tick | EpochReport]):
         else:  # the driver gave the run up, and wrote so before it stopped it
             self.log(settled.status)
 
-    def _begin(self, dataset: Dataset) -> tuple[Parts, Training]:
+    def _begin(self, dataset: Dataset[Any]) -> tuple[Parts, Training]:
         """Returns the parts and their training, from the stored state on if there is a sound one."""
         parts = self._make_parts(dataset)
         state = self._peers.share(self._stored_state())
@@ -304,7 +305,7 @@ class Execution(Iterator[Tick | EpochReport]):
     def _set_state_aside(self, error: ValueError) -> None:
         self._note(f"{error}; set aside as {self._folder.set_state_aside()}, trained from the start")
 
-    def _make_parts(self, dataset: Dataset) -> Parts:
+    def _make_parts(self, dataset: Dataset[Any]) -> Parts:
         best = any(spec.weights == "best" for spec in self.job.all_evaluations)
         return build_parts(
             self.job, dataset, self._store, self._catalog, self._context, keep_best=best, note=self._note
@@ -318,7 +319,7 @@ class Execution(Iterator[Tick | EpochReport]):
             self._saved = time.perf_counter()
             self._note(f"its state could not be stored: {error}")
 
-    def _finish(self, parts: Parts, training: Training, dataset: Dataset) -> None:
+    def _finish(self, parts: Parts, training: Training, dataset: Dataset[Any]) -> None:
         best = training.best
         if self.job.keep_weights and self._peers.first:
             save_model(self.job, parts, best, dataset, self._store)

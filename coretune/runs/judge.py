@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 from coretune.data.dataset import Dataset
 from coretune.errors import StorageError
@@ -66,7 +67,7 @@ class Judge:
             return None, []
         return record, missing
 
-    def trained_model(self, spec: EvalSpec, dataset: Dataset, context: Context, note: Note) -> Model | None:
+    def trained_model(self, spec: EvalSpec, dataset: Dataset[Any], context: Context, note: Note) -> Model | None:
         """Returns the recorded run's model; None if its weights are damaged, which the first worker decides."""
         model, damage = None, None
         if self._peers.first:
@@ -81,7 +82,7 @@ class Judge:
             return None
         return model or self._load(spec, dataset, context)
 
-    def evaluate(self, model: Model, dataset: Dataset, spec: EvalSpec, context: Context) -> None:
+    def evaluate(self, model: Model, dataset: Dataset[Any], spec: EvalSpec, context: Context) -> None:
         """Makes one of the job's evaluations; a further one that fails is noted, and the run goes on."""
         self._peers.check()
         clock = time.perf_counter()
@@ -107,5 +108,5 @@ class Judge:
                 self._store.put_record(record)
         return record
 
-    def _load(self, spec: EvalSpec, dataset: Dataset, context: Context) -> Model:
+    def _load(self, spec: EvalSpec, dataset: Dataset[Any], context: Context) -> Model:
         return load_model(self._job, spec.weights, dataset, self._store, self._catalog, context)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from torch import Tensor
 
@@ -23,7 +24,7 @@ METHOD = "method."
 """What the keys of a method's own modules, e.g. a projection head, begin with; no evaluation needs them."""
 
 
-def save_model(job: Job, parts: Parts, best: Best | None, dataset: Dataset, store: ResultsStore) -> None:
+def save_model(job: Job, parts: Parts, best: Best | None, dataset: Dataset[Any], store: ResultsStore) -> None:
     """Writes the weights of the last epoch, and those of the best one if they were kept.
 
     Raises:
@@ -48,7 +49,7 @@ def save_model(job: Job, parts: Parts, best: Best | None, dataset: Dataset, stor
 
 
 def load_model(
-    job: Job, weights: str, dataset: Dataset, store: ResultsStore, catalog: Catalog, context: Context
+    job: Job, weights: str, dataset: Dataset[Any], store: ResultsStore, catalog: Catalog, context: Context
 ) -> Model:
     """Returns a recorded run's trained model, on the context's device.
 
@@ -68,7 +69,7 @@ def load_model(
 
 
 def load_trained(
-    job: Job, dataset: Dataset, store: ResultsStore, catalog: Catalog, context: Context
+    job: Job, dataset: Dataset[Any], store: ResultsStore, catalog: Catalog, context: Context
 ) -> tuple[Model, Method]:
     """Returns a recorded run's trained model of the last epoch together with its method, e.g. for its projection head.
 
@@ -94,7 +95,7 @@ def load_trained(
 
 
 def _load(
-    job: Job, weights: str, dataset: Dataset, store: ResultsStore, catalog: Catalog, context: Context
+    job: Job, weights: str, dataset: Dataset[Any], store: ResultsStore, catalog: Catalog, context: Context
 ) -> tuple[Model, Method, dict[str, Tensor]]:
     """Returns the trained model, the method with its classifier alone trained, and the method's other weights."""
     store.fetch_weights(job.spec.run_id, weights)

@@ -8,17 +8,19 @@ from pathlib import Path
 from typing import Any
 
 from coretune.data.fingerprint import content_hash, fingerprint
-from coretune.data.source import open_source
+from coretune.data.source import open_any
 from coretune.errors import RequestError, RunError
 from coretune.results.record import Evaluation, Record
 from coretune.results.store import ResultsStore
 from coretune.runs.alone import context_on, execute_alone, held_directory
 from coretune.runs.build import OpenData
 from coretune.runs.job import Job
+from coretune.spec.catalog import load_catalog
 from coretune.spec.cells import Cell
 from coretune.spec.load import LoadedStudy, resolve_study
 from coretune.spec.run import EvalSpec, RunSpec
 from coretune.spec.seeds import derive_seed
+from coretune.spec.segmentation import MIOU
 from coretune.spec.validation_attack import ROBUST
 from coretune.spec.yamlfile import Document
 from coretune.tuning.context import Context
@@ -54,6 +56,7 @@ def tune(
     data: Mapping[str, Any] | None = None,
     train: Mapping[str, Any] | None = None,
     adversary: Mapping[str, Any] | None = None,
+    segmentation: Mapping[str, Any] | None = None,
     seed: int = 0,
     device: str | None = None,
     out: Path | str = "results/tune",
@@ -76,6 +79,7 @@ def tune(
         train: The recipe; keys of `train` in a study file. What is given here wins over what the method changes.
         adversary: Adversarial training; keys of `adversary` in a study file. The weights of the best epoch under attack
             are kept and tested too, beside the last one's.
+        segmentation: Head and pixels, for a data set with a class per pixel; keys of `segmentation` in a study file.
         seed: Seed of the training and of the labelled subset.
         device: Torch device; by default the first GPU, or else the CPU.
         out: The results directory; not that of a study. This process writes it alone meanwhile.
@@ -95,10 +99,12 @@ def tune(
         KeyboardInterrupt: It was interrupted; its state is stored, and the same call goes on.
     """
     start = _given(params=backbone_params, checkpoint=checkpoint, pretrain=pretrain)
-    loaded = _as_study(dataset, method, {backbone: start}, path, data, train, adversary, plugins, parameters)
+    loaded = _as_study(
+        dataset, method, {backbone: start}, path, data, train, adversary, segmentation, plugins, parameters
+    )
     chosen = loaded.cell.dataset
     context = context_on(device)
-    found = fingerprint(open_source(loaded.catalog, chosen.ref, chosen.path))
+    found = fingerprint(open_any(loaded.catalog, chosen.ref, chosen.path))
     starts = loaded.cell.backbone
 
     def checkpoints() -> dict[str, str]:
@@ -126,12 +132,13 @@ def _run(
     def execute(job: Job) -> Record:
         if on_start is not None and store.record(job.spec.run_id) is None:
             split = open_data(job, catalog).split
-            images = split.labelled if job.spec.task == "classification" else split.train
+            images = split.labelled if job.spec.task != "pretraining" else split.train
             on_start(job.spec, len(images), store.root)
         return execute_alone(job, store, catalog, context, on_event, open_data)
 
     weights = _starting_weights(cell, found, execute)
-    test = EvalSpec(evaluation=catalog.ref("evaluation", "classification"))
+    judged = "classification" if cell.dataset.segmentation is None else "segmentation"
+    test = EvalSpec(evaluation=catalog.ref("evaluation", judged))
     spec = cell.spec(
         catalog, {}, fingerprint=found, weights=weights, seed=seed, subset_seed=derive_seed(seed, "subset")
     )
@@ -153,6 +160,7 @@ def _as_study(
     data: Mapping[str, Any] | None,
     train: Mapping[str, Any] | None,
     adversary: Mapping[str, Any] | None,
+    segmentation: Mapping[str, Any] | None,
     plugins: tuple[str, ...],
     parameters: Mapping[str, Any],
 ) -> LoadedStudy:
@@ -171,10 +179,20 @@ def _as_study(
         "backbones": backbones,
         "methods": {method: {**parameters, "train": dict(train or {})}},  # where it wins over the method's own recipe
         "adversary": None if adversary is None else dict(adversary),
+        "segmentation": None if segmentation is None else dict(segmentation),
+        "objective": {"metric": MIOU} if _of_pixels(dataset, plugins) else {},
         "search": "none",
         "plugins": list(plugins),
     }
     return resolve_study(Document(study, "coretune.tune"), folder=Path.cwd())
+
+
+def _of_pixels(dataset: str, plugins: tuple[str, ...]) -> bool:
+    """Returns whether a data set has a class per pixel; of a name that is wrong, the study tells."""
+    try:
+        return load_catalog(plugins).dataset(dataset).labels == "pixel"
+    except RequestError:
+        return False
 
 
 def _given(**options: Any) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from coretune.spec.components import Catalog, Ref
 from coretune.spec.domains import HeldOutPart
 from coretune.spec.run import BackboneSpec, DataSpec, RunSpec, TrainSpec
 from coretune.spec.seeds import derive_seed
+from coretune.spec.segmentation import SegmentationSpec
 from coretune.spec.space import Space, Value
 from coretune.spec.study import DataOptions
 from coretune.spec.validation_attack import ValidationAttack
@@ -34,6 +35,7 @@ class DatasetChoice:
         held_out_part: What of it is tested.
         transductive: Whether backbones may have seen it.
         domains: All domains, where a declaration has their names.
+        segmentation: How it is trained on, where it has a class per pixel; else None.
     """
 
     label: str
@@ -47,6 +49,7 @@ class DatasetChoice:
     held_out_part: HeldOutPart = "whole"
     transductive: bool = False
     domains: tuple[str, ...] = ()
+    segmentation: SegmentationSpec | None = None
     _made: dict[tuple[str, int, bool, str | None], DataSpec] = field(
         default_factory=dict, init=False, compare=False, repr=False
     )
@@ -237,7 +240,12 @@ class Cell:
         """
         adversary = self.method.adversary
         method, train = self.settings(params)
+        segmentation = self.dataset.segmentation
+        if segmentation is not None and not catalog.get("method", self.method.name).samples:
+            segmentation = segmentation.without_sampling()  # what it does not read makes no other run
         return RunSpec(
+            task="classification" if segmentation is None else "segmentation",
+            segmentation=segmentation,
             data=self.dataset.spec(fingerprint, subset_seed=subset_seed, validation_domain=validation_domain),
             backbone=BackboneSpec(arch=self.backbone.arch, weights=weights),
             method=catalog.ref("method", self.method.name, method),

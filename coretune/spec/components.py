@@ -26,11 +26,8 @@ from coretune.spec.wording import nearest, shown
 Kind = Literal["method", "dataset", "backbone", "pretraining", "evaluation"]
 KINDS: tuple[Kind, ...] = ("method", "dataset", "backbone", "pretraining", "evaluation")
 UNVERSIONED = 0
-PER_PIXEL = (
-    "it has a class per pixel, not one per image: there is no method for that here; `coretune data check` and `pack` "
-    "can read it"
-)
-"""Why a data set for semantic segmentation is refused where images are classified."""
+PER_PIXEL = "it has a class per pixel, not one per image: backbones are pre-trained, and images classified, on others"
+"""Why a data set for semantic segmentation is refused where squares of images are wanted."""
 
 
 class NoParameters(Frozen):
@@ -64,6 +61,8 @@ class Component:
             values: a learning rate for SGD is none for AdamW.
         refused: Why nothing can use it, and what to use instead, in one line; empty for all that can be used. A name
             that people look for gets a better answer so than that it is unknown.
+        dense: What a method is for data sets with a class per pixel, `module:object`; empty: it is nothing there.
+        samples: Whether it samples pixels there, by the keys of `segmentation` that say which.
     """
 
     kind: Kind
@@ -77,6 +76,18 @@ class Component:
     train: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     train_space: Mapping[str, Space] = field(default_factory=lambda: MappingProxyType({}))
     refused: str = ""
+    dense: str = ""
+    samples: bool = False
+
+    def load_dense(self) -> Any:
+        """Imports and returns what a method is for data sets with a class per pixel.
+
+        Raises:
+            RequestError: It is nothing there, or the module or the object is not there.
+        """
+        if not self.dense:
+            raise RequestError(f"{self.kind} {self.name}: has no form for data sets with a class per pixel")
+        return self._load(self.dense)
 
     def load(self) -> Any:
         """Imports and returns the object behind the declaration.
@@ -84,13 +95,16 @@ class Component:
         Raises:
             RequestError: The module or the object is not there.
         """
-        module_name, _, attribute = self.target.rpartition(":")
+        return self._load(self.target)
+
+    def _load(self, target: str) -> Any:
+        module_name, _, attribute = target.rpartition(":")
         try:
             module = load_file(module_name) if module_name.endswith(".py") else importlib.import_module(module_name)
             return getattr(module, attribute)
         except Exception as error:  # a foreign module may raise anything while it is imported
             detail = f"{type(error).__name__}: {error}"
-            raise RequestError(f"{self.kind} {self.name}: cannot load {self.target}: {detail}") from error
+            raise RequestError(f"{self.kind} {self.name}: cannot load {target}: {detail}") from error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,6 +159,7 @@ class EvaluationComponent(Component):
     """An evaluation that needs more than the images that it judges a model on.
 
     Attributes:
+        labels: Whether it judges models that predict a class for each image, or for each pixel.
         labelled: Whether it is given the labelled training images, too: the keyword `labelled`, their indices.
         validation: Whether it is given the images of the validation part, too: the keyword `validation`, their indices.
         precision: Arithmetic of the forward pass: as the model was `trained`, or `fp32` whatever that was. An attack
@@ -157,6 +172,7 @@ class EvaluationComponent(Component):
             runs know nothing of each other; `coretune robust eval` does.
     """
 
+    labels: Literal["image", "pixel"] = "image"
     labelled: bool = False
     validation: bool = False
     precision: Literal["trained", "fp32"] = "trained"

@@ -24,9 +24,20 @@ from coretune.spec.domains import (
 )
 from coretune.spec.paths import absolute_path
 from coretune.spec.problems import Problems
+from coretune.spec.segmentation import MIOU, SEGMENTATION_KEYS, SegmentationSpec
 from coretune.spec.study import APART, DataOptions, Study, check_label
 from coretune.spec.wording import nearest, shown
 from coretune.spec.yamlfile import Path_
+
+OF_IMAGES: Mapping[str, str] = {
+    "image_size": "images with masks are stored at their own size; input_size is the side of the squares to train on",
+    "test_view": "images with masks are evaluated whole, at their own size",
+    "labels_per_class": "images with masks have many classes each; take label_fraction",
+    "imbalance": "images with masks have many classes each; it is for one class per image",
+}
+"""Keys of `data` that mean nothing for data sets with a class per pixel, and why."""
+MOVING = ("crop_scale", "crop_padding", "rotation")
+"""Keys of `augment` that would move pixels of an image and not those of its mask."""
 
 Choices = Mapping[str, tuple[DatasetChoice, ...]]
 """By the data set's label in the file; none for one that is wrong."""
@@ -65,8 +76,10 @@ class DataChecks(Checks):
         options = self.checked(at, DataOptions, {**preset_sizes(given), **said, **own})
         if not isinstance(component, DatasetComponent):
             return ()
+        segmentation = None
         if component.labels == "pixel":
-            self.problems.add(at, f"data set {component.name}: {PER_PIXEL}")
+            segmentation = self.checked(("segmentation",), SegmentationSpec, _known(self.study.segmentation))
+            self._of_pixels(at, raw, own, options, given)
         if component.needs_path and raw.get("path") is None:
             self.problems.add(at, f"data set {component.name} needs a path: the folder of its images")
         ref = self.ref(at, component, {key: raw[key] for key in raw if key in component.parameters.model_fields})
@@ -76,9 +89,58 @@ class DataChecks(Checks):
             return ()
         where = absolute_path(self.folder, path) if path else None
         choice = DatasetChoice(label, label, ref, where, options, options.image_size or component.image_size, augment)
+        choice = replace(choice, segmentation=segmentation)
         for key, message in choice.misfits(augment):
             self.problems.add((*at, *key) if key[0] in own else ("data", *key), message)
         return tuple(self._held_out(at, raw, domains, component, choice))
+
+    def _of_pixels(
+        self,
+        at: Path_,
+        raw: Mapping[str, Any],
+        own: Mapping[str, Any],
+        options: DataOptions | None,
+        augment: Mapping[str, Any] | None,
+    ) -> None:
+        """Notes keys that mean nothing for a data set with a class per pixel."""
+        if raw.get(APART):
+            self.problems.add((*at, APART), f"{at[-1]}: {PER_PIXEL}")
+        if raw.get(HELD_OUT) is not None:
+            self.problems.add((*at, HELD_OUT), "images with masks have no domains")
+        said = self.study.data.model_dump(exclude_unset=True) | dict(own)
+        for key, text in OF_IMAGES.items():
+            if said.get(key) is not None and getattr(options, key, None) is not None:
+                self.problems.add((*at, key) if key in own else ("data", key), text)
+        for key in MOVING:
+            if (augment or {}).get(key) is not None:
+                place = (*at, "augment", key) if "augment" in own else ("data", "augment", key)
+                self.problems.add(place, "moves pixels away from their masks; segmentation.scale scales and crops both")
+
+    def tasks(self, datasets: Choices) -> bool | None:
+        """Returns whether the study is one of segmentation; what does not go with what its data sets are is noted.
+
+        None where no data set of it is right.
+        """
+        study, of_pixels = (
+            self.study,
+            [section for section in self.study.sections if any(choice.segmentation for choice in datasets[section])],
+        )
+        known = [section for section in study.sections if datasets[section]]
+        others = [section for section in known if section not in of_pixels]
+        if of_pixels and others:
+            text = f"has a class per image, and {of_pixels[0]} one per pixel: take a study for each"
+            self.problems.add(("datasets", others[0]), text)
+        judged = not any(problem.key.startswith("objective") for problem in self.problems.found)
+        if judged and of_pixels and study.objective.metrics != (MIOU,):
+            text = f"{of_pixels[0]} has a class per pixel, judged by {MIOU}: say objective: {{metric: {MIOU}}}"
+            self.problems.add(("objective", "metric"), text)
+        if known and not of_pixels and MIOU in study.objective.metrics:
+            self.problems.add(("objective", "metric"), f"{MIOU} is for data sets with a class per pixel; there is none")
+        if known and not of_pixels and study.segmentation is not None:
+            self.problems.add(("segmentation",), "there is no data set with a class per pixel")
+        if study.segmentation is not None:
+            self.refuse_unknown(("segmentation",), study.segmentation, SEGMENTATION_KEYS)
+        return bool(of_pixels) if known else None
 
     def named(self, at: Path_, label: str, datasets: Choices) -> DatasetChoice | None:
         """Returns the one data set that a label of the file means, or None with its problem noted."""
@@ -197,3 +259,8 @@ def _known_augment(value: Any) -> Mapping[str, Any] | None:
     except ValueError:
         return None
     return checked
+
+
+def _known(segmentation: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Returns the keys of segmentation that are keys; the others are noted elsewhere, once."""
+    return {key: value for key, value in (segmentation or {}).items() if key in SEGMENTATION_KEYS}

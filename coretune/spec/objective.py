@@ -7,12 +7,19 @@ from typing import Annotated, Any, Literal, Self, get_args
 from pydantic import BeforeValidator, Discriminator, Field, Tag, WithJsonSchema, model_validator
 
 from coretune.spec.frozen import Frozen
+from coretune.spec.segmentation import MIOU
 from coretune.spec.validation_attack import ROBUST, ValidationAttack
 from coretune.spec.wording import shown
 
-Metric = Literal["top1", "mean_per_class", "cross_entropy", "robust_top1"]
+Metric = Literal["top1", "mean_per_class", "cross_entropy", "robust_top1", "miou"]
 Direction = Literal["max", "min"]
-_TWO = {"type": "array", "items": {"enum": list(get_args(Metric))}, "minItems": 2, "maxItems": 2, "uniqueItems": True}
+_TWO = {
+    "type": "array",
+    "items": {"enum": [metric for metric in get_args(Metric) if metric != MIOU]},
+    "minItems": 2,
+    "maxItems": 2,
+    "uniqueItems": True,
+}
 
 
 def check_two(value: Any) -> Any:
@@ -23,6 +30,8 @@ def check_two(value: Any) -> Any:
     """
     if not isinstance(value, list | tuple) or len(value) != 2:
         raise ValueError(f"must be one metric, or two for a front, [top1, robust_top1]; got {shown(value)}")
+    if MIOU in value:
+        raise ValueError(f"a front is of metrics of images; {MIOU} stands alone")
     if value[0] == value[1]:
         raise ValueError(f"a front is of two different metrics, got {shown(value)}")
     return value
@@ -42,7 +51,8 @@ class Objective(Frozen):
         Discriminator(lambda value: "one" if isinstance(value, str) else "two"),
     ] = Field(
         "top1",
-        description="Metric, or two of them, [top1, robust_top1]; robust_top1 is the accuracy under `attack`. Of two, "
+        description="Metric, or two of them, [top1, robust_top1]; robust_top1 is the accuracy under `attack`; miou is "
+        "for data sets with a class per pixel, and the only one there. Of two, "
         "final runs are made of three configurations: the best by each, and the knee of their front.",
     )
     direction: Direction | None = Field(

@@ -62,6 +62,7 @@ def resolve_names(study: Study, catalog: Catalog, problems: Problems, folder: Pa
         resolver.distinct(section, getattr(study, section))
     resolver.distinct_domains()
     datasets = {label: resolver.datasets(label, raw) for label, raw in study.datasets.items()}
+    resolver.of_pixels = resolver.tasks(datasets)
     backbones = [resolver.backbone(label, options, datasets) for label, options in study.backbones.items()]
     methods = [resolver.method(label, raw) for label, raw in study.methods.items()]
     evaluations = {label: resolver.evaluation(label, raw) for label, raw in study.evaluations.items()}
@@ -82,6 +83,7 @@ def resolve_names(study: Study, catalog: Catalog, problems: Problems, folder: Pa
 class _Resolver(DataChecks):
     def __init__(self, study: Study, catalog: Catalog, problems: Problems, folder: Path, complete: bool) -> None:
         super().__init__(study, catalog, problems, folder, complete=complete)
+        self.of_pixels: bool | None = None
         self.train, self.train_spaces = self.split(("train",), study.train, TrainSpec, RECIPE_KEYS)
 
     def distinct(self, section: str, labels: Iterable[str]) -> None:
@@ -120,6 +122,10 @@ class _Resolver(DataChecks):
         seed = derive_seed(self.study.seed, "pretrain", label) if options.seed is None else options.seed
         choice = PretrainChoice(ref, train, options.augment, seed, named)
         seen = [datasets[label][:1] for label in self.study.sections] if named is None else [(named,)]
+        if any(choice.segmentation is not None for choices in seen for choice in choices):
+            text = "pre-training sees images that have no masks: name a data set of them, with `pretraining_only: true`"
+            self.problems.add((*at, "dataset"), text)
+            return None
         for dataset in (first for choices in seen for first in choices):
             self.augmented((*at, "augment"), choice, dataset)
         return choice
@@ -145,6 +151,10 @@ class _Resolver(DataChecks):
         method_train, method_spaces = self.split((*at, "train"), own_train, TrainSpec, RECIPE_KEYS)
         if component is None:
             return None
+        if self.of_pixels and not component.dense:
+            able = [name for name in self.catalog.names("method") if self.catalog.get("method", name).dense]
+            text = f"{component.name} has no form for data sets with a class per pixel; these have: {', '.join(able)}"
+            self.problems.add(at, text)
         names = tuple(component.parameters.model_fields)
         own = {key: value for key, value in raw.items() if key not in OF_ANY_METHOD}
         for key in (key for key in own if key not in names):
@@ -174,6 +184,9 @@ class _Resolver(DataChecks):
         if own == NO_ADVERSARY or (own is None and common is None):
             return None
         place: Path_ = ("adversary",) if own is None else (*at, "adversary")
+        if self.of_pixels:
+            self.problems.add(place, "there is no adversarial training of segmentation")
+            return None
         if own is not None and not isinstance(own, Mapping):
             self.problems.add(place, f"must be a mapping of its keys, or {NO_ADVERSARY}; got {shown(own)}")
             return None
@@ -208,6 +221,11 @@ class _Resolver(DataChecks):
             return None
         if isinstance(component, EvaluationComponent) and component.surrogate:
             self.problems.add(at, f"{component.name} needs another trained model: `coretune robust eval` makes it")
+            return None
+        judged = component.labels if isinstance(component, EvaluationComponent) else "image"
+        if self.of_pixels is not None and judged != ("pixel" if self.of_pixels else "image"):
+            text = f"{component.name} judges a class per {judged}, and the study's data sets have one per "
+            self.problems.add(at, text + ("pixel" if self.of_pixels else "image"))
             return None
         names = [name for name in component.parameters.model_fields if name not in common]
         self.refuse_unknown(at, raw, [*common, *names])

@@ -17,6 +17,7 @@ from coretune.spec.augment import AugmentSpec, Sides, ViewSpec, misfits, sides
 from coretune.spec.components import Ref
 from coretune.spec.domains import HeldOutPart
 from coretune.spec.frozen import Frozen, canonical_json, digest
+from coretune.spec.segmentation import SegmentationSpec
 from coretune.spec.validation_attack import ROBUST, ValidationAttack
 
 FINGERPRINT = r"^[0-9a-f]{64}$"
@@ -112,9 +113,10 @@ class TrainSpec(Frozen):
     nesterov: bool = Field(True, description="Nesterov momentum (SGD).")
     weight_decay: float = Field(1e-4, ge=0, description="Weight decay.")
     decay_norm_and_bias: bool = Field(True, description="Whether norm layers and biases decay too.")
-    schedule: Literal["cosine", "cosine_by_epoch", "constant"] = Field(
+    schedule: Literal["cosine", "cosine_by_epoch", "polynomial", "constant"] = Field(
         "cosine",
-        description="Learning rate after the warm-up. cosine falls with every step, cosine_by_epoch after each epoch.",
+        description="Learning rate after the warm-up. cosine falls with every step, cosine_by_epoch after each epoch; "
+        "polynomial falls with every step as (1 - t/T)^0.9, as is usual in segmentation.",
     )
     warmup_epochs: float = Field(0.0, ge=0, description="Length of the linear warm-up, which rises with every step.")
     clip_norm: float | None = Field(None, gt=0, description="Largest gradient norm; null: no clipping.")
@@ -139,19 +141,27 @@ class TrainSpec(Frozen):
 class RunSpec(Frozen):
     """The full description of one training."""
 
-    task: Literal["classification", "pretraining"] = "classification"
+    task: Literal["classification", "pretraining", "segmentation"] = "classification"
     data: DataSpec
     backbone: BackboneSpec
     method: Ref
     train: TrainSpec
     seed: int = Field(ge=0)
-    best_by: Literal["top1", "mean_per_class", "cross_entropy", "robust_top1"] = Field(
+    best_by: Literal["top1", "mean_per_class", "cross_entropy", "robust_top1", "miou"] = Field(
         "top1", description="Metric on the validation part that tells the best epoch."
     )
     adversary: AdversarySpec | None = Field(None, description="Adversarial training; null: none.")
     validation_attack: ValidationAttack | None = Field(
         None, description="Attack that `robust_top1` is measured under; null: the adversary's, or none."
     )
+
+    segmentation: SegmentationSpec | None = Field(None, description="Head and pixels; null: there is no segmentation.")
+
+    @model_validator(mode="after")
+    def _segmentation_fits(self) -> Self:
+        if (self.segmentation is not None) != (self.task == "segmentation"):
+            raise ValueError(f"segmentation: {'missing' if self.segmentation is None else 'said'} for {self.task}")
+        return self
 
     @model_validator(mode="after")
     def _adversary_fits(self) -> Self:

@@ -10,10 +10,11 @@ from pydantic import BaseModel
 from coretune.spec.adversary import ADVERSARY_KEYS, AdversarySpec
 from coretune.spec.augment import AugmentSpec
 from coretune.spec.augment_presets import PRESET, PRESETS
-from coretune.spec.components import Catalog, Component, DatasetComponent, EvaluationComponent, Kind
+from coretune.spec.components import Catalog, Component, EvaluationComponent, Kind
 from coretune.spec.domains import HELD_OUT, DomainOptions
 from coretune.spec.resolve import NO_ADVERSARY, RECIPE_KEYS
 from coretune.spec.run import TrainSpec
+from coretune.spec.segmentation import SEGMENTATION_KEYS, SegmentationSpec
 from coretune.spec.study import APART, LABEL, MAX_LABEL, OF_THE_FILE, DataOptions, EvaluationOptions, Study
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -50,6 +51,7 @@ def study_schema(catalog: Catalog) -> Schema:
     definitions: Schema = schema["$defs"]
     _add(definitions, "recipe", TrainSpec, RECIPE_KEYS)
     _add(definitions, "adversary", AdversarySpec, ADVERSARY_KEYS)
+    _add(definitions, "segmentation", SegmentationSpec, SEGMENTATION_KEYS)
     _add(definitions, "augment", AugmentSpec, AugmentSpec.model_fields)
     _add(definitions, "DomainOptions", DomainOptions, DomainOptions.model_fields)
     _add(definitions, "EvaluationOptions", EvaluationOptions, EvaluationOptions.model_fields)
@@ -61,6 +63,7 @@ def study_schema(catalog: Catalog) -> Schema:
     properties: Schema = schema["properties"]
     properties["train"] |= _ref("searched_recipe")
     _point(properties["adversary"], "adversary")
+    _point(properties["segmentation"], "segmentation")
     names: Schema = {"enum": list(PRESETS), "description": "Name of a preset."}
     definitions["augment"]["properties"][PRESET] = names
     for owner in ("DataOptions", "PretrainOptions"):
@@ -96,8 +99,7 @@ def _names(catalog: Catalog, kind: Kind) -> list[str]:
 
 def _beyond_studies(component: Component) -> bool:
     """Returns whether a component is there, but not for a study."""
-    per_pixel = isinstance(component, DatasetComponent) and component.labels == "pixel"
-    return per_pixel or (isinstance(component, EvaluationComponent) and component.surrogate)
+    return isinstance(component, EvaluationComponent) and component.surrogate
 
 
 def _entry(component: Component, definitions: Schema) -> Schema:

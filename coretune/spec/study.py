@@ -336,6 +336,11 @@ class Study(Frozen):
         description="Adversarial training of all methods; a method's own `adversary` changes some keys, or is `none`. "
         "null: none.",
     )
+    segmentation: dict[str, Any] | None = Field(
+        None,
+        description="Head, crops and sampled pixels of data sets with a class per pixel, the same for all methods. "
+        "null: the defaults.",
+    )
     search: Annotated[
         Annotated[SearchOptions, Tag("mapping")] | Annotated[Literal["none"], Tag("word")],
         Discriminator(lambda value: "word" if isinstance(value, str) else "mapping"),

@@ -9,7 +9,9 @@ from typing import Literal
 
 from coretune.data.domain_splits import split_source
 from coretune.data.fingerprint import fingerprint
-from coretune.data.source import located, open_source
+from coretune.data.mask_dataset import split_masks
+from coretune.data.source import located, open_masks, open_source
+from coretune.data.splits import Split
 from coretune.errors import MissingError, RequestError, UnfitError
 from coretune.nets.weights import load_encoder
 from coretune.spec.cells import BackboneChoice, DatasetChoice
@@ -60,9 +62,7 @@ def exit_code(found: Iterable[Checked], cells: int, missing_cells: int) -> int:
 def _data(loaded: LoadedStudy, dataset: DatasetChoice) -> Checked:
     about = loaded.catalog.dataset(dataset.ref.name)
     try:
-        source = open_source(loaded.catalog, dataset.ref, dataset.path)
-        spec = dataset.spec(fingerprint(source))
-        parts = split_source(source, spec)
+        parts, images, classes = _divided(loaded, dataset)
     except MissingError as error:
         return _missing(missing_data(dataset, about, error))
     except UnfitError as error:
@@ -72,8 +72,18 @@ def _data(loaded: LoadedStudy, dataset: DatasetChoice) -> Checked:
     place = located(about, dataset.path)
     at = f" at {place}" if place is not None else ""
     counts = f"{len(parts.labelled):,} to train on, {len(parts.validation):,} to validate, {len(parts.test):,} to test"
-    text = f"{len(source.names):,} images of {len(source.classes):,} classes{at}: {counts}"
+    text = f"{images:,} images of {classes:,} classes{at}: {counts}"
     return Checked("data set", dataset.label, "there", text)
+
+
+def _divided(loaded: LoadedStudy, dataset: DatasetChoice) -> tuple[Split, int, int]:
+    """Returns who is in which part, and the numbers of images and of classes."""
+    catalog, ref, path = loaded.catalog, dataset.ref, dataset.path
+    if dataset.segmentation is not None:
+        masks = open_masks(catalog, ref, path)
+        return split_masks(masks, dataset.spec(fingerprint(masks))), len(masks.names), len(masks.classes)
+    source = open_source(catalog, ref, path)
+    return split_source(source, dataset.spec(fingerprint(source))), len(source.names), len(source.classes)
 
 
 def _checkpoint(loaded: LoadedStudy, backbone: BackboneChoice) -> Checked:

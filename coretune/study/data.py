@@ -7,16 +7,18 @@ from functools import partial
 from pathlib import Path
 
 from coretune.data.dataset import open_dataset
+from coretune.data.mask_dataset import open_mask_dataset
 from coretune.data.packing import Packing
-from coretune.data.unreadable import Unreadable
+from coretune.data.unreadable import Reasoned
 from coretune.errors import RequestError, UnfitError
 from coretune.spec.cells import final_seed
+from coretune.study.plan import at_size
 from coretune.study.resolved import ResolvedStudy
 
 
 def check_data(
     study: ResolvedStudy, cache: Path, on_packing: Callable[[str, Packing], None]
-) -> dict[str, tuple[Unreadable, ...]]:
+) -> dict[str, tuple[Reasoned, ...]]:
     """Opens every data set as the study's runs will.
 
     Args:
@@ -34,7 +36,8 @@ def check_data(
     """
     seed = final_seed(study.loaded.study.seed, 0)
     seen: set[str] = set()
-    left_out: dict[str, tuple[Unreadable, ...]] = {}
+    left_out: dict[str, tuple[Reasoned, ...]] = {}
+    catalog = study.loaded.catalog
     for cell in study.cells:
         specs = (study.run_spec(cell, {}, seed), *study.trial_specs(cell, {}))
         used = [(spec.data, cell.cell.dataset) for spec in specs]
@@ -43,11 +46,15 @@ def check_data(
             if (key := data.model_dump_json(exclude={"augment"})) in seen:
                 continue
             seen.add(key)
-            name = f"pack {dataset.label} at {data.image_size} px"
+            told = partial(on_packing, f"pack {dataset.label}{at_size(dataset)}")
+            unreadable: tuple[Reasoned, ...]
             try:
-                found = open_dataset(study.loaded.catalog, data, dataset.path, cache, partial(on_packing, name))
+                if dataset.segmentation is not None:
+                    unreadable = open_mask_dataset(catalog, data, dataset.path, cache, told).packed.unreadable
+                else:
+                    unreadable = open_dataset(catalog, data, dataset.path, cache, told).packed.unreadable
             except (RequestError, UnfitError) as error:
                 raise type(error)(f"data set {dataset.label}: {error}") from error
-            if found.packed.unreadable:
-                left_out[dataset.label] = found.packed.unreadable
+            if unreadable:
+                left_out[dataset.label] = unreadable
     return left_out

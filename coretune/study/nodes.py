@@ -9,7 +9,7 @@ from typing import Any
 
 from coretune.cluster.local import Cluster
 from coretune.cluster.probe import check_nodes, fitting_nodes, on_each, reason
-from coretune.data.source import holds_nothing, open_source
+from coretune.data.source import holds_nothing, open_any
 from coretune.errors import RequestError, UnfitError
 from coretune.results.mirror import Mirror, OnDisk
 from coretune.results.remote import Remote
@@ -55,7 +55,7 @@ def lacks(needs: Needs) -> list[str]:
     found = []
     for label, ref, path in needs.datasets:
         try:
-            open_source(catalog, ref, path)
+            open_any(catalog, ref, path)
         except (RequestError, UnfitError) as error:
             found.append(f"data set {label}: {str(error).splitlines()[0]}")
     for label, checkpoint in needs.checkpoints:

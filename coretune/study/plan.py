@@ -8,9 +8,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
+from coretune.data.mask_pack import are_packed
 from coretune.data.pack import is_packed
 from coretune.data.roots import cache_root
-from coretune.data.source import open_source
+from coretune.data.source import open_masks, open_source
 from coretune.results.cellfile import CellFile
 from coretune.results.front import roles_of
 from coretune.results.retry import needed_weights, should_evaluate, should_train
@@ -224,12 +225,10 @@ def _prepare(loaded: LoadedStudy, fingerprints: Mapping[str, str], store: Result
     packs: dict[tuple[str, int], list[DatasetChoice]] = {}
     for dataset in datasets_of(loaded.cells).values():
         packs.setdefault((_source(dataset, fingerprints), dataset.image_size), []).append(dataset)
-    for (_, size), datasets in packs.items():
-        there = None
-        if (fingerprint := fingerprints.get(datasets[0].label)) is not None:
-            source = open_source(loaded.catalog, datasets[0].ref, datasets[0].path)
-            there = is_packed(source, fingerprint, size, cache_root())
-        yield PlannedItem(f"pack {_labels(datasets)} at {size} px", "pack", None, there)
+    for datasets in packs.values():
+        fingerprint = fingerprints.get(datasets[0].label)
+        there = None if fingerprint is None else _there(loaded, datasets[0], fingerprint)
+        yield PlannedItem(f"pack {_labels(datasets)}{at_size(datasets[0])}", "pack", None, there)
     runs: dict[tuple[str, str, str], dict[str, DatasetChoice]] = {}
     for cell in loaded.cells:
         dataset = cell.pretraining_data
@@ -246,6 +245,19 @@ def _prepare(loaded: LoadedStudy, fingerprints: Mapping[str, str], store: Result
             run_id if known else None,
             bool(_count_recorded(store, [run_id])) if known else None,
         )
+
+
+def at_size(dataset: DatasetChoice) -> str:
+    """Returns the size that a data set is packed at, in words: `at 224 px`; those with masks keep their own."""
+    return f" at {dataset.image_size} px" if dataset.segmentation is None else ""
+
+
+def _there(loaded: LoadedStudy, dataset: DatasetChoice, fingerprint: str) -> bool:
+    """Returns whether a data set is packed."""
+    if dataset.segmentation is not None:
+        return are_packed(open_masks(loaded.catalog, dataset.ref, dataset.path), fingerprint, cache_root())
+    source = open_source(loaded.catalog, dataset.ref, dataset.path)
+    return is_packed(source, fingerprint, dataset.image_size, cache_root())
 
 
 def _source(dataset: DatasetChoice, fingerprints: Mapping[str, str]) -> str:

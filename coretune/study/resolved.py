@@ -8,7 +8,7 @@ from pathlib import Path
 
 from coretune.data.decode import head_of, resemblance
 from coretune.data.fingerprint import content_hash, fingerprint
-from coretune.data.source import holds_nothing, open_source
+from coretune.data.source import holds_nothing, open_any
 from coretune.errors import MissingError, RequestError, UnfitError
 from coretune.results.front import roles_of
 from coretune.spec.cells import Cell, DatasetChoice, final_seed, search_seed
@@ -16,6 +16,7 @@ from coretune.spec.load import LoadedStudy
 from coretune.spec.paths import unset_variable
 from coretune.spec.run import EvalSpec, RunSpec
 from coretune.spec.seeds import derive_seed
+from coretune.spec.segmentation import MIOU
 from coretune.spec.study import APART, SearchOptions
 from coretune.spec.validation_attack import ROBUST
 from coretune.study.held_out import check_domains, source_domains, validation_domains
@@ -147,6 +148,8 @@ class ResolvedStudy:
         """Returns the evaluation on the test part that has a metric of the objective."""
         catalog, attack = self.loaded.catalog, self.loaded.attack
         weights = self.loaded.study.finals.weights
+        if metric == MIOU:
+            return EvalSpec(evaluation=catalog.ref("evaluation", "segmentation"), split="test", weights=weights)
         if metric != ROBUST or attack is None:
             return EvalSpec(evaluation=catalog.ref("evaluation", "classification"), split="test", weights=weights)
         made = catalog.ref("evaluation", "attack", attack.evaluation())
@@ -205,7 +208,7 @@ def look_at_data(loaded: LoadedStudy, dataset: DatasetChoice) -> str:
         MissingError: It is not there; says where it should be.
         UnfitError: What is there is not as expected.
     """
-    return fingerprint(open_source(loaded.catalog, dataset.ref, dataset.path))
+    return fingerprint(open_any(loaded.catalog, dataset.ref, dataset.path))
 
 
 def look_at_checkpoint(path: Path) -> str:

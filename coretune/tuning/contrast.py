@@ -86,7 +86,7 @@ def contrast_loss(
             zip(division.parts, features, labels, views, generators, targets, domains, strict=True)
         )
     ]
-    return parts[0] if len(parts) == 1 else _mean(parts, [size / batch.labels.shape[0] for size in sizes])
+    return parts[0] if len(parts) == 1 else mean_terms(parts, [size / batch.labels.shape[0] for size in sizes])
 
 
 def _mixed(
@@ -156,7 +156,9 @@ def _divide(values: Tensor, sizes: list[int]) -> list[Tensor]:
     return [values[end - size : end] for size, end in zip(sizes, accumulate(sizes), strict=True)]
 
 
-def _mean(parts: list[LossTerms], weights: list[float]) -> LossTerms:
+def mean_terms(parts: list[LossTerms], weights: list[float]) -> LossTerms:
+    """Returns the weighted sum of the losses and terms of some contrast batches, and the sum of their counts."""
+
     def weighted(values: list[Tensor]) -> Tensor:
         return torch.stack([weight * value for weight, value in zip(weights, values, strict=True)]).sum()
 

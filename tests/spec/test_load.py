@@ -422,7 +422,7 @@ def edit(old: str, new: str) -> str:
         (GOOD + "search: {repeats: 10001}\n", "s.yaml:16: search.repeats: must be at most 10000, got 10001"),
         (GOOD + "finals: {seeds: 100000000}\n", "s.yaml:16: finals.seeds: must be at most 10000, got 100000000"),
         (GOOD + "search: random\n", "s.yaml:16: search: must be none or a mapping, got 'random'"),
-        (GOOD + "objective: {metric: top5}\n", "s.yaml:16: objective.metric: must be one of top1, mean_per_class, cross_entropy, robust_top1, got 'top5'; did you mean top1?"),
+        (GOOD + "objective: {metric: top5}\n", "s.yaml:16: objective.metric: must be one of top1, mean_per_class, cross_entropy, robust_top1, miou, got 'top5'; did you mean top1?"),
         (GOOD + "contrasts: 5\n", "s.yaml:16: contrasts: must be a mapping of keys to values, got 5"),
         (GOOD + "contrasts: {}\n", "s.yaml:16: contrasts.pairs: is required"),
         (GOOD + "contrasts: {pairs: []}\n", "s.yaml:16: contrasts.pairs: needs at least one pair of methods, [first, second]"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, field_validator, model_validator
 
@@ -104,6 +104,22 @@ class TransferParameters(Frozen):
         return {**value, "eps": sizes[0]}
 
 
+class SegmentationParameters(Frozen):
+    """What a segmentation model sees of an image."""
+
+    scales: tuple[Annotated[float, Field(gt=0, le=4)], ...] = Field(
+        (1.0,), min_length=1, description="Sizes relative to the image's own, whose probabilities are averaged."
+    )
+    flip: bool = Field(False, description="Whether the mirrored image is averaged, too.")
+
+    @field_validator("scales")
+    @classmethod
+    def _once(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if len(set(value)) < len(value):
+            raise ValueError("a scale stands twice")
+        return value
+
+
 COMPONENTS: list[Component] = [
     Component(
         kind="evaluation",
@@ -111,6 +127,16 @@ COMPONENTS: list[Component] = [
         version=1,
         target="coretune.tuning.classification:evaluate_classification",
         summary="top-1, mean per-class accuracy (per cent), and cross-entropy (nats)",
+    ),
+    EvaluationComponent(
+        kind="evaluation",
+        name="segmentation",
+        version=1,
+        target="coretune.segment.evaluation:evaluate_segmentation",
+        summary="mean and per-class intersection over union and pixel accuracy (per cent), on whole images",
+        source="Long, Shelhamer, Darrell, CVPR 2015, section 5",
+        parameters=SegmentationParameters,
+        labels="pixel",
     ),
     Component(
         kind="evaluation",

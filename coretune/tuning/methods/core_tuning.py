@@ -53,27 +53,37 @@ class CoreTuning(MixtureCE):
         return self.told_of(pairs, loss)
 
     def _contrast(self, pairs: HardPairs) -> Tensor:
-        params = self.params
-        if not params.contrast_mixtures:
-            originals = slice(pairs.positive_mix.shape[0])
-            return focal_contrastive(
-                self.projector(pairs.features[originals]),
-                pairs.groups[originals],
-                temperature=params.temperature,
-                gamma=params.gamma,
-                validate=False,
-            )
+        return contrast_of(pairs, self.projector, self.params)
+
+
+def contrast_of(pairs: HardPairs, projector: nn.Module, params: CoreTuningParameters) -> Tensor:
+    """Returns the focal contrast L_con^f of samples and their mixtures, in nats.
+
+    Args:
+        pairs: The originals and their mixtures.
+        projector: Features (N, d) → unit vectors (N, dim).
+        params: τ, γ, and what an anchor sees.
+    """
+    if not params.contrast_mixtures:
+        originals = slice(pairs.positive_mix.shape[0])
         return focal_contrastive(
-            self.projector(pairs.features),
-            pairs.groups,
-            anchors=pairs.anchors,
-            owner=pairs.owner,
+            projector(pairs.features[originals]),
+            pairs.groups[originals],
             temperature=params.temperature,
             gamma=params.gamma,
-            scope=params.scope,
-            weights=pairs.positive_weights if params.positive_weight == "lambda" else None,
             validate=False,
         )
+    return focal_contrastive(
+        projector(pairs.features),
+        pairs.groups,
+        anchors=pairs.anchors,
+        owner=pairs.owner,
+        temperature=params.temperature,
+        gamma=params.gamma,
+        scope=params.scope,
+        weights=pairs.positive_weights if params.positive_weight == "lambda" else None,
+        validate=False,
+    )
 
 
 def combined(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from coretune.spec.catalog.methods.core_tuning import MixtureParameters
 from coretune.tuning.heads import linear_classifier
@@ -58,17 +59,38 @@ class MixtureCE(Method):
 
     def pairs(self, step: Step) -> HardPairs:
         """Returns the mixtures of a contrast batch."""
-        return hard_pairs(
-            step.features,
-            step.labels,
-            self.classes,
-            mining=self.mixture.mining,
-            pairs=self.mixture.pairs,
-            domains=step.domain,
-            alpha=self.mixture.alpha,
-            generator=step.generator,
-            negative_floor=self.mixture.negative_floor,
-            positive_floor=self.mixture.positive_floor,
-            detach_originals=self.mixture.detach_originals,
-            validate=False,
-        )
+        return mixtures_of(step.features, step.labels, self.classes, step.generator, self.mixture, step.domain)
+
+
+def mixtures_of(
+    features: Tensor,
+    labels: Tensor,
+    classes: int,
+    generator: torch.Generator,
+    params: MixtureParameters,
+    domains: Tensor | None = None,
+) -> HardPairs:
+    """Returns samples and their mixtures, as `hard_pairs` does with a method's parameters.
+
+    Args:
+        features: (n, d).
+        labels: (n,) int64 in [0, C).
+        classes: C.
+        generator: On the CPU.
+        params: α, the floors, how partners are found, and whether the originals are detached.
+        domains: (n,) domain of each, or None.
+    """
+    return hard_pairs(
+        features,
+        labels,
+        classes,
+        mining=params.mining,
+        pairs=params.pairs,
+        domains=domains,
+        alpha=params.alpha,
+        generator=generator,
+        negative_floor=params.negative_floor,
+        positive_floor=params.positive_floor,
+        detach_originals=params.detach_originals,
+        validate=False,
+    )

@@ -41,6 +41,7 @@ COMPONENTS: list[Component] = [
         summary="CE-tuning: cross-entropy of a linear classifier on the backbone's features",
         source="the baseline of arXiv 2102.06605",
         parameters=NoParameters,
+        dense="coretune.segment.methods:DenseCrossEntropy",
     ),
     Component(
         kind="method",

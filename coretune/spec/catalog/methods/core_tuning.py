@@ -102,6 +102,8 @@ COMPONENTS: list[Component] = [
         summary="Core-tuning: focal contrast with hard pairs made by mixup, and a smooth classifier",
         source="Zhang, Hooi, Hu, Liang, Feng, NeurIPS 2021, arXiv 2102.06605",
         parameters=CoreTuningParameters,
+        dense="coretune.segment.methods:DenseCoreTuning",
+        samples=True,
         space={
             "eta": Space("log_uniform", 1e-3, 3.0, also=(0.0,)),
             "temperature": Space("log_uniform", 0.03, 0.5),

@@ -1,0 +1,115 @@
+"""`coretune segment`: the shipped study `voc_segmentation`, with the data, methods and seeds that are said."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from coretune.errors import MissingError, RequestError, UnfitError
+from coretune_cli.arguments import AddressOption, JsonOption, OutOption, SetOption, SlotsOption
+from coretune_cli.chosen import PathOption, choose
+from coretune_cli.output import note
+from coretune_cli.plan import plan as plan_study
+from coretune_cli.running import RetryOption, TimeOption
+from coretune_cli.running import run as run_study
+
+STUDY = "voc_segmentation"
+AUG, VOC2012, OWN = "voc2012_aug", "voc2012", "voc"
+
+app = typer.Typer(name="segment", help="Semantic segmentation: a class for each pixel.", no_args_is_help=True)
+
+DatasetOption = Annotated[
+    str | None,
+    typer.Option(
+        "--dataset",
+        metavar="NAME",
+        help="voc2012_aug (default where SBD is there), voc2012; voc for your own images and masks, with --path.",
+    ),
+]
+MethodsOption = Annotated[
+    str | None, typer.Option("--methods", metavar="A,B", help="Methods, the baseline first; default: the study's.")
+]
+HeadOption = Annotated[
+    str | None, typer.Option("--head", metavar="NAME", help="deeplabv3, fcn or lraspp; default: the study's.")
+]
+SeedsOption = Annotated[int | None, typer.Option("--seeds", min=1, help="Final seeds; default: the study's.")]
+PlanOption = Annotated[bool, typer.Option("--plan", help="Only say what would run, as `coretune study plan`.")]
+
+
+@app.command("run")
+def run(
+    command: typer.Context,
+    dataset: DatasetOption = None,
+    path: PathOption = None,
+    methods: MethodsOption = None,
+    head: HeadOption = None,
+    seeds: SeedsOption = None,
+    sets: SetOption = None,
+    plan: PlanOption = False,
+    time_limit: TimeOption = None,
+    slots: SlotsOption = None,
+    out: OutOption = None,
+    address: AddressOption = None,
+    retry_failed: RetryOption = False,
+    as_json: JsonOption = False,
+) -> int:
+    """Run the shipped study voc_segmentation, or go on with it, on your choice of data and methods.
+
+    Whatever else its file says can be changed by --set, as in coretune study run; --set preset=smoke says in minutes
+    whether it runs.
+    """
+    said = [*overrides(dataset, path, methods, head, seeds), *(sets or [])]
+    if plan:
+        return plan_study(command, STUDY, said, None, out, as_json=as_json)
+    return run_study(STUDY, said, None, time_limit, slots, out, address, retry_failed, as_json)
+
+
+def overrides(
+    dataset: str | None, path: Path | None, methods: str | None, head: str | None, seeds: int | None
+) -> list[str]:
+    """Returns what the options change in the study, as `--set` has it.
+
+    Raises:
+        RequestError: A data set without masks, or no method.
+        UnfitError: The images and masks are not there, or not as expected.
+    """
+    found: dict[str, Any] = {}
+    if dataset is not None or path is not None:
+        name = dataset or OWN
+        keys = _parameters(name, path)
+        found["datasets"] = {name: keys | ({"path": str(path.expanduser().absolute())} if path is not None else {})}
+    elif not _is_there(AUG) and _is_there(VOC2012):
+        note(f"SBD is not there: {VOC2012}, 1,464 images to train on, in place of {AUG}")
+        found["datasets"] = {VOC2012: {}}
+    if methods is not None:
+        labels = [label.strip() for label in methods.split(",") if label.strip()]
+        if not labels:
+            raise RequestError("--methods: needs names, separated by commas: ce,core_tuning")
+        found |= {"methods": labels, "baseline": labels[0]}
+    if head is not None:
+        found["segmentation.head"] = head
+    if seeds is not None:
+        found["finals.seeds"] = seeds
+    return [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in found.items()]
+
+
+def _parameters(name: str, path: Path | None) -> dict[str, Any]:
+    """Returns the parameters of a data set: of images of your own, how many classes their masks tell of."""
+    from coretune.spec.catalog import load_catalog
+
+    if load_catalog().dataset(name).labels != "pixel":
+        raise RequestError(f"--dataset {name}: has a class per image; {AUG}, {VOC2012} and {OWN} have one per pixel")
+    return dict(choose(name, path, download=False).ref.params) if name == OWN and path is not None else {}
+
+
+def _is_there(name: str) -> bool:
+    try:
+        choose(name, None, download=False)
+    except MissingError:
+        return False
+    except UnfitError:  # it is there, if not as expected: the study says what is wrong
+        return name != AUG
+    return True

@@ -1,0 +1,87 @@
+"""A data set with a class per pixel as a run sees it: packed images with masks, and the split."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from coretune.data.dataset import Dataset, changed
+from coretune.data.fingerprint import fingerprint
+from coretune.data.mask_counts import pixel_counts
+from coretune.data.mask_pack import PackedMasks, pack_masks
+from coretune.data.masks import VOID, MaskSource
+from coretune.data.packing import OnPacking
+from coretune.data.source import open_masks
+from coretune.data.splits import Split, split
+from coretune.data.unreadable import refusal
+from coretune.errors import UnfitError
+from coretune.spec.components import Catalog
+from coretune.spec.run import DataSpec
+
+MaskDataset = Dataset[PackedMasks]
+
+
+def open_mask_dataset(
+    catalog: Catalog, data: DataSpec, path: str | None, cache: Path, on_packing: OnPacking = lambda packing: None
+) -> MaskDataset:
+    """Opens, checks, packs (on first use) and divides a data set with a class per pixel.
+
+    Args:
+        catalog: As in `open_dataset`.
+        data: As in `open_dataset`; images are drawn and limited as if all were of one class.
+        path: As in `open_dataset`.
+        cache: As in `open_dataset`.
+        on_packing: As in `open_dataset`.
+
+    Raises:
+        UnfitError: The data are absent, or have changed since the run was planned; images or masks cannot be read or do
+            not fit one another, and are not to be skipped; a part has no labelled pixel, or the training part a single
+            class.
+        RequestError: More images are asked for than there are.
+        StorageError: The pack cannot be written.
+    """
+    source = open_masks(catalog, data.dataset, path)
+    found = fingerprint(source, cache)
+    if found != data.fingerprint:
+        raise changed(data, path, found)
+    packed = pack_masks(source, found, cache, on_packing)
+    if packed.unreadable and data.corrupt == "refuse":
+        raise refusal(packed.unreadable, len(packed.names))
+    parts = split_masks(source, data, left_out=[item.image for item in packed.unreadable])
+    if wrong := list(_unlearnable(packed, parts)):
+        raise UnfitError("; ".join(wrong))
+    return Dataset(packed, parts)
+
+
+def split_masks(source: MaskSource, data: DataSpec, *, left_out: Sequence[int] = ()) -> Split:
+    """Divides images with masks, as `split` does images that are all of one class.
+
+    Args:
+        source: Images and masks.
+        data: Sizes and seeds.
+        left_out: Images that are in no part, and count nowhere.
+
+    Raises:
+        RequestError: As in `split`.
+        UnfitError: As in `split`.
+    """
+    labels = np.zeros(len(source.names), dtype=np.int64)
+    return split(labels, source.parts, data, classes=("image",), left_out=left_out)
+
+
+def _unlearnable(packed: PackedMasks, parts: Split) -> Iterator[str]:
+    """Yields why nothing can be learned or measured."""
+    counts = pixel_counts(packed)
+    for name, indices in (("training", parts.labelled), ("validation", parts.validation), ("test", parts.test)):
+        if not len(indices):
+            yield f"no image in the {name} part"
+        elif not counts[indices].any():
+            yield f"no pixel of any class in the {len(indices):,} masks of the {name} part: all are {VOID}, void"
+    seen = np.flatnonzero(counts[parts.labelled].any(axis=0))
+    if len(seen) == 1:
+        yield (
+            f"all labelled pixels of the training part are of a single class, {packed.classes[seen[0]]}: there is "
+            "nothing to tell apart"
+        )

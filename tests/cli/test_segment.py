@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+from support.command import coretune
+from support.mask_sets import boundaries, voc2012
+from support.scenes import scenes
+
+from coretune.errors import RequestError, StudyError
+from coretune.spec.load import find_study, load_study
+from coretune_cli.segment import STUDY, overrides
+
+
+@pytest.fixture(autouse=True)
+def no_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CORETUNE_DATA", raising=False)
+
+
+def test_the_shipped_study_and_its_smoke() -> None:
+    text = find_study(STUDY).read_text()
+    head = text.split("name:")[0]
+    assert all(f"# {word} " in head for word in ("shows", "launch", "needs", "takes"))
+    assert "`preset: smoke` is another experiment" in head
+    full, smoke = load_study(STUDY), load_study(STUDY, ["preset=smoke"])
+    for study in (full, smoke):
+        assert [cell.method.label for cell in study.cells] == ["ce", "core_tuning"]
+        assert study.study.objective.metrics == ("miou",) and "multi_scale" in study.evaluations
+        assert all(cell.dataset.segmentation is not None for cell in study.cells)
+    assert smoke.study.resources.gpus == 0 and smoke.cells[0].backbone.checkpoint is None
+    assert smoke.cells[0].dataset.options.held_out_limit == 16 and smoke.cells[0].method.train["epochs"] == 1
+
+
+def test_options_change_the_shipped_study(tmp_path: Path) -> None:
+    root = scenes(tmp_path / "streets", {"train": 2, "val": 1})
+    said = overrides(None, root, "core_tuning, ce", "fcn", 3)
+    study = load_study(STUDY, said)
+    assert [cell.dataset.label for cell in study.cells] == ["voc", "voc"]
+    assert study.cells[0].dataset.path == str(root)
+    assert tuple(study.study.methods) == ("core_tuning", "ce") and study.study.baseline == "core_tuning"
+    segmentation = study.cells[0].dataset.segmentation
+    assert segmentation is not None and segmentation.head == "fcn" and segmentation.pixels == 2048
+    assert study.study.finals.seeds == 3
+
+
+def test_classes_of_your_own_are_those_that_the_masks_tell_of(tmp_path: Path) -> None:
+    root = scenes(tmp_path / "streets", {"train": 2, "val": 1})
+    (root / "classes.txt").unlink()
+    study = load_study(STUDY, overrides("voc", root, None, None, None))
+    assert study.cells[0].dataset.ref.params == {"classes": 3}
+
+
+def test_voc_stands_in_where_sbd_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert overrides(None, None, None, None, None) == []
+    monkeypatch.setenv("CORETUNE_DATA", str(tmp_path))
+    voc2012(tmp_path)
+    assert overrides(None, None, None, None, None) == ['datasets={"voc2012": {}}']
+    boundaries(tmp_path / "VOCdevkit")
+    assert overrides(None, None, None, None, None) == []
+
+
+def test_what_is_wrong_is_said(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match="--dataset cifar10: has a class per image; voc2012_aug"):
+        overrides("cifar10", None, None, None, None)
+    with pytest.raises(RequestError, match="--methods: needs names, separated by commas"):
+        overrides(None, None, ", ", None, None)
+    with pytest.raises(StudyError, match=r"scl has no form for data sets with a class per pixel"):
+        load_study(STUDY, overrides("voc2012", None, "ce,scl", None, None))
+    with pytest.raises(StudyError, match=r"segmentation\.head"):
+        load_study(STUDY, overrides("voc2012", None, None, "unet", None))
+
+
+@pytest.mark.slow
+def test_a_smoke_run_ends_in_a_leaderboard(tmp_path: Path) -> None:
+    root = scenes(tmp_path / "streets", {"train": 8, "val": 2, "test": 2})
+    sets = ("--set", "preset=smoke", "--set", "search=none", "--set", "data.input_size=32")
+    done = coretune("segment", "run", "--path", str(root), *sets, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "test miou, higher is better" in done.stdout
+    with (tmp_path / "results" / STUDY / "runs.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 4
+    for row in rows:
+        assert 0 <= float(row["test.miou"]) <= 100 and float(row["test.pixel_accuracy"]) > 0
+        assert float(row["test.iou_traffic_light"]) >= 0 and row["multi_scale.miou"]
+        assert row["validation.last.miou"]
