@@ -47,6 +47,9 @@ EvaluationsOption = Annotated[
 FigureOption = Annotated[
     Path | None, typer.Option("--figure", help="Draw it: one objective against the other, by cell (png, svg, pdf).")
 ]
+DomainFigureOption = Annotated[
+    Path | None, typer.Option("--figure", help="Draw it: a panel per domain, and their average (png, svg, pdf).")
+]
 OutputOption = Annotated[Path | None, typer.Option("--output", "-o", help="The file to write; default: stdout.")]
 
 
@@ -161,6 +164,7 @@ def domains_command(
     results: ResultsArgument = None,
     form: ContrastFormatOption = None,
     output: OutputOption = None,
+    figure: DomainFigureOption = None,
     as_json: JsonOption = False,
 ) -> int:
     """Show held-out domains as columns, with their average and the worst, of a study that leaves domains out."""
@@ -171,6 +175,11 @@ def domains_command(
     table = build(store)
     if table is None:
         raise RequestError(f"{store.root}: no domain is held out there; `held_out_domain` of a data set does")
+    if figure is not None:
+        from coretune.report.domain_figure import write_domains
+
+        write_domains(table, figure)
+        note(f"written: {figure}")
     chosen = _asked(form, output, as_json)
     write = {
         Format.csv: domains_to_csv,

@@ -12,6 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from coretune.errors import RequestError
+from coretune.report.domain_figure import draw_domains, write_domains
 from coretune.report.domains import DomainTable, build, to_dict
 from coretune.report.typeset_domains import domains_to_csv, domains_to_latex, domains_to_markdown
 from coretune.report.write import write
@@ -139,3 +141,34 @@ def test_the_average_lies_between_worst_and_best_and_equals_the_mean_of_means(ma
     assert row.average.mean == pytest.approx(sum(means) / 3)
     assert row.worst is not None and row.worst.mean == min(means)
     assert row.worst.domain == DOMAINS[means.index(min(means))]
+
+
+def test_the_figure_has_a_panel_per_domain_and_one_for_the_average(builder, tmp_path) -> None:
+    study(builder, seen="8 images of photo")
+    table = table_of(builder)
+    drawn = draw_domains(table)
+    panels = [axes for axes in drawn.axes if axes.axison]
+    assert [axes.get_title() for axes in panels] == ["pacs: art", "photo", "sketch", "average"]
+    assert [text.get_text() for text in panels[0].get_yticklabels()] == ["ce", "core_tuning"]
+    for axes, place in zip(panels, range(4), strict=True):
+        means = [(row.figures[place] if place < 3 else row.average).mean for row in table.rows]
+        found = [float(container.lines[0].get_xdata()[0]) for container in axes.containers]
+        assert found == pytest.approx(means)
+    assert "transductive" in drawn.get_supxlabel() and "one configuration" in drawn.get_suptitle()
+    for ending in ("png", "svg", "pdf"):
+        write_domains(table, tmp_path / f"f.{ending}")
+        assert (tmp_path / f"f.{ending}").stat().st_size > 1000
+
+
+def test_a_figure_leaves_out_what_has_no_score_and_needs_one(builder, tmp_path) -> None:
+    study(builder, {"ce": SCORES["ce"], "core_tuning": {"art": [63.0], "photo": []}})
+    panels = draw_domains(table_of(builder)).axes
+    assert [len(axes.containers) for axes in panels] == [2, 1, 1, 1]
+    with pytest.raises(RequestError, match="a figure is written as png, pdf, svg"):
+        write_domains(table_of(builder), tmp_path / "f.jpg")
+
+
+def test_nothing_to_draw_is_said(builder) -> None:
+    study(builder, {"ce": {"art": [], "photo": []}})
+    with pytest.raises(RequestError, match="nothing to draw"):
+        draw_domains(table_of(builder))
