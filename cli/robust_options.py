@@ -47,6 +47,7 @@ class Which(StrEnum):
 
     last = "last"
     best = "best"
+    swad = "swad"
 
 
 RunOption = Annotated[

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from coretune.spec.run import EvalSpec
     from coretune.tuning.context import Context
 
-Weights = Literal["last", "best"]
+Weights = Literal["last", "best", "swad"]
 
 
 class Subject(Protocol):

@@ -210,8 +210,8 @@ def evaluation_title(evaluation: Evaluation, label: str | None) -> str:
     name = str(ref.get("name", evaluation.eval_id))
     head = f"{label}: {name}" if label is not None and label != name else name
     said = [f"evaluation {head} on {spec.get('split', 'test')}"]
-    if spec.get("weights") == "best":
-        said.append("best weights")
+    if spec.get("weights", "last") != "last":
+        said.append(f"{spec['weights']} weights")
     said += [f"{key} {spec[key]}" for key in ("limit", "seed") if spec.get(key)]
     said += [f"{key} {value}" for key, value in ref.get("params", {}).items()]
     return ", ".join(said)

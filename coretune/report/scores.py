@@ -84,7 +84,12 @@ class Scores:
         weights = self.evaluation.weights if self.evaluation is not None else None
         held_out = self.cell.held_out
         validation = "validation" if held_out is None else BEST_BY.get(held_out.selection, "validation")
-        tested = {"last": "last epoch", "best": f"best epoch on {validation}", None: "not evaluated on the test part"}
+        tested = {
+            "last": "last epoch",
+            "best": f"best epoch on {validation}",
+            "swad": f"average of the steps that SWAD finds by the loss on {validation}",
+            None: "not evaluated on the test part",
+        }
         rule = self.cell.choice.rule
         return rule if rule.endswith(tested[weights]) else f"{rule}; {tested[weights]}"
 

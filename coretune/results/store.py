@@ -88,8 +88,8 @@ class ResultsStore:
         self.mirror.fetch_changed(self._name(self.weights_path(run_id, which)))
 
     def weights_path(self, run_id: str, which: str = "last") -> Path:
-        """Returns where a run's weights lie: `model.safetensors`, or `best.safetensors` of the best epoch."""
-        return self.run_folder(run_id) / ("model.safetensors" if which == "last" else "best.safetensors")
+        """Returns where a run's weights lie: `model.safetensors` of the last epoch, else `best` or `swad`."""
+        return self.run_folder(run_id) / ("model.safetensors" if which == "last" else f"{which}.safetensors")
 
     def has_weights(self, run_id: str, which: Iterable[str]) -> bool:
         """Returns whether all these weights of a run were kept."""
@@ -97,7 +97,7 @@ class ResultsStore:
 
     def drop_weights(self, run_id: str) -> None:
         """Removes the weights of a run."""
-        for which in ("last", "best"):
+        for which in ("last", "best", "swad"):
             path = self.weights_path(run_id, which)
             path.unlink(missing_ok=True)
             self.mirror.publish(self._name(path))

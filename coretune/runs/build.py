@@ -76,6 +76,7 @@ def build_parts(
     context: Context,
     *,
     keep_best: bool = False,
+    keep_average: bool = False,
     note: Callable[[str], None] | None = None,
 ) -> Parts:
     """Returns a run's parts at the start of its training, on the context's device.
@@ -87,6 +88,7 @@ def build_parts(
         catalog: What its names mean.
         context: Where it runs.
         keep_best: As in `Parts`.
+        keep_average: As in `Parts`.
         note: Told what the record should say, e.g. what of a checkpoint matched.
 
     Raises:
@@ -101,7 +103,7 @@ def build_parts(
     asked = {"whole_images": method.whole_images, "regroups": method.regroups}
     check_adversary(spec, method)
     task = task_maker(spec)(dataset, spec, method.views, **asked)
-    return Parts(task, model, method, spec.train, spec.seed, keep_best)
+    return Parts(task, model, method, spec.train, spec.seed, keep_best, keep_average)
 
 
 def build_model(

@@ -30,7 +30,7 @@ from coretune.runs.judge import Judge
 from coretune.runs.memory import exhausted, halved, smallest_micro_batch
 from coretune.runs.peers import Peers
 from coretune.runs.state import RunState
-from coretune.runs.trained import save_model
+from coretune.runs.trained import average_of, save_model
 from coretune.spec.components import Catalog
 from coretune.tuning.context import Context
 from coretune.tuning.loop import EpochReport, Parts, Tick, Training, train
@@ -306,9 +306,16 @@ class Execution(Iterator[Tick | EpochReport]):
         self._note(f"{error}; set aside as {self._folder.set_state_aside()}, trained from the start")
 
     def _make_parts(self, dataset: Dataset[Any]) -> Parts:
-        best = any(spec.weights == "best" for spec in self.job.all_evaluations)
+        wanted = {spec.weights for spec in self.job.all_evaluations}
         return build_parts(
-            self.job, dataset, self._store, self._catalog, self._context, keep_best=best, note=self._note
+            self.job,
+            dataset,
+            self._store,
+            self._catalog,
+            self._context,
+            keep_best="best" in wanted,
+            keep_average="swad" in wanted,
+            note=self._note,
         )
 
     def _save_in_passing(self) -> None:
@@ -321,11 +328,14 @@ class Execution(Iterator[Tick | EpochReport]):
 
     def _finish(self, parts: Parts, training: Training, dataset: Dataset[Any]) -> None:
         best = training.best
+        average = average_of(training, parts, self._context, self._note)
         if self.job.keep_weights and self._peers.first:
-            save_model(self.job, parts, best, dataset, self._store)
+            save_model(self.job, parts, best, dataset, self._store, average)
         for spec in self.job.all_evaluations:
             if spec.weights == "best" and best is not None:
                 parts.model.load_state_dict(best.weights)
+            if spec.weights == "swad" and average is not None:
+                parts.model.load_state_dict(average)
             self._judge.evaluate(parts.model, dataset, spec, self._context)
         self._peers.check()
         self._settle(self._make_record("completed", None))

@@ -42,5 +42,6 @@ class Job:
 
     @property
     def all_evaluations(self) -> tuple[EvalSpec, ...]:
-        """All of its evaluations, those of the last weights first: the best ones take their place in memory."""
-        return tuple(sorted((*self.evaluations, *self.further), key=lambda spec: spec.weights == "best"))
+        """All of its evaluations, those of the last weights first: the others take their place in memory."""
+        order = ("last", "best", "swad")
+        return tuple(sorted((*self.evaluations, *self.further), key=lambda spec: order.index(spec.weights)))

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from coretune.data.dataset import Dataset
@@ -16,16 +19,57 @@ from coretune.results.store import ResultsStore
 from coretune.runs.build import TASKS, build_model, starting_file
 from coretune.runs.job import Job
 from coretune.spec.components import Catalog
+from coretune.tuning.batching import chunk_sizes
 from coretune.tuning.context import Context
-from coretune.tuning.loop import Best, Parts
+from coretune.tuning.loop import Best, Parts, Training
 from coretune.tuning.method import Method
+from coretune.tuning.shard import Shard
+from coretune.tuning.snapshot import snapshot
+from coretune.tuning.swad import Weights, use_average
 
 METHOD = "method."
 """What the keys of a method's own modules, e.g. a projection head, begin with; no evaluation needs them."""
 
 
-def save_model(job: Job, parts: Parts, best: Best | None, dataset: Dataset[Any], store: ResultsStore) -> None:
-    """Writes the weights of the last epoch, and those of the best one if they were kept.
+def average_of(training: Training, parts: Parts, context: Context, note: Callable[[str], None]) -> Weights | None:
+    """Returns the averaged weights of a finished training, with statistics of batch norm of their own; None without.
+
+    The statistics are those of an epoch's batches as they would follow the last one, in groups of `bn_group` images
+    (by default a contrast batch), not mixed. Each of several workers estimates them by itself, from all images.
+
+    Args:
+        training: Finished.
+        parts: What was trained; the model is as it was, afterwards.
+        context: Where it ran.
+        note: Told which part of the training the average is over.
+    """
+    found = None if training.average is None else training.average.valley.average()
+    if found is None:
+        return None
+    note(f"swad: the average of {found.steps:,} steps, up to evaluations {found.first} to {found.last}")
+    train = parts.train
+    group = train.contrast_batch if train.bn_group is None else train.bn_group
+    batches = (
+        images
+        for batch in parts.task.batches(train.epochs, 0, replace(context, shard=Shard()))
+        for images in torch.split(batch.views[0], chunk_sizes(len(batch.views[0]), group))
+    )
+    last = snapshot(parts.model.state_dict())
+    use_average(parts.model, found.weights, batches)
+    averaged: Weights = snapshot(parts.model.state_dict())
+    parts.model.load_state_dict(last)
+    return averaged
+
+
+def save_model(
+    job: Job,
+    parts: Parts,
+    best: Best | None,
+    dataset: Dataset[Any],
+    store: ResultsStore,
+    average: Weights | None = None,
+) -> None:
+    """Writes the weights of the last epoch, and those of the best one and the averaged ones if they were kept.
 
     Raises:
         StorageError: The disk is full or read-only.
@@ -46,6 +90,8 @@ def save_model(job: Job, parts: Parts, best: Best | None, dataset: Dataset[Any],
     save_weights(weights, store.weights_path(run_id, "last"), metadata)
     if best is not None and best.weights:
         save_weights(best.weights, store.weights_path(run_id, "best"), metadata)
+    if average is not None:
+        save_weights(average, store.weights_path(run_id, "swad"), metadata)
 
 
 def load_model(
@@ -55,7 +101,7 @@ def load_model(
 
     Args:
         job: The run.
-        weights: `last` or `best`.
+        weights: `last`, `best` or `swad`.
         dataset: The data that it is for.
         store: Where its weights lie.
         catalog: What its names mean.

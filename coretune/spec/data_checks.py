@@ -181,6 +181,9 @@ class DataChecks(Checks):
         rule, study = self.study.selection, self.study
         if rule == "training_domain":
             return
+        if study.finals.weights == "swad":
+            text = "swad finds its window by the source domains' validation loss: it goes with training_domain"
+            self.problems.add(("selection",), text)
         for section in study.sections:
             if study.datasets[section].get(HELD_OUT) is None:
                 text = f"{rule} chooses where a domain is held out; datasets.{section} has no {HELD_OUT}"

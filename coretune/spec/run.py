@@ -20,6 +20,9 @@ from coretune.spec.frozen import Frozen, canonical_json, digest
 from coretune.spec.segmentation import SegmentationSpec
 from coretune.spec.validation_attack import ROBUST, ValidationAttack
 
+Which = Literal["last", "best", "swad"]
+"""Whose weights are evaluated: those of the last epoch, of the best on the validation part, or the average of SWAD."""
+
 FINGERPRINT = r"^[0-9a-f]{64}$"
 
 
@@ -205,7 +208,7 @@ class EvalSpec(Frozen):
 
     evaluation: Ref
     split: Literal["validation", "test", "labelled"] = "test"
-    weights: Literal["last", "best"] = "last"
+    weights: Which = "last"
     limit: int | None = Field(None, ge=1, description="Evaluate a sample of so many images, drawn by the seed.")
     seed: int = 0
 

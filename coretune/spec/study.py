@@ -25,6 +25,7 @@ from coretune.spec.contrasts import ContrastOptions
 from coretune.spec.domains import HELD_OUT, SelectionRule, labels_of
 from coretune.spec.frozen import Frozen
 from coretune.spec.objective import Direction, Objective
+from coretune.spec.run import Which
 from coretune.spec.wording import nearest, shown
 
 LABEL = r"^[A-Za-z0-9][A-Za-z0-9_+]*(-[A-Za-z0-9_+]+)*$"
@@ -215,8 +216,10 @@ class FinalsOptions(Frozen):
         le=MAX_SEEDS,
         description="Final seeds per cell, the same in all cells, so that methods are paired.",
     )
-    weights: Literal["last", "best"] = Field(
-        "last", description="Which weights are tested: of the last epoch, or of the best on the validation part."
+    weights: Which = Field(
+        "last",
+        description="Which weights are tested: of the last epoch, of the best on the validation part, or the average "
+        "of SWAD, over the steps that the validation loss finds.",
     )
 
 
@@ -227,8 +230,9 @@ class EvaluationOptions(Frozen):
     split: Literal["validation", "test", "labelled"] = Field(
         "test", description="Part that is evaluated; labelled is the labelled training images."
     )
-    weights: Literal["last", "best"] | None = Field(
-        None, description="Which weights: of the last epoch, or of the best; null: as finals.weights."
+    weights: Which | None = Field(
+        None,
+        description="Which weights: of the last epoch, of the best, or the average of SWAD; null: as finals.weights.",
     )
     limit: int | None = Field(None, ge=1, description="Evaluate a sample of so many images; null: all.")
     seed: int = Field(0, ge=0, lt=2**32, description="Seed of what the evaluation draws, the sample included.")

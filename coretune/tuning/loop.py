@@ -32,6 +32,7 @@ from coretune.tuning.pace import Pace
 from coretune.tuning.precision import autocast, gradient_scaler
 from coretune.tuning.progress import TOTAL, LossLog
 from coretune.tuning.snapshot import module_snapshot, snapshot
+from coretune.tuning.swad import AVERAGED_BY, DenseAverage
 from coretune.tuning.task import Batch, Moment, Task
 
 
@@ -46,6 +47,8 @@ class Parts:
         train: The recipe.
         seed: The run's seed.
         keep_best: Whether the weights of the best epoch are kept (on the CPU), not only its metrics.
+        keep_average: Whether the weights of all steps are averaged as SWAD does (kept on the CPU), by the
+            `cross_entropy` of the task's evaluations. The training itself is the same.
     """
 
     task: Task
@@ -54,6 +57,7 @@ class Parts:
     train: TrainSpec
     seed: int
     keep_best: bool = True
+    keep_average: bool = False
 
 
 @dataclass(frozen=True)
@@ -141,6 +145,7 @@ class Training(Iterator[Tick | EpochReport]):
 
     Attributes:
         best: The best epoch on the validation part so far, or None.
+        average: What averages the weights, or None.
         history: All epoch reports so far, also those before a resume.
     """
 
@@ -157,6 +162,7 @@ class Training(Iterator[Tick | EpochReport]):
         self._spent = Spent()
         self._whole = True
         self.best: Best | None = None
+        self.average = DenseAverage(parts.model) if parts.keep_average else None
         self.history: list[EpochReport] = []
         if state is not None:
             self._load(state)
@@ -200,6 +206,7 @@ class Training(Iterator[Tick | EpochReport]):
             "log": self._log.state(),
             "spent": dict(self._spent.__dict__),
             "best": None if self.best is None else dict(self.best.__dict__),
+            "average": None if self.average is None else self.average.state(),
             "history": [snapshot(report.__dict__) for report in self.history],
         }
 
@@ -216,6 +223,10 @@ class Training(Iterator[Tick | EpochReport]):
             self.best = None if state["best"] is None else Best(**state["best"])
             if self.best is not None and self._parts.keep_best and not self.best.weights:
                 raise ValueError("it has no weights of the best epoch, which are wanted now")
+            if self.average is not None:
+                if state.get("average") is None:
+                    raise ValueError("it has no average of the weights, which is wanted now")
+                self.average.load(state["average"])
             self.history = [EpochReport(**report) for report in state["history"]]
         except torch.OutOfMemoryError:
             raise
@@ -293,6 +304,8 @@ class Training(Iterator[Tick | EpochReport]):
         self._scaler.step(self._optimizer)
         self._scaler.update()
         parts.method.after_step(parts.model.encoder)
+        if self.average is not None:
+            self.average.after_step()
 
     def _finish_epoch(self) -> Tick | EpochReport:
         done, train = self._epoch + 1, self._parts.train
@@ -303,6 +316,8 @@ class Training(Iterator[Tick | EpochReport]):
             return self._tick()
         self.history.append(report)
         self._remember_best(report)
+        if self.average is not None:
+            self.average.after_evaluation(report.metrics[AVERAGED_BY])
         return report
 
     def _report(self, epoch: int) -> EpochReport:

@@ -38,8 +38,10 @@ from coretune.results.store import ResultsStore
 from coretune.runs.build import open_job_data
 from coretune.runs.execute import Execution
 from coretune.runs.job import Job
+from coretune.runs.trained import load_model
 from coretune.spec.components import Catalog, Component, NoParameters, Ref, merge
 from coretune.spec.run import EvalSpec, RunSpec
+from coretune.tuning.classification import evaluate_classification
 from coretune.tuning.context import Context
 from coretune.tuning.loop import EpochReport, Tick
 
@@ -718,3 +720,26 @@ def test_a_record_says_how_many_images_are_left_out(tmp_path: Path) -> None:
     job = digits_job()
     list(execution := Execution(job, ResultsStore(tmp_path), catalog(), context(), open_data=skipping))
     assert "1 of 1,797 images cannot be read: left out" in record_of(execution, tmp_path).notes
+
+
+def test_the_average_of_swad_is_tested_kept_and_loaded_as_the_same_model(tmp_path: Path) -> None:
+    wanted = (accuracy_evaluation(weights="swad"), accuracy_evaluation())
+    job = digits_job(keep_weights=True, evaluations=wanted)
+    record = record_of(execute(job, tmp_path), tmp_path)
+    plain = record_of(execute(digits_job(evaluations=(accuracy_evaluation(),)), tmp_path / "plain"), tmp_path / "plain")
+    assert record.run_id == plain.run_id and record.metrics == plain.metrics, "it is the same training"
+    assert any(note.startswith("swad: the average of ") for note in record.notes)
+    store = ResultsStore(tmp_path)
+    scores = [store.evaluation(job.spec.run_id, spec.eval_id(job.spec.run_id)) for spec in wanted]
+    assert scores[0] is not None and scores[1] is not None
+    averaged, last = (load_weights(store.weights_path(job.spec.run_id, which))[0] for which in ("swad", "last"))
+    assert averaged.keys() <= last.keys()
+    assert not torch.equal(averaged["classifier.weight"], last["classifier.weight"])
+    dataset = open_job_data(job, catalog())
+    model = load_model(job, "swad", dataset, store, catalog(), context())
+    model.eval()
+    found = evaluate_classification(model, dataset.packed, dataset.split.test, context())
+    assert found["top1"] == pytest.approx(scores[0].metrics["top1"])
+    assert store.has_weights(job.spec.run_id, ["swad", "last"])
+    store.drop_weights(job.spec.run_id)
+    assert not store.weights_path(job.spec.run_id, "swad").exists()

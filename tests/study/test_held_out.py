@@ -204,3 +204,13 @@ train: {{epochs: 1}}
     resolve(resolve_study(parse_yaml(text)))
     found = study(tmp_path / "domains", "train.domain_balanced=true")
     assert found.run_spec(found.cells[0], {}, 0).train.domain_balanced
+
+
+@pytest.mark.parametrize("rule", [LOSO, "oracle"])
+def test_swad_goes_with_training_domain_validation_alone(tmp_path: Path, rule: str) -> None:
+    with pytest.raises(StudyError, match="swad finds its window by the source domains' validation loss"):
+        study(tmp_path, "finals.weights=swad", f"selection={rule}")
+    found = study(tmp_path / "alone", "finals.weights=swad")
+    plain = study(tmp_path / "alone", "finals.weights=last")
+    assert found.final_evaluation().weights == "swad"
+    assert found.final_specs(found.cells[0], {}) == plain.final_specs(plain.cells[0], {}), "the same trainings"
