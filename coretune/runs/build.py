@@ -96,6 +96,8 @@ def build_parts(
         RequestError: They do not fit the architecture, or a component has another version here.
     """
     spec = job.spec
+    if keep_average and spec.task != "classification":
+        raise RequestError(f"weights: swad averages by the cross-entropy of validation images; {spec.task} has none")
     model, method = build_model(job, dataset, catalog, context, initial_weights(job, store), note)
     # Batch norm that several workers synchronise is put into the backbone call by call, behind a compiler's back.
     if context.compile and method.compilable and context.shard.workers == 1:

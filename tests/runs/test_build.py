@@ -178,3 +178,9 @@ def test_a_backbone_is_compiled_where_study_and_method_let_it(digits: Dataset, t
         for compiled in (False, True)
     ]
     assert [(method, compiled) for method, compiled, call in found if call is not None] == [("ce", True)]
+
+
+def test_swad_is_refused_where_there_is_no_cross_entropy_to_average_by(digits: Dataset, tmp_path: Path) -> None:
+    job = digits_job(digits_spec("moco_v2"))
+    with pytest.raises(RequestError, match=r"weights: swad averages by the cross-entropy .*; pretraining has none"):
+        build_parts(job, digits, ResultsStore(tmp_path), catalog(), context(), keep_average=True)
