@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from coretune.data.dataset import Dataset, open_dataset
 from coretune.data.fingerprint import content_hash
@@ -93,11 +95,15 @@ def build_parts(
 
     Raises:
         UnfitError: The weights that the run needs are not there.
-        RequestError: They do not fit the architecture, or a component has another version here.
+        RequestError: They do not fit the architecture, a component has another version here, or the method needs
+            domains and the images have none.
     """
     spec = job.spec
     if keep_average and spec.task != "classification":
         raise RequestError(f"weights: swad averages by the cross-entropy of validation images; {spec.task} has none")
+    params = catalog.parameters(TASKS[spec.task].method_kind, spec.method)
+    if needs_domains(params):
+        dataset.needed_domains(_trained_on(dataset, spec), f"method {spec.method.name}")
     model, method = build_model(job, dataset, catalog, context, initial_weights(job, store), note)
     # Batch norm that several workers synchronise is put into the backbone call by call, behind a compiler's back.
     if context.compile and method.compilable and context.shard.workers == 1:
@@ -130,8 +136,8 @@ def build_model(
         note: As in `build_parts`.
 
     Raises:
-        RequestError: The weights or the images do not fit the architecture, a component has another version here, a
-            classifier would have a single class, or the method needs domains and the images have none.
+        RequestError: The weights or the images do not fit the architecture, a component has another version here, or
+            a classifier would have a single class.
     """
     spec = job.spec
     kind = TASKS[spec.task]
@@ -148,10 +154,7 @@ def build_model(
         if found is not None and note is not None:
             note(f"checkpoint {weights.name}: {found.summary()}")
     params = catalog.parameters(kind.method_kind, spec.method)
-    trained_on = dataset.split.labelled if kind.labelled else dataset.split.train
-    if needs_domains(params):
-        dataset.needed_domains(trained_on, f"method {spec.method.name}")
-    domains = dataset.domains_among(trained_on)
+    domains = dataset.domains_among(_trained_on(dataset, spec))
     if spec.segmentation is not None:
         return _on_device(*_segmentation(spec, encoder, len(dataset.packed.classes), catalog), context)
     with seeded(derive_seed(spec.seed, "init", "method")):
@@ -192,6 +195,11 @@ def _on_device(model: Model, method: Method, context: Context) -> tuple[Model, M
 def _tested(spec: RunSpec) -> tuple[int, ...]:
     """Returns the sides of the squares that are evaluated; none where images are evaluated whole."""
     return () if spec.segmentation is not None else (spec.data.test_sides.crop,)
+
+
+def _trained_on(dataset: Dataset[Any], spec: RunSpec) -> NDArray[np.int64]:
+    """Returns which images a run trains on."""
+    return dataset.split.labelled if TASKS[spec.task].labelled else dataset.split.train
 
 
 def task_maker(spec: RunSpec) -> MakeTask:

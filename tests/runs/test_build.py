@@ -184,3 +184,10 @@ def test_swad_is_refused_where_there_is_no_cross_entropy_to_average_by(digits: D
     job = digits_job(digits_spec("moco_v2"))
     with pytest.raises(RequestError, match=r"weights: swad averages by the cross-entropy .*; pretraining has none"):
         build_parts(job, digits, ResultsStore(tmp_path), catalog(), context(), keep_average=True)
+
+
+def test_a_method_that_needs_domains_trains_on_no_other_data_but_judges_them(digits: Dataset, tmp_path: Path) -> None:
+    job = digits_job(digits_spec("coral"))
+    with pytest.raises(RequestError, match="method coral needs the domain of every training image: these images have"):
+        build_parts(job, digits, ResultsStore(tmp_path), catalog(), context())
+    assert build_model(job, digits, catalog(), context())[1].classifier is not None

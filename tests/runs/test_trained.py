@@ -5,13 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from support.image_sets import draw
 from support.training import accuracy_evaluation, assert_same_tensors, catalog, context, digits_job, digits_spec
 
+from coretune.data.dataset import Dataset
 from coretune.data.fingerprint import fingerprint
-from coretune.data.source import open_source
+from coretune.data.pack import Packed
+from coretune.data.source import Domains, open_source
 from coretune.errors import RequestError
 from coretune.nets.weights import load_weights, save_weights
 from coretune.results.provenance import trained_on
@@ -22,6 +25,7 @@ from coretune.runs.execute import Execution
 from coretune.runs.job import Job
 from coretune.runs.trained import load_model, load_trained, save_model
 from coretune.spec.augment import AugmentSpec
+from coretune.spec.components import Catalog
 from coretune.spec.run import DataSpec
 
 torch.set_num_threads(1)
@@ -94,6 +98,12 @@ def test_the_classes_of_a_table_are_kept_with_the_model(tmp_path: Path) -> None:
         load_model(job, "last", open_job_data(renamed, catalog()), store, catalog(), context())
 
 
+def with_domains(job: Job, known: Catalog) -> Dataset[Packed]:
+    """The data of a run, with two domains, for methods that train on no others."""
+    found = open_job_data(job, known)
+    return replace(found, domains=Domains(("a", "b"), np.arange(len(found.packed.labels)) % 2))
+
+
 @pytest.mark.parametrize("method", catalog().names("method"))
 @pytest.mark.parametrize("weights", ["last", "best"])
 def test_a_trained_model_is_read_back_and_judged_the_same(method: str, weights: str, tmp_path: Path) -> None:
@@ -101,7 +111,7 @@ def test_a_trained_model_is_read_back_and_judged_the_same(method: str, weights: 
     spec = digits_spec(method, **catalog().get("method", method).train)
     wanted = accuracy_evaluation(weights=weights)
     job = digits_job(spec, evaluations=(wanted,), keep_weights=True)
-    list(Execution(job, store, catalog(), context()))
+    list(Execution(job, store, catalog(), context(), with_domains))
     first = store.evaluation(spec.run_id, wanted.eval_id(spec.run_id))
     assert first is not None
     again = evaluate(job, wanted, store, catalog(), context())
