@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from coretune_cli.class_board import IOU, class_tables
 from coretune_cli.columns import DECORATION, Column, fitted
 
 if TYPE_CHECKING:
     from coretune.report.evaluated import EvaluatedRow
     from coretune.report.leaderboard import Leaderboard, Row
 
-PERCENT = ("top1", "mean_per_class", "robust_top1")
+PERCENT = ("top1", "mean_per_class", "robust_top1", "miou")
 BAR = 26
 
 
@@ -63,6 +64,9 @@ def further_tables(leaderboard: Leaderboard, width: int) -> list[RenderableType]
         for row in found:
             cells.setdefault((row.dataset, row.backbone, row.method), {})[row.metric] = row
         metrics = dict.fromkeys(row.metric for row in found)
+        if any(metric.startswith(IOU) for metric in metrics):
+            parts += class_tables(label, found, width)
+            continue
         columns: list[Column[tuple[tuple[str, str, str], dict[str, EvaluatedRow]]]] = [
             *([Column("data set", _part(0), least=12)] if len({key[0] for key in cells}) > 1 else []),
             *([Column("backbone", _part(1), least=10)] if len({key[1] for key in cells}) > 1 else []),

@@ -153,6 +153,8 @@ class RecordedRun:
 
         self.store, self.run_id, self.weights = choice.store, choice.run_id, choice.weights
         self.job, self.catalog = recorded_job(self.store, self.run_id, data_path=path)
+        if self.job.spec.segmentation is not None:
+            raise RequestError(f"run {self.run_id} predicts a class for each pixel; attacks are on classes of images")
         self.title = f"{choice.title}, {self.weights} weights"
         self.about = {"run_id": self.run_id, "results": self.store.mirror.name, "weights": self.weights}
         self.notes: tuple[str, ...] = ()

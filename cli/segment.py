@@ -1,4 +1,4 @@
-"""`coretune segment`: the shipped study `voc_segmentation`, with the data, methods and seeds that are said."""
+"""`coretune segment`: the shipped study `voc_segmentation`, with the data and methods that are said; and pictures."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from coretune_cli.output import note
 from coretune_cli.plan import plan as plan_study
 from coretune_cli.running import RetryOption, TimeOption
 from coretune_cli.running import run as run_study
+from coretune_cli.segment_show import show
 
 STUDY = "voc_segmentation"
 AUG, VOC2012, OWN = "voc2012_aug", "voc2012", "voc"
@@ -65,6 +66,9 @@ def run(
     if plan:
         return plan_study(command, STUDY, said, None, out, as_json=as_json)
     return run_study(STUDY, said, None, time_limit, slots, out, address, retry_failed, as_json)
+
+
+app.command("show")(show)
 
 
 def overrides(

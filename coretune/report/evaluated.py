@@ -29,10 +29,13 @@ from coretune.results.cellfile import CellFile
 from coretune.results.record import Evaluation
 from coretune.spec.frozen import canonical_json, digest
 from coretune.spec.run import EvalSpec
+from coretune.spec.segmentation import MIOU
 
 RELATIVE = "relative_mce"
 CORRUPTIONS = "corruptions"
 MEAN = "mean"
+TEST = "test"
+"""Label of what the evaluation that scores a segmentation tells beside the score; no label of a study (`TAKEN`)."""
 
 ByLabel = Mapping[str, Mapping[Seed, Evaluation]]
 Further = tuple[Seed, Evaluation]
@@ -176,7 +179,8 @@ def labels(table: Sequence[Scores], further: Mapping[str, Sequence[Further]]) ->
 
     Those of the study come first, in its order, then the others by name.
     """
-    given = {_text(spec): label for scores in table for label, spec in further_evaluations(scores.cell).items()}
+    given = {_text(scores.evaluation): TEST for scores in table if scores.evaluation and _of_pixels(scores)}
+    given |= {_text(spec): label for scores in table for label, spec in further_evaluations(scores.cell).items()}
     others: dict[str, list[str]] = {}
     for evaluations in further.values():
         for _, evaluation in evaluations:
@@ -207,13 +211,16 @@ def _all_further(reader: Reader, table: Sequence[Scores]) -> dict[str, tuple[Fur
 
 
 def _further(reader: Reader, scores: Scores) -> Iterator[Further]:
-    """Yields the evaluations of a cell's completed final runs beside the one that scores them."""
+    """Yields the evaluations of a cell's completed final runs beside the one that scores them.
+
+    Of segmentation that one, too: it has the pixel accuracy and each class's IoU beside the score.
+    """
     for final in scores.finals:
         if final.state in ("failed", "unfinished"):
             continue
         own = scores.own_evaluations(final.run_id)
         for evaluation in reader.evaluations(final.run_id):
-            if evaluation.eval_id not in own:
+            if evaluation.eval_id not in own or _of_pixels(scores):
                 yield (final.index, final.seed), evaluation
 
 
@@ -229,7 +236,10 @@ def _series(
 ) -> Iterator[_Series]:
     """Yields the metrics of an evaluation of a cell's final runs; `baseline` has the same of the baseline's."""
     place, spec = (cell.dataset, cell.backbone, cell.method), _text(next(iter(runs.values())).spec)
+    scored = (cell.metric,) if label == TEST else ()  # the leaderboard's own rows have it
     for metric in dict.fromkeys(name for evaluation in runs.values() for name in evaluation.metrics):
+        if metric in scored:
+            continue
         values = {seed: each.metrics[metric] for seed, each in runs.items() if metric in each.metrics}
         yield _Series(place, (label, metric), values, spec, paired=True)
     if any(_name(evaluation) == CORRUPTIONS for evaluation in runs.values()):
@@ -265,6 +275,11 @@ def _row(
         kind="mean" if mean else "cell",
         **figures(values, baseline if series.paired else None),
     )
+
+
+def _of_pixels(scores: Scores) -> bool:
+    """Returns whether the evaluation that scores a cell has more to tell than the score."""
+    return scores.cell.metric == MIOU
 
 
 def _name(evaluation: Evaluation) -> str:

@@ -10,7 +10,7 @@ from coretune.report.evaluated import EvaluatedRow
 from coretune.report.leaderboard import Leaderboard, Row
 from coretune.report.panels import panels
 
-UNITS = {"top1": "%", "mean_per_class": "%", "robust_top1": "%", "cross_entropy": "nats"}
+UNITS = {"top1": "%", "mean_per_class": "%", "robust_top1": "%", "miou": "%", "cross_entropy": "nats"}
 LATEX = {
     **{sign: f"\\{sign}" for sign in "&%$#_{}"},
     "\\": r"\textbackslash{}",

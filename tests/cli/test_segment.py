@@ -85,3 +85,10 @@ def test_a_smoke_run_ends_in_a_leaderboard(tmp_path: Path) -> None:
         assert 0 <= float(row["test.miou"]) <= 100 and float(row["test.pixel_accuracy"]) > 0
         assert float(row["test.iou_traffic_light"]) >= 0 and row["multi_scale.miou"]
         assert row["validation.last.miou"]
+    drawn = coretune("segment", "show", "--images", "2", folder=tmp_path)
+    assert drawn.returncode == 0 and "2 test images of ce, core_tuning" in drawn.stderr, drawn.stderr
+    assert (tmp_path / "predictions.png").read_bytes().startswith(b"\x89PNG")
+    shown = coretune("leaderboard", "show", STUDY, folder=tmp_path)
+    assert "IoU traffic_light" in shown.stdout and "pixel accuracy" in shown.stdout
+    attacked = coretune("robust", "eval", STUDY, "--attack", "pgd", folder=tmp_path)
+    assert attacked.returncode == 2 and "predicts a class for each pixel" in attacked.stderr

@@ -26,7 +26,7 @@ class StoreBuilder:
 
     def __init__(self, root: Path) -> None:
         self.store = ResultsStore(root)
-        self.metric: Literal["top1", "mean_per_class", "cross_entropy"] = "top1"
+        self.metric: Literal["top1", "mean_per_class", "cross_entropy", "miou"] = "top1"
         self.weights: Literal["last", "best"] = "last"
         self.seed = 0
 

@@ -161,3 +161,24 @@ def test_one_data_set_has_no_means(builder: Any, cells: tuple[CellFile, CellFile
     found = build(builder.store)
     assert found.evaluation_means == () and {each.kind for each in found.evaluations} == {"cell"}
     assert row(found.evaluations, "core_tuning", "corruption_error").p_wilcoxon is not None
+
+
+def test_of_segmentation_the_evaluation_that_scores_has_more_to_tell(builder: Any) -> None:
+    builder.metric = "miou"
+    builder.study(datasets=("streets",))
+    for method, better in (("ce", 0.0), ("core_tuning", 5.0)):
+        cell = builder.cell("streets", method, [40.0 + better, 42.0 + better])
+        for final, miou in zip(cell.finals, (40.0, 42.0), strict=True):
+            own = {"miou": miou + better, "pixel_accuracy": 80.0 + better, "iou_sky": 90.0}
+            put(builder, final.run_id, builder.evaluation, own, {})
+            put(builder, final.run_id, spec("segmentation", params={"flip": True}), own, {})
+    board = build(builder.store)
+    assert [each.mean for each in board.rows] == [41.0, 46.0]
+    assert [each.metric for each in board.evaluations if (each.evaluation, each.method) == ("test", "ce")] == [
+        "pixel_accuracy",
+        "iou_sky",
+    ]
+    mine = row(board.evaluations, "core_tuning", "pixel_accuracy", "test")
+    assert (mine.mean, mine.diff, mine.n_pairs) == (85.0, 5.0, 2)
+    assert row(board.evaluations, "ce", "miou", "segmentation").mean == 41.0  # a further one has its miou, too
+    assert {"test.miou", "test.pixel_accuracy", "test.iou_sky"} <= set(runs_table(builder.store)[0])

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support.scenes import CLASSES, scenes
+
+import coretune as ct
+from coretune.errors import RequestError
+from coretune.results.store import ResultsStore
+from coretune.runs.alone import context_on
+from coretune.runs.scenes import predicted_scenes
+
+
+def tuned(root: Path, out: Path, method: str) -> ct.TuneResult:
+    return ct.tune(
+        "voc",
+        path=str(root),
+        method=method,
+        backbone="small_resnet",
+        backbone_params={"widths": [8, 16], "stem_stride": 2},
+        data={"input_size": 32},
+        train={"epochs": 1, "batch": 4, "lr": 0.05, "schedule": "polynomial"},
+        segmentation={"head": "fcn", "pixels": 40},
+        out=out,
+        device="cpu",
+    )
+
+
+def test_runs_predict_the_same_images(tmp_path: Path) -> None:
+    root = scenes(tmp_path / "streets", {"train": 6, "val": 2, "test": 4})
+    out = tmp_path / "out"
+    results = {method: tuned(root, out, method) for method in ("ce", "core_tuning")}
+    for result in results.values():
+        assert result.record.status == "completed" and {"miou", "pixel_accuracy"} <= result.test.metrics.keys()
+        assert result.record.metrics["last"]["miou"] >= 0 and result.record.spec["task"] == "segmentation"
+    again = tuned(root, out, "ce")
+    assert again == results["ce"]  # recorded: not trained again
+    runs = {method: (result.record.run_id, "last") for method, result in results.items()}
+    found, classes = predicted_scenes(ResultsStore(out), runs, context_on("cpu"), images=3, path=str(root))
+    assert [each.name for each in found] == ["test00", "test01", "test03"] and classes == CLASSES
+    for each in found:
+        assert each.image.shape == (*each.truth.shape, 3) and list(each.predicted) == ["ce", "core_tuning"]
+        assert all(plane.shape == each.truth.shape and plane.max() < 3 for plane in each.predicted.values())
+    # What is drawn is what was scored.
+    everything, _ = predicted_scenes(ResultsStore(out), runs, context_on("cpu"), images=9, path=str(root))
+    truth = np.concatenate([each.truth.ravel() for each in everything])
+    predicted = np.concatenate([each.predicted["ce"].ravel() for each in everything])
+    accuracy = 100 * (predicted == truth)[truth != 255].mean()
+    assert results["ce"].test.metrics["pixel_accuracy"] == pytest.approx(accuracy)
+
+
+def test_runs_of_images_are_refused(tmp_path: Path) -> None:
+    small = {"labels_per_class": 2, "validation": 50, "test": 50, "image_size": 8}
+    result = ct.tune(
+        "digits", backbone="small_resnet", data=small, train={"epochs": 1}, method="ce", out=tmp_path, device="cpu"
+    )
+    with pytest.raises(RequestError, match="not for each pixel"):
+        predicted_scenes(ResultsStore(tmp_path), {"ce": (result.record.run_id, "last")}, context_on("cpu"), images=1)
