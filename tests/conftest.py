@@ -20,8 +20,8 @@ settings.load_profile("coretune")
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Two processes run the tests, four where there are the cores; clusters and GPUs are used one test at a time."""
-    return 0 if config.getoption("markexpr") in ("nodes", "gpu") else min(4, max(2, os.cpu_count() or 1))
+    """Two processes run the tests, four where there are the cores; what starts clusters or uses a GPU is run alone."""
+    return 0 if config.getoption("markexpr") in ("slow", "nodes", "gpu") else min(4, max(2, os.cpu_count() or 1))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
