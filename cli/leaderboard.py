@@ -47,6 +47,14 @@ EvaluationsOption = Annotated[
 FigureOption = Annotated[
     Path | None, typer.Option("--figure", help="Draw it: one objective against the other, by cell (png, svg, pdf).")
 ]
+RepeatOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--repeat",
+        metavar="DIR",
+        help="Results of the same study with another seed: ± is over repeats of the whole search then. Repeatable.",
+    ),
+]
 DomainFigureOption = Annotated[
     Path | None, typer.Option("--figure", help="Draw it: a panel per domain, and their average (png, svg, pdf).")
 ]
@@ -165,14 +173,16 @@ def domains_command(
     form: ContrastFormatOption = None,
     output: OutputOption = None,
     figure: DomainFigureOption = None,
+    repeat: RepeatOption = None,
     as_json: JsonOption = False,
 ) -> int:
     """Show held-out domains as columns, with their average and the worst, of a study that leaves domains out."""
+    from coretune.report.domain_repeats import build_repeated
     from coretune.report.domains import build, to_json
     from coretune.report.typeset_domains import domains_to_csv, domains_to_latex, domains_to_markdown
 
     store = open_results(results)
-    table = build(store)
+    table = build(store) if not repeat else build_repeated([store, *map(open_results, repeat)])
     if table is None:
         raise RequestError(f"{store.root}: no domain is held out there; `held_out_domain` of a data set does")
     if figure is not None:

@@ -63,7 +63,7 @@ def draw_domains(table: DomainTable) -> Figure:
     rules = " · ".join(dict.fromkeys(row.selection_rule for row in table.rows))
     marks = dict.fromkeys(mark for row in table.rows for one in row.figures for mark in one.marks)
     unit = UNITS.get(table.metric, "")
-    said = f"test {table.metric} {unit} on the domain that was held out, mean ± s.e. over seeds of one configuration"
+    said = f"test {table.metric} {unit} on the domain that was held out, mean ± s.e., {table.spread}"
     figure.suptitle(f"{table.study}: {said}", fontsize=9)
     figure.supxlabel("\n".join(filter(None, [f"selection: {rules}", "; ".join(marks)])), fontsize=7)
     return figure

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 from coretune.report import notes
 from coretune.report.front import metrics_of, panels_of, view
@@ -24,6 +24,13 @@ from coretune.results.cellfile import CellFile
 from coretune.results.selection import Direction
 from coretune.results.store import ResultsStore
 from coretune.spec.domains import held_out_domains
+
+Spread = Literal["one configuration over seeds", "search repeated per seed"]
+
+
+CONFIGURATION: Spread = "one configuration over seeds"
+REPEATED: Spread = "search repeated per seed"
+"""What ± is over."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +97,8 @@ class DomainTable:
         rows: In the study's order of data sets, backbones and methods.
         complete: Whether every final run on every held-out domain has its score.
         notes: What a reader should know before quoting a number.
+        spread: What ± and n are over: the final seeds of one configuration, or repeats of the whole search, each with a
+            seed of its own.
     """
 
     study: str
@@ -99,6 +108,7 @@ class DomainTable:
     rows: tuple[DomainRow, ...]
     complete: bool
     notes: tuple[str, ...]
+    spread: Spread = CONFIGURATION
 
 
 def build(store: ResultsStore) -> DomainTable | None:
@@ -161,7 +171,7 @@ def _rows(table: Sequence[Scores], asked: StudyFile, baseline: str | None) -> It
             method=method,
             figures=figures,
             average=summarise(list(averages.values())),
-            worst=_worst(figures, next(iter(by_domain.values())).cell.direction),
+            worst=worst_of(figures, next(iter(by_domain.values())).cell.direction),
             difference=compare_paired([averages[s] for s in shared], [theirs[s] for s in shared]) if others else None,
             selection_rule=next(iter(rules)) if len(rules) == 1 else "differs between domains",
         )
@@ -192,7 +202,7 @@ def _figure(domain: str, scores: Scores | None) -> DomainFigure:
     )
 
 
-def _worst(figures: Sequence[DomainFigure], direction: Direction) -> DomainFigure | None:
+def worst_of(figures: Sequence[DomainFigure], direction: Direction) -> DomainFigure | None:
     """Returns the figure with the worst mean, the first of equals; None unless every domain has one."""
     means = [figure.mean for figure in figures if figure.mean is not None]
     if not means or len(means) < len(figures):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
-from coretune.report.domains import DomainFigure, DomainRow, DomainTable
+from coretune.report.domains import REPEATED, DomainFigure, DomainRow, DomainTable
 from coretune.report.export import table_to_csv
 from coretune.report.statistics import Summary
 from coretune.report.typeset import (
@@ -87,7 +87,7 @@ def header(rows: Sequence[DomainRow], table: DomainTable) -> list[str]:
     return [
         *("backbone", "method", *domains, f"average of {len(domains)}", "worst domain"),
         f"average − {baseline}'s (95 % interval)",
-        *("p, paired t", "n (seeds)", "selection rule"),
+        *("p, paired t", f"n ({unit_of(table)}s)", "selection rule"),
     ]
 
 
@@ -116,12 +116,27 @@ def legend(rows: Sequence[DomainRow], table: DomainTable) -> list[str]:
     signs = _signs(table.rows)
     marks = dict.fromkeys(mark for row in rows for figure in row.figures for mark in figure.marks)
     return [
-        f"{better} is better. Test {table.metric} {unit} on the domain that was held out, mean ± standard error over n "
-        "final seeds of one configuration (not of a search repeated for each seed).".replace("  ", " "),
-        "The average is over all these domains within each seed, its spread over seeds; the worst domain is the one "
-        "with the worst mean.",
+        f"{better} is better. Test {table.metric} {unit} on the domain that was held out, {_spread(table)}.".replace(
+            "  ", " "
+        ),
+        f"The average is over all these domains within each {unit_of(table)}, its spread over {unit_of(table)}s; the "
+        "worst domain is the one with the worst mean.",
         *(f"{signs[mark]} {mark}." for mark in marks),
     ]
+
+
+def unit_of(table: DomainTable) -> str:
+    """Returns what n counts: a seed, or a repeat of the search."""
+    return "repeat" if table.spread == REPEATED else "seed"
+
+
+def _spread(table: DomainTable) -> str:
+    if table.spread == REPEATED:
+        return (
+            "mean ± standard error over n repeats of the whole search, each with a seed of its own (not over seeds of "
+            "one configuration); a repeat counts as the mean of its final runs"
+        )
+    return "mean ± standard error over n final seeds of one configuration (not of a search repeated for each seed)"
 
 
 _NUMBERS = ("mean", "stderr", "n")

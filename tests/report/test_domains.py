@@ -154,7 +154,7 @@ def test_the_figure_has_a_panel_per_domain_and_one_for_the_average(builder, tmp_
         means = [(row.figures[place] if place < 3 else row.average).mean for row in table.rows]
         found = [float(container.lines[0].get_xdata()[0]) for container in axes.containers]
         assert found == pytest.approx(means)
-    assert "transductive" in drawn.get_supxlabel() and "one configuration" in drawn.get_suptitle()
+    assert "transductive" in drawn.get_supxlabel() and "one configuration over seeds" in drawn.get_suptitle()
     for ending in ("png", "svg", "pdf"):
         write_domains(table, tmp_path / f"f.{ending}")
         assert (tmp_path / f"f.{ending}").stat().st_size > 1000

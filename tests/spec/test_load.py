@@ -448,7 +448,7 @@ def edit(old: str, new: str) -> str:
         (GOOD + "evaluations:\n  geometry:\n    per_class: {int: [2, 9]}\n", "s.yaml:18: evaluations.geometry.per_class: must be a whole number, got {\"int\": [2, 9]}"),
         (GOOD + "evaluations:\n  a: {evaluation: classification, per_class: 4}\n", "s.yaml:17: evaluations.a.per_class: unknown key; known: evaluation, limit, seed, split, weights"),
         (GOOD + "evaluations:\n  geometry:\n    split: train\n", "s.yaml:18: evaluations.geometry.split: must be one of validation, test, labelled, got 'train'"),
-        (GOOD + "evaluations:\n  geometry: {weights: first}\n", "s.yaml:17: evaluations.geometry.weights: must be one of last, best, got 'first'"),
+        (GOOD + "evaluations:\n  geometry: {weights: first}\n", "s.yaml:17: evaluations.geometry.weights: must be one of last, best, swad, got 'first'"),
         (GOOD + "evaluations:\n  geometry: {limit: 0}\n", "s.yaml:17: evaluations.geometry.limit: must be at least 1, got 0"),
         (GOOD + "evaluations:\n  geometry: {seed: 4294967296}\n", "s.yaml:17: evaluations.geometry.seed: must be less than 4294967296, got 4294967296"),
         (GOOD + "evaluations:\n  geometry: 3\n", "s.yaml:17: evaluations.geometry: must be a mapping of keys to values, got 3"),

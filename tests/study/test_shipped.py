@@ -20,7 +20,7 @@ SIZES = {
     "nine_datasets": (81, 1683),
     "pretraining_methods": (102, 1326),
     "architectures": (60, 1380),
-    "domain_generalization": (120, 2760),
+    "domain_generalization": (168, 3864),
 }
 
 

@@ -1,0 +1,139 @@
+"""Domains as columns over repeats of the whole search: the spread that DomainBed's tables have.
+
+Two spreads are reported as "±" in this field. That of *one configuration over seeds* trains one choice again and again;
+it is what a results directory has by itself (`coretune.report.domains`). That of a *search repeated per seed* lets each
+seed search, choose and train by itself, so that it holds the luck of the search too. Each repeat is a results directory
+of the same study with another `seed`; what it says of a domain is the mean over its final runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from coretune.errors import RequestError
+from coretune.report.domains import REPEATED, DomainFigure, DomainRow, DomainTable, build, worst_of
+from coretune.report.statistics import compare_paired, summarise
+from coretune.report.study import read_study
+from coretune.results.store import ResultsStore
+from coretune.spec.study import Study
+
+Place = tuple[str, str, str]
+"""Data set, backbone, method."""
+
+
+def build_repeated(stores: Sequence[ResultsStore]) -> DomainTable:
+    """Computes the table over repeats of a search; n counts repeats.
+
+    Args:
+        stores: The results directories of a study, each with another seed; two at least.
+
+    Raises:
+        RequestError: They are no repeats of one search; says which and why.
+        StorageError: A file cannot be read for a reason other than its content.
+    """
+    tables = [_table(store) for store in stores]
+    _check_repeats(stores)
+    first = tables[0]
+    found = [{(row.dataset, row.backbone, row.method): row for row in table.rows} for table in tables]
+    rows = tuple(_row(place, found, first) for place in found[0])
+    return replace(
+        first,
+        rows=rows,
+        complete=all(table.complete for table in tables) and all(one.complete for row in rows for one in row.figures),
+        notes=tuple(dict.fromkeys(note for table in tables for note in table.notes)),
+        spread=REPEATED,
+    )
+
+
+def _table(store: ResultsStore) -> DomainTable:
+    table = build(store)
+    if table is None:
+        raise RequestError(f"{store.root}: no domain is held out there; `held_out_domain` of a data set does")
+    return table
+
+
+def _check_repeats(stores: Sequence[ResultsStore]) -> None:
+    """Makes sure that the directories are of one study, but for its seed and its name.
+
+    Raises:
+        RequestError: They are not.
+    """
+    seeds: dict[int, ResultsStore] = {}
+    studies: list[Study] = []
+    for store in stores:
+        study = read_study(store).study
+        if study is None:
+            raise RequestError(f"{store.root}: its study.yaml cannot be read, so that its seed is not known")
+        if (other := seeds.setdefault(study.seed, store)) is not store:
+            raise RequestError(
+                f"{store.root} and {other.root} have the same seed, {study.seed}: a repeat of a search has a seed of "
+                "its own; run the study with --set seed=N"
+            )
+        studies.append(study)
+    for store, study in zip(stores, studies, strict=True):
+        if differing := [name for name in _compared() if getattr(study, name) != getattr(studies[0], name)]:
+            raise RequestError(
+                f"{store.root} is no repeat of {stores[0].root}: {', '.join(differing)} of the studies differ"
+            )
+
+
+def _compared() -> Iterable[str]:
+    return (
+        "datasets",
+        "backbones",
+        "methods",
+        "data",
+        "train",
+        "search",
+        "finals",
+        "objective",
+        "selection",
+        "adversary",
+    )
+
+
+def _row(place: Place, found: Sequence[dict[Place, DomainRow]], table: DomainTable) -> DomainRow:
+    rows = [each[place] for each in found if place in each]
+    dataset, backbone, method = place
+    theirs = {} if table.baseline in (None, method) else _averages((dataset, backbone, str(table.baseline)), found)
+    averages = _averages(place, found)
+    shared = [number for number in averages if number in theirs]
+    figures = tuple(
+        _figure([row.figures[column] for row in rows], len(found)) for column in range(len(rows[0].figures))
+    )
+    compared = compare_paired([averages[n] for n in shared], [theirs[n] for n in shared]) if theirs else None
+    rules = dict.fromkeys(row.selection_rule for row in rows)
+    return DomainRow(
+        dataset=dataset,
+        backbone=backbone,
+        method=method,
+        figures=figures,
+        average=summarise(list(averages.values())),
+        worst=worst_of(figures, table.direction),
+        difference=compared,
+        selection_rule=next(iter(rules)) if len(rules) == 1 else "differs between repeats",
+    )
+
+
+def _averages(place: Place, found: Sequence[dict[Place, DomainRow]]) -> dict[int, float]:
+    """Returns the average over the domains of each repeat, by its number, that has one."""
+    rows = {number: each[place] for number, each in enumerate(found) if place in each}
+    return {number: row.average.mean for number, row in rows.items() if row.average.mean is not None}
+
+
+def _figure(figures: Sequence[DomainFigure], repeats: int) -> DomainFigure:
+    values = [figure.mean for figure in figures if figure.mean is not None]
+    summary = summarise(values)
+    rules = dict.fromkeys(figure.selection_rule for figure in figures if figure.selection_rule)
+    return DomainFigure(
+        domain=figures[0].domain,
+        n=summary.n,
+        mean=summary.mean,
+        stderr=summary.stderr,
+        selection_rule=next(iter(rules), "") if len(rules) < 2 else "differs between repeats",
+        marks=tuple(dict.fromkeys(mark for figure in figures for mark in figure.marks)),
+        status=f"{summary.n} of {repeats} repeats",
+        complete=len(values) == repeats and all(figure.complete for figure in figures),
+        run_ids=tuple(run_id for figure in figures for run_id in figure.run_ids),
+    )
