@@ -16,10 +16,12 @@ PURPOSE = "scale and crop"
 """Names the stream of random numbers of `COLUMNS` columns: scale, top, left."""
 COLUMNS = 3
 
+Draws = Sequence[float] | NDArray[np.float32]
+
 
 def random_square(
     pair: Pair,
-    draws: Sequence[float] | NDArray[np.float32],
+    draws: Draws,
     side: int,
     scale: tuple[float, float],
     device: torch.device,
@@ -42,18 +44,40 @@ def random_square(
         (3, side, side) float32 in [0, 1], and (side, side) uint8.
     """
     image, mask = pair
-    extent = max(1, round(side / (scale[0] + float(draws[0]) * (scale[1] - scale[0]))))
-    top, left = (_start(size, extent, float(draw)) for size, draw in zip(mask.shape, draws[1:], strict=True))
+    return square_of_image(image, draws, side, scale, device), square_of_mask(mask, draws, side, scale, device)
+
+
+def square_of_image(
+    image: NDArray[np.uint8], draws: Draws, side: int, scale: tuple[float, float], device: torch.device
+) -> Tensor:
+    """Returns the image's square of `random_square`, (3, side, side) float32 in [0, 1]."""
+    top, left, extent = _place(image.shape, draws, side, scale)
     pixels = _window(image, top, left, extent, 0).to(device).permute(2, 0, 1).float().div_(255)
-    values = _window(mask, top, left, extent, VOID).to(device)
     if extent == side:
-        return pixels, values
+        return pixels
     resized = F.interpolate(
         pixels[None], (side, side), mode="bilinear", antialias=extent > side, align_corners=False
     ).clamp_(0, 1)
+    return resized[0]
+
+
+def square_of_mask(
+    mask: NDArray[np.uint8], draws: Draws, side: int, scale: tuple[float, float], device: torch.device
+) -> Tensor:
+    """Returns the mask's square of `random_square`, (side, side) uint8."""
+    top, left, extent = _place(mask.shape, draws, side, scale)
+    values = _window(mask, top, left, extent, VOID).to(device)
+    if extent == side:
+        return values
     # The pixel whose centre is nearest: (i + 1/2) · extent / side − 1/2, rounded.
     nearest = (2 * torch.arange(side, device=device) + 1) * extent // (2 * side)
-    return resized[0], values[nearest][:, nearest]
+    return values[nearest][:, nearest]
+
+
+def _place(shape: tuple[int, ...], draws: Draws, side: int, scale: tuple[float, float]) -> tuple[int, int, int]:
+    """Returns top, left and side of the square in pixels of the image."""
+    extent = max(1, round(side / (scale[0] + float(draws[0]) * (scale[1] - scale[0]))))
+    return _start(shape[0], extent, float(draws[1])), _start(shape[1], extent, float(draws[2])), extent
 
 
 def _start(size: int, extent: int, draw: float) -> int:

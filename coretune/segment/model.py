@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import cast
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -26,6 +27,11 @@ class Outputs:
     features: Tensor
     logits: Tensor
     auxiliary: Tensor | None
+
+    def part(self, rows: slice) -> Outputs:
+        """Returns those of some of the images."""
+        side = self.auxiliary
+        return Outputs(self.features[rows], self.logits[rows], None if side is None else side[rows])
 
 
 class SegmentationModel(Model):
@@ -61,12 +67,15 @@ class SegmentationModel(Model):
 
 
 def upsampled(logits: Tensor, size: tuple[int, int]) -> Tensor:
-    """Returns logits (n, C, H, W) in float32 of coarser ones: bilinear, with align_corners False, as everywhere here.
+    """Returns logits (n, C, H, W) in float32 (float64 of float64) of coarser ones.
+
+    Bilinear, with align_corners False, as everywhere here.
 
     Corners that are aligned would shift positions against the pixels that they were computed of, the more the coarser
     the map is.
     """
-    return F.interpolate(logits.float(), size=size, mode="bilinear", align_corners=False)
+    logits = logits if logits.dtype == torch.float64 else logits.float()
+    return F.interpolate(logits, size=size, mode="bilinear", align_corners=False)
 
 
 def batch_norm_of(encoder: nn.Module) -> tuple[nn.Module, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from itertools import accumulate
-from typing import Literal, cast
+from typing import Literal
 
 import numpy as np
 import torch
@@ -20,10 +20,11 @@ from coretune.data.mask_counts import pixel_counts
 from coretune.data.mask_dataset import MaskDataset
 from coretune.errors import RequestError
 from coretune.nets.model import Model
-from coretune.segment.crops import COLUMNS, PURPOSE, random_square
+from coretune.segment.crops import COLUMNS, PURPOSE, Draws, square_of_image, square_of_mask
+from coretune.segment.encode import encoded
 from coretune.segment.evaluation import evaluate_segmentation
 from coretune.segment.methods import DenseMethod, PixelStep
-from coretune.segment.model import Outputs, SegmentationModel
+from coretune.segment.model import SegmentationModel
 from coretune.segment.weights import median_frequency
 from coretune.spec.run import RunSpec
 from coretune.spec.seeds import derive_seed
@@ -31,6 +32,7 @@ from coretune.spec.segmentation import MIOU, SegmentationSpec
 from coretune.tuning.batching import chunk_sizes
 from coretune.tuning.context import Context
 from coretune.tuning.contrast import mean_terms
+from coretune.tuning.division import Division, divide
 from coretune.tuning.method import Examples, LossTerms, Method
 from coretune.tuning.sampling import to_device
 from coretune.tuning.task import Batch, Moment
@@ -73,13 +75,7 @@ class SegmentationTask:
         return len(chunk_sizes(len(self._indices), self._spec.train.batch))
 
     def batches(self, epoch: int, start: int, context: Context) -> Iterator[Batch]:
-        """Yields an epoch's batches from number `start` on; labels are masks, (n, side, side) int64.
-
-        Raises:
-            RequestError: Several workers share the training.
-        """
-        if context.shard.workers > 1:
-            raise RequestError("segmentation trains with one worker per run; leave resources.workers out")
+        """Yields an epoch's batches from number `start` on; labels are the masks of all images, (n, side, side)."""
         sizes = chunk_sizes(len(self._indices), self._spec.train.batch)
         chosen = self._indices[order(self._spec.seed, epoch, len(self._indices))]
         squares = self._draws(PURPOSE, epoch, chosen, COLUMNS)
@@ -88,7 +84,8 @@ class SegmentationTask:
         )
         for end, size in list(zip(accumulate(sizes), sizes, strict=True))[start:]:
             part = slice(end - size, end)
-            images, masks = self._augmented(chosen[part], squares[part], colours[part], context)
+            own = self._division(size, context).whole.own(context.shard.rank)
+            images, masks = self._augmented(chosen[part], squares[part], colours[part], own, context)
             yield Batch((images,), masks, to_device(torch.from_numpy(chosen[part]), context.device))
 
     def examples(self, context: Context) -> Examples:
@@ -98,25 +95,24 @@ class SegmentationTask:
     def loss(self, model: Model, batch: Batch, method: Method, moment: Moment, context: Context) -> LossTerms:
         """Returns the mean loss over the batch's contrast batches, each weighted by its images.
 
-        Batch norm has statistics of `train.bn_group` images, by default one contrast batch.
+        Batch norm has statistics of `train.bn_group` images, by default one contrast batch. Of several workers each
+        encodes its own images; all compute the whole loss of all outputs, which is the same on all of them.
         """
         assert isinstance(model, SegmentationModel) and isinstance(method, DenseMethod)
-        train, images, masks = self._spec.train, batch.views[0], batch.labels
-        outputs = _outputs(model, images, train.bn_group or train.contrast_batch, self._options.auxiliary > 0)
+        masks, train = batch.labels, self._spec.train
+        division = self._division(len(masks), context)
+        outputs = encoded(model, batch.views[0], division.whole, context, auxiliary=self._options.auxiliary > 0)
         weights = None if self._weights is None else self._weights.to(context.device)
-        sizes = chunk_sizes(len(images), train.contrast_batch)
+        sizes = chunk_sizes(len(masks), train.contrast_batch)
         parts = [
             method.pixel_loss(
                 PixelStep(
-                    _part(outputs, slice(end - size, end)),
-                    masks[end - size : end],
-                    weights,
-                    _generator(moment, number),
+                    outputs.part(slice(end - size, end)), masks[end - size : end], weights, _generator(moment, number)
                 )
             )
             for number, (end, size) in enumerate(zip(accumulate(sizes), sizes, strict=True))
         ]
-        return parts[0] if len(parts) == 1 else mean_terms(parts, [size / len(images) for size in sizes])
+        return parts[0] if len(parts) == 1 else mean_terms(parts, [size / len(masks) for size in sizes])
 
     def evaluate(self, model: Model, context: Context) -> Mapping[str, float]:
         """Returns `miou`, `pixel_accuracy` and `iou_<class>` (per cent) on the validation part."""
@@ -126,44 +122,36 @@ class SegmentationTask:
         """Returns (m, columns) uniform numbers of some images, by the image and not by its place in the batch."""
         return uniforms(self._spec.seed, purpose, epoch, len(self._dataset.packed.names), columns)[chosen]
 
+    def _division(self, samples: int, context: Context) -> Division:
+        return divide(samples, self._spec.train, context.shard.workers, views=1)
+
     def _augmented(
-        self, chosen: Indices, squares: NDArray[np.float32], draws: NDArray[np.float32], context: Context
+        self, chosen: Indices, squares: Draws, draws: NDArray[np.float32], own: Indices, context: Context
     ) -> tuple[Tensor, Tensor]:
-        """Returns squares of images (n, 3, side, side), and of masks (n, side, side): scale, crop, flips, colours."""
-        side, augment = self._spec.data.input_side, self._spec.data.augment
-        pairs = [
-            random_square(self._dataset.packed[index], row, side, self._options.scale, context.device)
-            for index, row in zip(chosen.tolist(), squares, strict=True)
-        ]
-        images, masks = torch.stack([pair[0] for pair in pairs]), torch.stack([pair[1] for pair in pairs])
-        numbers = to_device(torch.from_numpy(draws), context.device)
+        """Returns squares of this worker's images (m, 3, side, side), and of all masks (n, side, side)."""
+        side, augment, scale = self._spec.data.input_side, self._spec.data.augment, self._options.scale
+        pairs = [self._dataset.packed[index] for index in chosen.tolist()]
+        masks = torch.stack(
+            [
+                square_of_mask(mask, row, side, scale, context.device)
+                for (_, mask), row in zip(pairs, squares, strict=True)
+            ]
+        )
+        cut = [square_of_image(pairs[place][0], squares[place], side, scale, context.device) for place in own.tolist()]
+        images = torch.stack(cut) if cut else torch.zeros(0, 3, side, side, device=context.device)
+        numbers, mine = (
+            to_device(torch.from_numpy(draws), context.device),
+            to_device(torch.from_numpy(own), context.device),
+        )
         for turns, column, axis in ((augment.flip, FLIP, 2), (augment.vertical_flip, VERTICAL, 1)):
             if turns:
                 turned = (numbers[:, column] < 0.5).view(-1, 1, 1)
-                images = torch.where(turned[:, None], images.flip(axis + 1), images)
+                images = torch.where(turned[mine][:, None], images.flip(axis + 1), images)
                 masks = torch.where(turned, masks.flip(axis), masks)
-        images = blurred(recolour(images, numbers, augment), numbers, augment)
+        images = blurred(recolour(images, numbers[mine], augment), numbers[mine], augment)
         return images.contiguous(memory_format=context.memory_format), masks.long()
 
 
 def _generator(moment: Moment, number: int) -> torch.Generator:
     """Returns the generator of one contrast batch of a step."""
     return torch.Generator().manual_seed(derive_seed(moment.seed, "method", moment.epoch, moment.step, number))
-
-
-def _outputs(model: SegmentationModel, images: Tensor, group: int, auxiliary: bool) -> Outputs:
-    """Returns the model's outputs, group by group where batch norm has smaller groups than the batch."""
-    found = [model.outputs(part, auxiliary=auxiliary) for part in torch.split(images, chunk_sizes(len(images), group))]
-    if len(found) == 1:
-        return found[0]
-    sides = [each.auxiliary for each in found]
-    return Outputs(
-        torch.cat([each.features for each in found]),
-        torch.cat([each.logits for each in found]),
-        torch.cat(cast(list[Tensor], sides)) if auxiliary else None,
-    )
-
-
-def _part(outputs: Outputs, rows: slice) -> Outputs:
-    side = outputs.auxiliary
-    return Outputs(outputs.features[rows], outputs.logits[rows], None if side is None else side[rows])

@@ -134,8 +134,6 @@ class DataChecks(Checks):
         if judged and of_pixels and study.objective.metrics != (MIOU,):
             text = f"{of_pixels[0]} has a class per pixel, judged by {MIOU}: say objective: {{metric: {MIOU}}}"
             self.problems.add(("objective", "metric"), text)
-        if of_pixels and study.resources.workers > 1:
-            self.problems.add(("resources", "workers"), "segmentation trains with one worker per run; leave it out")
         if known and not of_pixels and MIOU in study.objective.metrics:
             self.problems.add(("objective", "metric"), f"{MIOU} is for data sets with a class per pixel; there is none")
         if known and not of_pixels and study.segmentation is not None:

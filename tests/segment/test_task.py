@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from coretune.data.mask_dataset import MaskDataset
-from coretune.errors import RequestError
 from coretune.segment.metrics import ConfusionMatrix
 from coretune.segment.task import SegmentationTask
 from coretune.spec.run import RunSpec
@@ -122,7 +121,12 @@ def test_batch_norm_keeps_its_statistics_where_it_is_asked_to(make_parts: Callab
         assert not torch.equal(parts.model.encoder.norm.weight, weight)  # type: ignore[union-attr, arg-type]
 
 
-def test_several_workers_are_refused(make_parts: Callable[..., Parts]) -> None:
-    context = Context(device=torch.device("cpu"), shard=Shard(rank=0, workers=2))
-    with pytest.raises(RequestError, match="one worker per run"):
-        next(iter(make_parts().task.batches(0, 0, context)))
+def test_workers_have_their_own_images_and_all_masks(make_parts: Callable[..., Parts]) -> None:
+    task = make_parts().task
+    whole = list(task.batches(0, 0, CONTEXT))
+    shares = [list(task.batches(0, 0, Context(device=torch.device("cpu"), shard=Shard(rank, 3)))) for rank in range(3)]
+    for number, batch in enumerate(whole):
+        found = [share[number] for share in shares]
+        assert all(torch.equal(each.labels, batch.labels) for each in found)
+        images = torch.cat([each.views[0] for each in found])
+        assert len(images) == 4 and all(any(torch.equal(one, other) for other in images) for one in batch.views[0])

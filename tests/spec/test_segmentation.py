@@ -80,7 +80,6 @@ def test_methods_without_a_form_for_pixels_are_refused_and_told_which_have_one()
         ({"segmentation": {"heat": "fcn"}}, "segmentation.heat", "did you mean head"),
         ({"segmentation": {"scale": [2, 1]}}, "segmentation.scale", "needs 0 < low <= high"),
         ({"adversary": {"attack": "pgd"}}, "adversary", "no adversarial training of segmentation"),
-        ({"resources": {"workers": 2}}, "resources.workers", "one worker per run"),
         ({"data": {"labels_per_class": 5}}, "data.labels_per_class", "take label_fraction"),
         ({"data": {"image_size": 64}}, "data.image_size", "input_size is the side of the squares"),
         ({"data": {"augment": {"rotation": 10}}}, "data.augment.rotation", "away from their masks"),
