@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -96,12 +96,18 @@ def cells(row: DomainRow, table: DomainTable) -> list[str]:
     digits, signs = digits_of(table.metric), _signs(table.rows)
     found = row.difference
     reach = interval_text(found.interval.low, found.interval.high, digits) if found and found.interval else ""
+
+    def signed(figure: DomainFigure | Summary, marks: Iterable[str]) -> str:
+        number = _number(figure, digits)
+        return number + "".join(signs[mark] for mark in dict.fromkeys(marks)) if number else ""
+
+    every = [mark for figure in row.figures for mark in figure.marks]
     return [
         row.backbone,
         row.method,
-        *(_number(figure, digits) + "".join(signs[mark] for mark in figure.marks) for figure in row.figures),
-        _number(row.average, digits),
-        "" if row.worst is None else f"{row.worst.domain} {_number(row.worst, digits)}",
+        *(signed(figure, figure.marks) for figure in row.figures),
+        signed(row.average, every),
+        "" if row.worst is None else f"{row.worst.domain} {signed(row.worst, row.worst.marks)}",
         "" if found is None or found.difference is None else f"{found.difference:+.{digits}f}{reach}",
         p_text(found.p_t) if found is not None else "",
         _seeds(row),

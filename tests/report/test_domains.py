@@ -15,7 +15,7 @@ from scipy import stats
 from coretune.errors import RequestError
 from coretune.report.domain_figure import draw_domains, write_domains
 from coretune.report.domains import DomainTable, build, to_dict
-from coretune.report.typeset_domains import domains_to_csv, domains_to_latex, domains_to_markdown
+from coretune.report.typeset_domains import cells, domains_to_csv, domains_to_latex, domains_to_markdown
 from coretune.report.write import write
 from coretune.results.cellfile import HeldOutDomain
 
@@ -172,3 +172,17 @@ def test_nothing_to_draw_is_said(builder) -> None:
     study(builder, {"ce": {"art": [], "photo": []}})
     with pytest.raises(RequestError, match="nothing to draw"):
         draw_domains(table_of(builder))
+
+
+def test_an_average_bears_the_marks_of_its_domains_and_a_worst_one_its_own(builder) -> None:
+    study(builder, seen="8 images of photo")
+    for row in table_of(builder).rows:
+        found = cells(row, table_of(builder))
+        art, photo, sketch, average, worst = found[2:7]
+        assert [text.endswith("†") for text in (art, photo, sketch, average, worst)] == [
+            False,
+            True,
+            False,
+            True,
+            False,
+        ]
