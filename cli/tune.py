@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
@@ -14,6 +14,7 @@ from coretune.errors import RequestError
 from coretune.runs.interrupt import EXIT_CODE as INTERRUPTED
 from coretune_cli.arguments import AddressOption, DeviceOption, JsonOption
 from coretune_cli.chosen import DataArgument, DownloadOption, PathOption, choose
+from coretune_cli.class_board import IOU
 from coretune_cli.formats import duration, plural, score
 from coretune_cli.on_cluster import elsewhere
 from coretune_cli.output import console, note, show, show_json
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from coretune.runs.tune import TuneResult
     from coretune.spec.run import RunSpec
 
-SECTIONS = ("train", "method", "arch", "data", "adversary")
+SECTIONS = ("train", "method", "arch", "data", "adversary", "segmentation")
 """What keys of `--set` begin with."""
 EXAMPLES = "train.momentum, method.eta or data.labels_per_class"
 
@@ -40,7 +41,8 @@ SetOption = Annotated[
         "--set",
         metavar="KEY=VALUE",
         help="A key as in a study file: train.KEY, method.KEY (method.eta=1.0), arch.KEY, data.KEY "
-        "(data.labels_per_class=10), adversary.KEY (adversary.attack=pgd). Repeatable.",
+        "(data.labels_per_class=10), adversary.KEY (adversary.attack=pgd), segmentation.KEY (segmentation.head=fcn). "
+        "Repeatable.",
     ),
 ]
 OutOption = Annotated[Path, typer.Option("--out", metavar="DIR", help="Results directory, not that of a study.")]
@@ -205,6 +207,7 @@ def train_one(
                 data={**chosen.ref.params, **said["data"], **size},
                 train={**said["train"], **train},
                 adversary=said["adversary"] or None,
+                segmentation=said["segmentation"] or None,
                 seed=seed,
                 device=where.device,
                 out=where.out,
@@ -244,9 +247,23 @@ def report(result: TuneResult, out: Path, *, as_json: bool) -> None:
         **{f"validation, {which} epoch": found for which, found in validation.items()},
     }
     names = [name for name in dict.fromkeys(name for found in parts.values() for name in found) if name != "epoch"]
-    table = Table("", *names, box=None, pad_edge=False)
-    for part, found in parts.items():
-        table.add_row(part, *(score(found[name], name) if name in found else "" for name in names))
-    show(table, f"weights  {result.weights}")
+    show(_figures(parts, names), f"weights  {result.weights}")
     if record.spec.get("adversary") is not None:
         note(f"what can be claimed: coretune robust eval {out} --run {record.run_id} --attack autoattack", style="bold")
+
+
+def _figures(parts: Mapping[str, Mapping[str, float]], names: Sequence[str]) -> Table:
+    """Returns the table of what was measured: a line for each part, or where classes have metrics for each metric."""
+
+    def shown(part: str, name: str) -> str:
+        return score(parts[part][name], name) if name in parts[part] else ""
+
+    if not any(name.startswith(IOU) for name in names):
+        table = Table("", *names, box=None, pad_edge=False)
+        for part in parts:
+            table.add_row(part, *(shown(part, name) for name in names))
+        return table
+    table = Table("", *parts, box=None, pad_edge=False)
+    for name in names:
+        table.add_row(name, *(shown(part, name) for part in parts))
+    return table

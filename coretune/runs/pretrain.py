@@ -17,6 +17,7 @@ from coretune.runs.alone import OnEvent, context_on, execute_alone, held_directo
 from coretune.runs.build import OpenData
 from coretune.runs.job import Job
 from coretune.spec.catalog import load_catalog, recipes
+from coretune.spec.components import PER_PIXEL
 from coretune.spec.load import LoadedStudy, resolve_study
 from coretune.spec.run import RunSpec
 from coretune.spec.yamlfile import Document
@@ -92,13 +93,16 @@ def pretrain_backbone(
 
     Raises:
         StudyError: A name or a value is wrong.
-        RequestError: `out` holds the results of a study or something else, or there is no such device.
+        RequestError: `out` holds the results of a study or something else, there is no such device, or the data set
+            has a class per pixel.
         UnfitError: The data are absent.
         LockedError: Another process writes `out`.
         StorageError: `out` cannot be written.
         RunError: The training failed; the message says why.
         KeyboardInterrupt: It was interrupted; its state is stored, and the same call goes on.
     """
+    if load_catalog(tuple(plugins)).dataset(dataset).labels == "pixel":
+        raise RequestError(f"{dataset}: {PER_PIXEL}")
     context = context_on(device)
     data = {**_parts(dataset, tuple(plugins)), **(data or {})}
     side = _side(dataset, data, tuple(plugins))

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.command import coretune
@@ -92,3 +93,20 @@ def test_a_smoke_run_ends_in_a_leaderboard(tmp_path: Path) -> None:
     assert "IoU traffic_light" in shown.stdout and "pixel accuracy" in shown.stdout
     attacked = coretune("robust", "eval", STUDY, "--attack", "pgd", folder=tmp_path)
     assert attacked.returncode == 2 and "predicts a class for each pixel" in attacked.stderr
+
+
+def test_one_model_is_tuned_by_one_command(cli: Any, tmp_path: Path) -> None:
+    root = scenes(tmp_path / "streets", {"train": 4, "val": 2, "test": 2}, classes=("a", "b", "c", "d", "e"))
+    small = ("--set", "arch.widths=[4, 8]", "--set", "arch.stem_stride=2", "--set", "data.input_size=16")
+    words = (str(root), "--arch", "small_resnet", "--epochs", "1", "--batch", "4", *small)
+    said = cli("tune", *words, "--set", "segmentation.head=fcn", "--set", "segmentation.pixels=20")
+    assert said.code == 0, said.err
+    assert "small_resnet on 4 images" in said.err and "pixel_accuracy" in said.out
+    assert any(line.split()[:1] == ["iou_a"] for line in said.out.splitlines())
+    wrong = cli("tune", *words, "--method", "scl")
+    assert wrong.code == 2 and "these have: ce, core_tuning" in wrong.err
+
+
+def test_masks_are_nothing_to_pre_train_on(cli: Any, tmp_path: Path) -> None:
+    said = cli("pretrain", "voc", "--path", str(scenes(tmp_path / "s", {"train": 2})), "--epochs", "1")
+    assert said.code == 2 and "voc: it has a class per pixel, not one per image" in said.err
