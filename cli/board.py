@@ -13,6 +13,7 @@ from rich.text import Text
 
 from coretune_cli.class_board import IOU, class_tables
 from coretune_cli.columns import DECORATION, Column, fitted
+from coretune_cli.evaluation_text import described
 
 if TYPE_CHECKING:
     from coretune.report.evaluated import EvaluatedRow
@@ -74,7 +75,9 @@ def further_tables(leaderboard: Leaderboard, width: int) -> list[RenderableType]
             Column("n", lambda item: str(max(row.n for row in item[1].values())), 1, "right"),
             *(_metric(metric, rank) for rank, metric in enumerate(metrics, 2)),
         ]
-        parts += [Text(label, style="bold"), fitted(columns, list(cells.items()), width), Text("")]
+        words = described(found[0].spec)
+        head = [Text(label, style="bold"), *([Text(words, style="dim")] if words not in ("", label) else [])]
+        parts += [*head, fitted(columns, list(cells.items()), width), Text("")]
     return parts
 
 

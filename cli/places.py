@@ -119,7 +119,7 @@ def find_run(words: str, results: Path | None = None) -> RunPlace:
     ids = sorted({place.run_id for place in found})
     if not found:
         where = ", ".join(map(str, places)) or f"./{RESULTS}, which holds no results"
-        raise RequestError(f"no run {words} in {where}; say where with --out DIR")
+        raise RequestError(f"no run {words} in {where}; name its results directory")
     if len(ids) > 1:
         raise RequestError(f"{words} begins {len(ids)} run ids: {', '.join(ids[:6])}{' …' if len(ids) > 6 else ''}")
     return found[0]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from coretune.errors import MissingError, RequestError
+from coretune.runs.interrupt import EXIT_CODE as INTERRUPTED
 from coretune_cli.arguments import AddressOption, DeviceOption, JsonOption, ResultsArgument
 from coretune_cli.on_cluster import elsewhere
 from coretune_cli.output import note
@@ -113,6 +114,8 @@ def evaluate(
     }.items():
         if value is not None and not said:
             raise RequestError(f"{option} needs an attack: --attack pgd")
+    if save_adversarial is not None and save_adversarial.suffix != ".safetensors":
+        raise RequestError(f"--save-adversarial {save_adversarial}: images are written as safetensors: end its name so")
     if figure is not None:
         from coretune.report.robustness import check_format
 
@@ -139,9 +142,16 @@ def evaluate(
             choice = choose_run(results, run, None if weights is None else weights.value)
             subject = RecordedRun(choice, context, place)
         specs = asked(subject.catalog, **wanted, weights=subject.weights, limit=limit, seed=seed)
-        found = [evaluated(subject, name, spec, save_adversarial) for name, spec in specs.items()]
-        if said:
-            found[0] = replace(found[0], transfer=transferred(subject, specs["attack"], transfer_from, transfer_arch))
+        try:
+            found = [evaluated(subject, name, spec, save_adversarial) for name, spec in specs.items()]
+            if said:
+                found[0] = replace(
+                    found[0], transfer=transferred(subject, specs["attack"], transfer_from, transfer_arch)
+                )
+        except KeyboardInterrupt:
+            kept = " from the images that are done" if checkpoint is None else ""
+            note(f"interrupted: the same command goes on{kept}", style="bold")
+            return INTERRUPTED
         subject.finish()
     report(subject, found, as_json=as_json)
     write(subject, found, csv, figure, save_adversarial)

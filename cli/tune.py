@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -218,12 +219,19 @@ def train_one(
     except KeyboardInterrupt:
         note("interrupted: the same command goes on", style="bold")
         return INTERRUPTED
-    report(result, where.out, as_json=as_json)
+    report(result, where.out, as_json=as_json, path=chosen.path)
     return 0
 
 
-def report(result: TuneResult, out: Path, *, as_json: bool) -> None:
-    """Prints what a training left: to stdout its figures and weights, to stderr what came of it and what comes next."""
+def report(result: TuneResult, out: Path, *, as_json: bool, path: Path | None = None) -> None:
+    """Prints what a training left: to stdout its figures and weights, to stderr what came of it and what comes next.
+
+    Args:
+        result: What it returned.
+        out: Its results directory.
+        as_json: Whether stdout is for programs.
+        path: Where the data lie, where that was said.
+    """
     record = result.record
     validation = {which: record.metrics[which] for which in ("last", "best") if which in record.metrics}
     if as_json:
@@ -249,7 +257,9 @@ def report(result: TuneResult, out: Path, *, as_json: bool) -> None:
     names = [name for name in dict.fromkeys(name for found in parts.values() for name in found) if name != "epoch"]
     show(_figures(parts, names), f"weights  {result.weights}")
     if record.spec.get("adversary") is not None:
-        note(f"what can be claimed: coretune robust eval {out} --run {record.run_id} --attack autoattack", style="bold")
+        words = ["robust", "eval", str(out), "--run", record.run_id, "--attack", "autoattack"]
+        said = shlex.join(words + ([] if path is None else ["--path", str(path)]))
+        note(f"what can be claimed: coretune {said}", style="bold")
 
 
 def _figures(parts: Mapping[str, Mapping[str, float]], names: Sequence[str]) -> Table:

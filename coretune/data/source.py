@@ -166,7 +166,8 @@ def no_place(name: str) -> MissingError:
     """Returns the error of a data set that has no path, and no folder of its own below `$CORETUNE_DATA`."""
     root = data_root()
     said = f"{DATA_VARIABLE} is {'not set' if root is None else root}"
-    return MissingError(f"no path of {name} is given, and ${DATA_VARIABLE}/{name} does not exist ({said})")
+    right = "give its path: `path`, or --path on a command line"
+    return MissingError(f"no path of {name} is given, and ${DATA_VARIABLE}/{name} does not exist ({said}); {right}")
 
 
 def holds_nothing(path: Path) -> bool:

@@ -24,21 +24,23 @@ SAID = {
 ONE = {"1 steps": "1 step", "1 restarts": "1 restart", "1 queries": "1 query", "1 targets": "1 target"}
 
 
-def threat_line(plan: Plan, headline: ThreatModel, images: int, seed: int) -> str:
+def threat_line(plan: Plan, headline: ThreatModel, classes: int, images: int, seed: int) -> str:
     """Returns the headline's threat model in one line."""
-    return "; ".join([str(headline), *threat_lines(plan), f"{images} images", f"seed {seed}"])
+    return "; ".join([str(headline), *threat_lines(plan, classes), f"{images} images", f"seed {seed}"])
 
 
-def threat_lines(plan: Plan) -> list[str]:
-    """Returns one line per attack: its parameters, and what it sees of the model."""
-    return [_line(choice) for choice in plan.attacks]
+def threat_lines(plan: Plan, classes: int) -> list[str]:
+    """Returns one line per attack: its parameters as they are used, and what it sees of the model."""
+    return [_line(choice, classes) for choice in plan.attacks]
 
 
-def _line(choice: AttackChoice) -> str:
+def _line(choice: AttackChoice, classes: int) -> str:
     said = []
     for name, value in choice.parameters.model_dump(mode="json").items():
         if name == "eot" and value == 1:
             continue
+        if name == "targets":
+            value = min(value, classes - 1)  # there are no more wrong classes
         text = SAID.get(name, f"{name} {{}}").format(str(value).replace("eps", "ε"))
         said.append(ONE.get(text, text))
     box = "white box" if choice.component.sees == "gradients" else "black box"

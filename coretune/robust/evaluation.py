@@ -39,6 +39,9 @@ from coretune.tuning.judgement import Judgement
 BATCHES = 4
 """Batches of an evaluation that are attacked together: as images leave, those that are left still fill one."""
 
+LEAST, PARTS = 64, 8
+"""Of few images blocks are smaller, so that a kill loses no more than an eighth of a worker's images, or so many."""
+
 SCALE_FREE = ("apgd-dlr", "apgd-t", "fab-t", "square", "cw")
 """Attacks whose loss does not depend on the logits' scale."""
 
@@ -100,7 +103,8 @@ def evaluate_attack(
         tell: Is told how far this worker is.
 
     Returns:
-        `clean_top1` and `robust_top1` in per cent, `median_perturbation` in units of pixels unless it is not known.
+        `clean_top1` and `robust_top1` in per cent, `reliable`, 1 or 0, `median_perturbation` in units of pixels unless
+        it is not known.
         Nothing where there is a single class, or no image.
 
     Raises:
@@ -123,12 +127,12 @@ def evaluate_attack(
     scene.refuse(check_monotone(_carried(curve)))
     at = next(entry for entry in curve if entry["eps"] == eps_text(scene.headline.eps))
     against = reasons(probes, scale_free=_is_scale_free(plan))
-    metrics = {"clean_top1": curve[0]["robust_top1"], "robust_top1": at["robust_top1"]}
+    metrics = {"clean_top1": curve[0]["robust_top1"], "robust_top1": at["robust_top1"], "reliable": float(not against)}
     if median is not None and median["value"] is not None:
         metrics["median_perturbation"] = median["value"]
     details = {
-        "threat": threat_line(plan, scene.headline, len(indices), seed),
-        "threats": threat_lines(plan),
+        "threat": threat_line(plan, scene.headline, len(packed.classes), len(indices), seed),
+        "threats": threat_lines(plan, len(packed.classes)),
         "curve": curve,
         "attacks": at["attacks"],
         "verdict": {"reliable": not against, "reasons": against, "probes": probes.numbers(), "transfer": UNTESTED},
@@ -178,7 +182,7 @@ def _attacked(scene: _Attacks, indices: Indices) -> _Found:
     scene.teller.advance((len(own) - len(left)) * tries)
     faults = list[str]()
     bad = 0
-    for chosen in scene.chunks(left, BATCHES * scene.chunk):
+    for chosen in scene.chunks(left, block_size(len(own), scene.chunk)):
         block = scene.subjects(chosen)
         with torch.no_grad():
             logits = torch.cat([logits_of(scene.model, part) for part in torch.split(block.images, scene.chunk)])
@@ -203,6 +207,11 @@ def _attacked(scene: _Attacks, indices: Indices) -> _Found:
     mine = rows_of(known, own.tolist())
     arrays = _arrays(scene, own, mine, images) if scene.rows else {}
     return _Found(scene.gathered(mine.to(scene.device), len(indices)).cpu(), arrays)
+
+
+def block_size(images: int, chunk: int) -> int:
+    """Returns how many images are attacked together, and kept when they are done."""
+    return min(BATCHES * chunk, max(LEAST, -(-images // PARTS)))
 
 
 def _checked(scene: _Attacks, block: Subjects, outcome: Outcome) -> tuple[Tensor, list[str]]:

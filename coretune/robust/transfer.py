@@ -184,6 +184,7 @@ def _judgement(
     metrics = {
         "clean_top1": share * probes.images,
         "transfer_top1": share * (probes.images - probes.transfer),
+        "reliable": float(not against),
     }
     return Judgement(metrics, details)
 

@@ -239,6 +239,7 @@ def test_a_surrogate_of_other_images_is_refused(cli: Any, results: ResultsStore)
         (["--attack", "cw"], "cw works in l2, not in linf"),
         (["--attack", "fgsm", "--steps", "3"], "steps is said, but no attack of fgsm has it"),
         (["--save-adversarial", "x", "--calibration"], "--save-adversarial needs an attack"),
+        (["--save-adversarial", "x.npz", "--attack", "pgd"], "x.npz: images are written as safetensors"),
         (["--figure", "x.jpg", "--calibration"], "x.jpg: a figure is written as png, pdf, svg"),
         (["--arch", "resnet20", "--calibration"], "--arch is of a model that coretune did not train"),
         (["--checkpoint", "x", "--calibration"], "--checkpoint needs --arch and --data"),

@@ -24,7 +24,7 @@ from coretune.results.store import ResultsStore
 from coretune.robust import evaluation as evaluation_module
 from coretune.robust import pgd as pgd_module
 from coretune.robust.attack import Attempt
-from coretune.robust.evaluation import evaluate_attack
+from coretune.robust.evaluation import block_size, evaluate_attack
 from coretune.robust.headway import Headway
 from coretune.runs.build import open_job_data
 from coretune.runs.evaluate import evaluate
@@ -198,8 +198,11 @@ def test_few_classes_are_said_aloud(classes: int, wanted: int) -> None:
     model = net(classes)
     packed = pack(10, classes, model=model)
     attacks = [{"name": "autoattack", "steps": 3, "queries": 4}, {"name": "apgd-dlr", "steps": 3}]
-    notes = judged(model, packed, attacks=attacks, eps=["8/255"]).details["notes"]
+    details = judged(model, packed, attacks=attacks, eps=["8/255"]).details
+    notes = details["notes"]
     assert f"{classes} classes: {wanted} targets instead of 9" in notes
+    said = "1 target," if wanted == 1 else f"{wanted} targets,"
+    assert said in details["threat"] and "9 targets" not in details["threat"]
     assert (f"{classes} classes: DLR needs 4; the margin of logits stands in for it" in notes) == (classes < 4)
 
 
@@ -222,7 +225,9 @@ def test_nothing_to_attack() -> None:
 def test_no_median_is_no_metric() -> None:
     model = net()
     found = judged(model, pack(6, model=model), eps=["8/255"], median_images=0)
-    assert set(found.metrics) == {"clean_top1", "robust_top1"} and found.details["median_perturbation"] is None
+    assert (
+        set(found.metrics) == {"clean_top1", "robust_top1", "reliable"} and found.details["median_perturbation"] is None
+    )
 
 
 def test_models_of_nan_are_refused() -> None:
@@ -363,6 +368,13 @@ def test_adversarial_images_go_on_after_a_kill(monkeypatch: pytest.MonkeyPatch, 
     assert {name: rows.tolist() for name, rows in again.arrays.items()} == {
         name: rows.tolist() for name, rows in whole.arrays.items()
     }
+
+
+@pytest.mark.parametrize(
+    ("images", "chunk", "block"), [(0, 256, 64), (100, 256, 64), (1000, 256, 125), (50_000, 256, 1024), (1000, 16, 64)]
+)
+def test_a_kill_loses_a_block_at_most(images: int, chunk: int, block: int) -> None:
+    assert block_size(images, chunk) == block
 
 
 def test_it_tells_how_far_it_is() -> None:
