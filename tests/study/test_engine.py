@@ -16,6 +16,8 @@ import psutil
 import pytest
 from support.command import TINY, coretune, processes_below, records, start, wait_until, write_study
 
+pytestmark = pytest.mark.slow
+
 RUNS = 2 * (3 + 2)
 STABLE = ("dataset", "method", "backbone", "n", "mean", "std", "diff", "p_paired_t", "params", "run_ids", "values")
 
@@ -85,7 +87,6 @@ def test_the_journal_opens_in_optuna(undisturbed: Path, tmp_path: Path) -> None:
     assert len(optuna.load_study(study_name=studies[0], storage=storage).trials) == 3
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(900)  # four starts of Ray
 def test_kills_at_random_moments_lose_nothing(undisturbed: Path, tmp_path: Path) -> None:
     study = write_study(tmp_path)
@@ -112,7 +113,6 @@ def workers() -> list[psutil.Process]:
     return processes_below("Trainable")
 
 
-@pytest.mark.slow
 def test_a_killed_actor_is_replaced(undisturbed: Path, tmp_path: Path) -> None:
     process = start(["study", "run", str(write_study(tmp_path))], tmp_path)
     results = tmp_path / "results" / "tiny"
@@ -130,7 +130,6 @@ def long_study(folder: Path) -> list[str]:
     return ["study", "run", str(write_study(folder)), *(part for item in sorted(LONG) for part in ("--set", item))]
 
 
-@pytest.mark.slow
 def test_ctrl_c_stores_the_state_and_a_resume_goes_on(tmp_path: Path) -> None:
     process = start(long_study(tmp_path), tmp_path)
     results = tmp_path / "results" / "tiny"
@@ -149,7 +148,6 @@ def test_ctrl_c_stores_the_state_and_a_resume_goes_on(tmp_path: Path) -> None:
     assert again.returncode in (0, 130), err
 
 
-@pytest.mark.slow
 def test_a_second_driver_is_refused_with_pid_and_host(tmp_path: Path) -> None:
     process = start(long_study(tmp_path), tmp_path)
     results = tmp_path / "results" / "tiny"
@@ -163,7 +161,6 @@ def test_a_second_driver_is_refused_with_pid_and_host(tmp_path: Path) -> None:
         process.communicate()
 
 
-@pytest.mark.slow
 def test_a_diverging_run_fails_and_the_others_go_on(tmp_path: Path) -> None:
     sets = ("train.lr={choice: [0.05, 1e30], default: 0.05}", "search.sampler=grid", "finals.seeds=1", "methods=[ce]")
     arguments = [part for item in sets for part in ("--set", item)]
@@ -178,7 +175,6 @@ def test_a_diverging_run_fails_and_the_others_go_on(tmp_path: Path) -> None:
     assert "learning rate" in failed[0]["cause"]["message"] or "train.lr" in failed[0]["cause"]["message"]
 
 
-@pytest.mark.slow
 def test_pruned_runs_leave_no_state_and_say_when_they_ran(tmp_path: Path) -> None:
     sets = ("search.pruner=median", "search.trials=9", "train.evaluate_every=1", "finals.seeds=1", "methods=[ce]")
     arguments = [part for item in sets for part in ("--set", item)]
@@ -199,7 +195,6 @@ def raylets() -> list[psutil.Process]:
     return processes_below("raylet/raylet")
 
 
-@pytest.mark.slow
 def test_a_dead_cluster_ends_the_study_and_loses_nothing(tmp_path: Path) -> None:
     process = start(long_study(tmp_path), tmp_path)
     results = tmp_path / "results" / "tiny"
@@ -214,7 +209,6 @@ def test_a_dead_cluster_ends_the_study_and_loses_nothing(tmp_path: Path) -> None
     assert not [p for p in trainers if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
 
 
-@pytest.mark.slow
 def test_a_folder_with_the_packages_name_is_not_taken_for_it(undisturbed: Path, tmp_path: Path) -> None:
     """As where a checkout named coretune is seen from its parent."""
     (tmp_path / "coretune" / "results").mkdir(parents=True)
@@ -224,7 +218,6 @@ def test_a_folder_with_the_packages_name_is_not_taken_for_it(undisturbed: Path, 
     assert leaderboard(tmp_path / "results" / "tiny") == leaderboard(undisturbed)
 
 
-@pytest.mark.slow
 def test_processes_that_never_start_end_the_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     broken = tmp_path / "broken"
     broken.mkdir()
@@ -238,7 +231,6 @@ def test_processes_that_never_start_end_the_study(tmp_path: Path, monkeypatch: p
     assert "Traceback" not in err
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_termination_stores_the_state_like_ctrl_c(tmp_path: Path, number: signal.Signals) -> None:
     process = start(long_study(tmp_path), tmp_path)
@@ -252,7 +244,6 @@ def test_a_termination_stores_the_state_like_ctrl_c(tmp_path: Path, number: sign
     assert json.loads((results / "state.json").read_text())["phase"] == "interrupted"
 
 
-@pytest.mark.slow
 def test_a_termination_of_the_whole_process_group_leaves_ray_time_to_store_the_state(tmp_path: Path) -> None:
     """As `timeout` and batch systems send it."""
     process = start(long_study(tmp_path), tmp_path)
@@ -268,7 +259,6 @@ def test_a_termination_of_the_whole_process_group_leaves_ray_time_to_store_the_s
     assert not [each for each in below if each.is_running() and each.status() != psutil.STATUS_ZOMBIE]
 
 
-@pytest.mark.slow
 def test_a_kill_of_the_whole_process_group_leaves_no_process(tmp_path: Path) -> None:
     """But two agents of Ray, which compute nothing and look for their cluster for a minute before they end, too."""
     process = start(long_study(tmp_path), tmp_path)

@@ -37,7 +37,7 @@ def test_a_known_set_says_on_one_line_where_it_was_looked_for_and_where_to_get_i
     (told,) = to_dicts(resolved("datasets.dtd={}").missing)
     assert told["text"] == (
         "data set dtd is missing: no path of dtd is given, and $CORETUNE_DATA/dtd does not exist "
-        f"(CORETUNE_DATA is {tmp_path}); to get it: unpack "
+        f"(CORETUNE_DATA is {tmp_path}); give its path: `path`, or --path on a command line; to get it: unpack "
         "https://www.robots.ox.ac.uk/~vgg/data/dtd/download/dtd-r1.0.1.tar.gz, or `coretune data check dtd --download`"
     )
     monkeypatch.delenv("CORETUNE_DATA")

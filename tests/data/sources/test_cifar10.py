@@ -36,7 +36,7 @@ def test_other_data_are_refused_with_the_layout(
     monkeypatch.delenv("CORETUNE_DATA", raising=False)
     with pytest.raises(
         UnfitError,
-        match=r"no path of cifar10 is given, and \$CORETUNE_DATA/cifar10 does not exist \(CORETUNE_DATA is not set\)\n",
+        match=r"no path of cifar10 is given, and \$CORETUNE_DATA/cifar10 does not exist \(CORETUNE_DATA is not set\)",
     ):
         open_source(catalog, catalog.ref("dataset", "cifar10"), None)
     write(tmp_path / "train.parquet", list(range(10)))
