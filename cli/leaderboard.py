@@ -119,8 +119,8 @@ def front_command(
 ) -> int:
     """Show what the trials of a study of two objectives left on the validation part, and what was chosen."""
     from coretune.report import export
+    from coretune.report.figure_file import check_format
     from coretune.report.front_figure import nothing, write_front
-    from coretune.report.robustness import check_format
 
     if figure is not None:
         check_format(figure)

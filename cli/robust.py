@@ -117,7 +117,7 @@ def evaluate(
     if save_adversarial is not None and save_adversarial.suffix != ".safetensors":
         raise RequestError(f"--save-adversarial {save_adversarial}: images are written as safetensors: end its name so")
     if figure is not None:
-        from coretune.report.robustness import check_format
+        from coretune.report.figure_file import check_format
 
         check_format(figure)
     own = {"--arch": arch, "--data": data, "--mean": mean, "--std": std, "--image-size": image_size}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
@@ -13,10 +12,9 @@ from matplotlib.figure import Figure
 
 from coretune.errors import RequestError
 from coretune.report.domains import DomainFigure, DomainRow, DomainTable
-from coretune.report.robustness import check_format
+from coretune.report.figure_file import write_drawn
 from coretune.report.statistics import Summary
 from coretune.report.typeset import UNITS
-from coretune.results.files import put_atomic
 
 AVERAGE = "average"
 
@@ -28,10 +26,7 @@ def write_domains(table: DomainTable, path: Path) -> None:
         RequestError: The ending means no format, or there is nothing to draw.
         StorageError: The file cannot be written.
     """
-    form = check_format(path)
-    content = io.BytesIO()
-    draw_domains(table).savefig(content, format=form, dpi=150)
-    put_atomic(path, content.getvalue(), durable=False)
+    write_drawn(lambda: draw_domains(table), path)
 
 
 def draw_domains(table: DomainTable) -> Figure:

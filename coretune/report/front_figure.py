@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,10 +11,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from coretune.errors import RequestError
+from coretune.report.figure_file import write_drawn
 from coretune.report.front import FrontPoint
 from coretune.report.leaderboard import Leaderboard, Row
-from coretune.report.robustness import check_format
-from coretune.results.files import put_atomic
 from coretune.results.front import KNEE, roles_of
 
 COLUMNS = 3
@@ -30,10 +28,7 @@ def write_front(leaderboard: Leaderboard, path: Path) -> None:
         RequestError: The ending means no format, or there is nothing to draw.
         StorageError: The file cannot be written.
     """
-    form = check_format(path)
-    content = io.BytesIO()
-    draw_front(leaderboard).savefig(content, format=form, dpi=150)
-    put_atomic(path, content.getvalue(), durable=False)
+    write_drawn(lambda: draw_front(leaderboard), path)
 
 
 def draw_front(leaderboard: Leaderboard) -> Figure:

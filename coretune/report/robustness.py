@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,14 +12,13 @@ from matplotlib.figure import Figure
 
 from coretune.errors import RequestError
 from coretune.report.export import table_to_csv
-from coretune.results.files import put_atomic
+from coretune.report.figure_file import write_drawn
 from coretune.results.record import Evaluation
 
 COLUMNS = (
     *("run_id", "eval_id", "evaluation", "images", "seed", "metric"),
     *("eps", "attack", "corruption", "severity", "bin", "value"),
 )
-FORMATS = ("png", "pdf", "svg")
 
 
 def name_of(evaluation: Evaluation) -> str:
@@ -73,22 +71,7 @@ def write_figure(path: Path, evaluations: Sequence[Evaluation], title: str = "")
         RequestError: The ending is another one, or there is nothing to draw.
         StorageError: The disk is full or the folder is read-only.
     """
-    form = check_format(path)
-    content = io.BytesIO()
-    draw(evaluations, title).savefig(content, format=form, dpi=150)
-    put_atomic(path, content.getvalue(), durable=False)
-
-
-def check_format(path: Path) -> str:
-    """Returns the format that a figure's ending means.
-
-    Raises:
-        RequestError: It means none.
-    """
-    form = path.suffix.lower().removeprefix(".")
-    if form not in FORMATS:
-        raise RequestError(f"{path}: a figure is written as {', '.join(FORMATS)}: end its name in one of them")
-    return form
+    write_drawn(lambda: draw(evaluations, title), path)
 
 
 def draw(evaluations: Sequence[Evaluation], title: str = "") -> Figure:
