@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,6 +13,7 @@ from coretune_cli.chosen import PathOption
 from coretune_cli.plan import plan as plan_study
 from coretune_cli.running import RetryOption, TimeOption
 from coretune_cli.running import run as run_study
+from coretune_cli.shipped import MethodsOption, PlanOption, SeedsOption, as_sets, at, methods_and_seeds
 
 STUDY = "domain_generalization"
 OWN = "domain_folders"
@@ -32,11 +32,6 @@ HeldOutOption = Annotated[
     list[str] | None,
     typer.Option("--held-out", metavar="DOMAIN", help="A domain to hold out; default: all, each in turn. Repeatable."),
 ]
-MethodsOption = Annotated[
-    str | None, typer.Option("--methods", metavar="A,B", help="Methods, the baseline first; default: the study's.")
-]
-SeedsOption = Annotated[int | None, typer.Option("--seeds", min=1, help="Final seeds; default: the study's.")]
-PlanOption = Annotated[bool, typer.Option("--plan", help="Only say what would run, as `coretune study plan`.")]
 
 
 @app.command("run")
@@ -80,17 +75,10 @@ def overrides(
     if dataset is not None or path is not None:
         name = dataset or OWN
         keys: dict[str, Any] = {"held_out_domain": held_out or _domains(name, path)}
-        found["datasets"] = {name: keys | ({"path": str(path.expanduser().absolute())} if path is not None else {})}
+        found["datasets"] = {name: keys | at(path)}
     elif held_out:
         raise RequestError("--held-out: whose domain? Say --dataset NAME, or --path DIR for images of your own")
-    if methods is not None:
-        labels = [label.strip() for label in methods.split(",") if label.strip()]
-        if not labels:
-            raise RequestError("--methods: needs names, separated by commas: ce,core_tuning")
-        found |= {"methods": labels, "baseline": labels[0]}
-    if seeds is not None:
-        found["finals.seeds"] = seeds
-    return [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in found.items()]
+    return as_sets(found | methods_and_seeds(methods, seeds))
 
 
 def _domains(name: str, path: Path | None) -> str | list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,6 +15,7 @@ from coretune_cli.plan import plan as plan_study
 from coretune_cli.running import RetryOption, TimeOption
 from coretune_cli.running import run as run_study
 from coretune_cli.segment_show import show
+from coretune_cli.shipped import MethodsOption, PlanOption, SeedsOption, as_sets, at, methods_and_seeds
 
 STUDY = "voc_segmentation"
 AUG, VOC2012, OWN = "voc2012_aug", "voc2012", "voc"
@@ -30,14 +30,9 @@ DatasetOption = Annotated[
         help="voc2012_aug (default where SBD is there), voc2012; voc for your own images and masks, with --path.",
     ),
 ]
-MethodsOption = Annotated[
-    str | None, typer.Option("--methods", metavar="A,B", help="Methods, the baseline first; default: the study's.")
-]
 HeadOption = Annotated[
     str | None, typer.Option("--head", metavar="NAME", help="deeplabv3, fcn or lraspp; default: the study's.")
 ]
-SeedsOption = Annotated[int | None, typer.Option("--seeds", min=1, help="Final seeds; default: the study's.")]
-PlanOption = Annotated[bool, typer.Option("--plan", help="Only say what would run, as `coretune study plan`.")]
 
 
 @app.command("run")
@@ -84,20 +79,13 @@ def overrides(
     if dataset is not None or path is not None:
         name = dataset or OWN
         keys = _parameters(name, path)
-        found["datasets"] = {name: keys | ({"path": str(path.expanduser().absolute())} if path is not None else {})}
+        found["datasets"] = {name: keys | at(path)}
     elif not _is_there(AUG) and _is_there(VOC2012):
         note(f"SBD is not there: {VOC2012}, 1,464 images to train on, in place of {AUG}")
         found["datasets"] = {VOC2012: {}}
-    if methods is not None:
-        labels = [label.strip() for label in methods.split(",") if label.strip()]
-        if not labels:
-            raise RequestError("--methods: needs names, separated by commas: ce,core_tuning")
-        found |= {"methods": labels, "baseline": labels[0]}
     if head is not None:
         found["segmentation.head"] = head
-    if seeds is not None:
-        found["finals.seeds"] = seeds
-    return [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in found.items()]
+    return as_sets(found | methods_and_seeds(methods, seeds))
 
 
 def _parameters(name: str, path: Path | None) -> dict[str, Any]:
