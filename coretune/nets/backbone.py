@@ -70,6 +70,7 @@ class Backbone(nn.Module):
         std: Standard deviation by channel, likewise.
         input_size: Side in pixels of the images that it was made for.
         sizes: Sides that it takes.
+        map_sizes: Sides that `maps` takes, where they are others; None where they are those.
         undecayed: Names of parameters that are neither biases nor of norm layers, and that weight decay spares as it
             does these where `decay_norm_and_bias` is off: position embeddings, class tokens, layer scales.
     """
@@ -80,6 +81,7 @@ class Backbone(nn.Module):
     std: tuple[float, ...] = IMAGENET_STD
     input_size: int = 224
     sizes: Sizes = Sizes()
+    map_sizes: Sizes | None = None
     undecayed: frozenset[str] = frozenset()
 
     def maps(self, images: Tensor) -> tuple[Tensor, ...]:

@@ -41,6 +41,9 @@ class TimmBackbone(Backbone):
                 Level(f"net.{level['module']}", int(level["num_chs"]), int(level["reduction"]))
                 for level in getattr(self.net.feature_info, "info", self.net.feature_info)
             )
+        if params.kwargs.get("dynamic_img_size") and not params.kwargs.get("dynamic_img_pad") and self.levels:
+            patch = self.levels[-1].stride
+            self.sizes = Sizes(least=patch, multiple=patch)
         if hasattr(self.net, "no_weight_decay"):
             self.undecayed = frozenset(f"net.{name}" for name in self.net.no_weight_decay())
 

@@ -147,8 +147,9 @@ def build_model(
     with seeded(derive_seed(spec.seed, "init", "encoder")):
         encoder = catalog.get("backbone", spec.backbone.arch.name).load()(parameters)
     if isinstance(encoder, Backbone):
+        sizes = encoder.sizes if spec.segmentation is None else encoder.map_sizes or encoder.sizes
         for side in dict.fromkeys((spec.data.input_side, *_tested(spec))):
-            encoder.sizes.check(spec.backbone.arch.name, side, side)
+            sizes.check(spec.backbone.arch.name, side, side)
     if weights is not None:
         found = load_encoder(encoder, weights, spec.backbone.arch.name)
         if found is not None and note is not None:

@@ -95,7 +95,8 @@ def _scaled(images: Tensor, scale: float) -> Tensor:
 def _logits(model: Model, images: Tensor) -> Tensor:
     """Returns logits (n, C, H, W); images that the backbone does not take are padded, and what is padded is cut off."""
     height, width = images.shape[2:]
-    sizes = model.encoder.sizes if isinstance(model.encoder, Backbone) else Sizes()
+    encoder = model.encoder
+    sizes = (encoder.map_sizes or encoder.sizes) if isinstance(encoder, Backbone) else Sizes()
     down, across = (_padded(side, sizes) - side for side in (height, width))
     padded = F.pad(images, (0, across, 0, down)) if down or across else images
     logits: Tensor = model(padded)

@@ -77,6 +77,20 @@ def test_a_run_of_several_workers_is_that_of_one(crew: Crew, tmp_path: Path) -> 
     assert log.count("start on") == 1
 
 
+def test_the_average_of_swad_over_several_workers_is_that_of_one(crew: Crew, tmp_path: Path) -> None:
+    # Ten images a class, six epochs of four steps: the window is told by the validation loss of all images.
+    spec = digits_spec("core_tuning", epochs=6, batch=25, contrast_batch=25)
+    spec = spec.replace(data=spec.data.replace(labels_per_class=10))
+    job = digits_job(spec, further=(accuracy_evaluation(weights="swad"),), keep_weights=True)
+    crew.run(1, executed, [job], tmp_path / "alone")
+    crew.run(WORKERS, executed, [job], tmp_path / "together")
+    stores = [ResultsStore(tmp_path / name) for name in ("alone", "together")]
+    states = [load_weights(store.weights_path(spec.run_id, "swad"))[0] for store in stores]
+    assert_near(states[1], states[0], rtol=1e-4, atol=1e-4)
+    notes = [record_of(store.root, job).notes for store in stores]
+    assert notes[0] == notes[1] and any(note.startswith("swad: the average of ") for note in notes[0])
+
+
 @pytest.mark.parametrize(
     ("what", "rank", "kind", "said"),
     [

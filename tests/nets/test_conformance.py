@@ -13,6 +13,7 @@ from torchvision import models
 
 from coretune.errors import RequestError
 from coretune.nets.backbone import Backbone
+from coretune.nets.checkpoints.vit import resized_positions
 from coretune.nets.scale_shift import ScaleShift, insert_scale_shift
 from coretune.spec.catalog import load_catalog
 from coretune.spec.catalog.backbones import TORCHVISION
@@ -126,6 +127,21 @@ def test_features_and_maps_of_images(case: str) -> None:
     assert all(found.isfinite().all() and found.std() > 0 for found in maps)
 
 
+@torch.no_grad()
+def test_a_vision_transformer_has_maps_of_images_of_other_sizes() -> None:
+    """They are those of a net whose position embedding was interpolated for that size once and for all."""
+    net, _ = small("vit_b_16")
+    images = torch.rand(2, 3, 48, 48)
+    other = build("vit_b_16", {"image_size": 48}).eval()
+    state = net.state_dict()
+    state["encoder.pos_embedding"] = resized_positions(state["encoder.pos_embedding"], 1 + 9)
+    other.load_state_dict(state, strict=True)
+    torch.testing.assert_close(net.maps(images), other.maps(images))
+    assert net.maps(torch.rand(1, 3, 32, 64))[0].shape == (1, 768, 2, 4)
+    with pytest.raises(RequestError, match=r"of at least 16 pixels that are multiples of 16, got 32×40"):
+        net.maps(torch.rand(1, 3, 32, 40))
+
+
 @pytest.mark.parametrize("case", SMALL)
 def test_an_image_does_not_depend_on_its_batch_and_a_batch_may_be_empty(case: str) -> None:
     net, images = small(case)
@@ -223,7 +239,7 @@ def test_scales_and_shifts_go_after_the_layers_or_it_says_why_not(case: str) -> 
 def test_images_of_wrong_sizes_are_refused(name: str, sides: tuple[int, int], message: str) -> None:
     with torch.device("meta"):
         net, images = build(name), torch.rand(1, 3, *sides)
-        for call in (net, net.maps):
+        for call in (net,) if net.map_sizes else (net, net.maps):
             with pytest.raises(RequestError, match=message):
                 call(images)
 

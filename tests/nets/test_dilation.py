@@ -8,11 +8,12 @@ from torch import nn
 from torchvision.models import get_model
 
 from coretune.errors import RequestError
-from coretune.nets.backbone import Backbone, Level, LevelledBackbone
+from coretune.nets.backbone import Backbone, Level, LevelledBackbone, Sizes
 from coretune.nets.dilation import dilate
 from coretune.nets.small_resnet import SmallResNet
+from coretune.nets.torchvision_vit import vit_b_16
 from coretune.spec.catalog import load_catalog
-from coretune.spec.catalog.backbones import SmallResNetParameters
+from coretune.spec.catalog.backbones import SmallResNetParameters, VisionTransformerParameters
 
 
 def backbone(name: str, **params: object) -> LevelledBackbone:
@@ -73,12 +74,28 @@ def test_several_levels_are_dilated_one_after_another() -> None:
     assert torch.allclose(finer.maps(images)[-1][:, :, ::4, ::4], net.maps(images)[-1], atol=1e-5)
 
 
-@pytest.mark.parametrize(("name", "why"), [("vit_b_16", "squares of 224 pixels alone"), ("swin_t", "are too coarse")])
-def test_other_nets_are_refused(name: str, why: str) -> None:
+@pytest.mark.parametrize("name", ["vit_b_16", "swin_t"])
+def test_tokens_that_are_too_coarse_are_refused(name: str) -> None:
     catalog = load_catalog()
-    net = catalog.get("backbone", name).load()(catalog.parameters("backbone", catalog.ref("backbone", name)))
-    with pytest.raises(RequestError, match=rf"backbone {name}: .*{why}.*resnet18"):
+    with torch.device("meta"):
+        net = catalog.get("backbone", name).load()(catalog.parameters("backbone", catalog.ref("backbone", name)))
+    with pytest.raises(RequestError, match=rf"backbone {name}: .*are too coarse.*resnet18"):
         dilate(net, 8, name)
+
+
+def test_a_vision_transformer_is_taken_as_fine_as_its_patches_are() -> None:
+    with torch.device("meta"):
+        net = vit_b_16(VisionTransformerParameters(image_size=32))
+    assert dilate(net, 16, "vit_b_16") == net.levels
+
+
+def test_what_has_maps_of_squares_of_one_size_alone_is_refused() -> None:
+    class Fixed(Backbone):
+        levels = (Level("blocks.0", 8, 16),)
+        sizes = Sizes(only=224)
+
+    with pytest.raises(RequestError, match=r"vit: takes squares of 224 pixels alone, .*dynamic_img_size: true"):
+        dilate(Fixed(), 16, "vit")
 
 
 def test_the_weights_of_a_net_without_centres_are_its_own() -> None:

@@ -76,6 +76,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         assert arguments.pop("num_classes") == 0
         if name not in ("conv", "fixed"):
             raise RuntimeError(f"Unknown model ({name})")
+        arguments.pop("dynamic_img_size", None)
+        arguments.pop("dynamic_img_pad", None)
         if name == "conv":
             return Conv(arguments.pop("width", 4), **arguments)
         return Fixed()
@@ -108,6 +110,14 @@ def test_the_contract_is_read_off_the_model(asked: list[dict[str, Any]]) -> None
     for level, found in zip(net.levels, net.maps(images), strict=True):
         assert found.shape == (2, level.channels, 16 // level.stride, 16 // level.stride)
         assert torch.equal(found, net.maps(images)[net.levels.index(level)])
+
+
+@pytest.mark.parametrize(("pad", "multiple"), [(False, 4), (True, 1)])
+def test_a_vision_transformer_for_any_image_takes_whole_patches(
+    asked: list[dict[str, Any]], pad: bool, multiple: int
+) -> None:
+    net = build(model="conv", kwargs={"dynamic_img_size": True, "dynamic_img_pad": pad})
+    assert (net.sizes.only, net.sizes.least, net.sizes.multiple) == (None, multiple, multiple)
 
 
 def test_methods_reach_into_the_model(asked: list[dict[str, Any]]) -> None:

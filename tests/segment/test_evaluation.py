@@ -11,12 +11,17 @@ from torch import Tensor
 
 from coretune.data.mask_dataset import MaskDataset
 from coretune.nets.backbone import Backbone, Sizes
+from coretune.nets.dilation import dilate
 from coretune.nets.model import Model
+from coretune.nets.torchvision_vit import vit_b_16
 from coretune.segment import evaluation
 from coretune.segment.evaluation import evaluate_segmentation, predicted_classes, whole_images
+from coretune.segment.heads import make_head
 from coretune.segment.metrics import ConfusionMatrix
 from coretune.segment.model import SegmentationModel
+from coretune.spec.catalog.backbones import VisionTransformerParameters
 from coretune.spec.catalog.evaluations import SegmentationParameters
+from coretune.spec.segmentation import SegmentationSpec
 from coretune.tuning.context import Context
 
 CONTEXT = Context(device=torch.device("cpu"))
@@ -99,6 +104,18 @@ def test_padding_is_not_counted() -> None:
     found = predicted_classes(net, images, SegmentationParameters())
     assert cast(Fussy, net.encoder).seen == [(16, 24)]
     assert torch.equal(found, images.argmax(dim=1))
+
+
+@torch.no_grad()
+def test_a_vision_transformer_evaluates_images_of_any_size() -> None:
+    torch.manual_seed(0)
+    encoder = vit_b_16(VisionTransformerParameters(image_size=32))
+    options = SegmentationSpec(head="fcn", output_stride=16, auxiliary=0)
+    model = SegmentationModel(encoder, make_head(options, dilate(encoder, 16, "vit_b_16"), 3, "vit_b_16")).eval()
+    images = torch.rand(1, 3, 40, 70)
+    found = predicted_classes(model, images, SegmentationParameters())
+    whole = F.pad(images, (0, 10, 0, 8))
+    assert torch.equal(found, model(whole)[:, :, :40, :70].argmax(dim=1))
 
 
 def test_scales_are_checked() -> None:

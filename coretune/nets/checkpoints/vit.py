@@ -6,9 +6,9 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 
-import torch
 from torch import Tensor
-from torch.nn import functional
+
+from coretune.nets.position_embedding import resize_position_embedding
 
 _BLOCK = ("blocks.{}.", "encoder.layers.encoder_layer_{}.")
 
@@ -80,8 +80,7 @@ def ours_of(key: str) -> str:
 def resized_positions(positions: Tensor, length: int) -> Tensor | None:
     """Returns position embeddings (1, N, d) of a square grid for another square grid, (1, length, d).
 
-    The grid is interpolated bicubically, without aligned corners, as DINO and DeiT do; the embeddings of the tokens
-    that stand before it (class, distillation) are kept.
+    The embeddings of the tokens that stand before it (class, distillation) are kept.
 
     Returns:
         None if the lengths are those of no two grids with equally many tokens before them.
@@ -91,14 +90,8 @@ def resized_positions(positions: Tensor, length: int) -> Tensor | None:
     for before in (1, 0, 2):
         old, new = positions.shape[1] - before, length - before
         if old > 0 and new > 0 and _is_square(old) and _is_square(new):
-            break
-    else:
-        return None
-    side, wide = math.isqrt(old), math.isqrt(new)
-    grid = positions[:, before:].float().reshape(1, side, side, -1).permute(0, 3, 1, 2)
-    grid = functional.interpolate(grid, size=(wide, wide), mode="bicubic", align_corners=False)
-    resized = grid.permute(0, 2, 3, 1).reshape(1, new, -1).to(positions.dtype)
-    return torch.cat((positions[:, :before], resized), dim=1)
+            return resize_position_embedding(positions, math.isqrt(new), math.isqrt(new), prefix=before)
+    return None
 
 
 def _is_square(number: int) -> bool:
