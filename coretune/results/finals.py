@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from coretune.errors import RequestError
 from coretune.results.cellfile import CellFile
 from coretune.results.store import ResultsStore
+from coretune.spec.run import judging_epoch
 
 
 @dataclass(frozen=True)
@@ -18,9 +19,9 @@ class FinalRun:
         run_id: Its id.
         cell: Key of its cell.
         index: Which of the cell's final runs it is.
-        weights: Which weights the study tests: `last` or `best`.
+        weights: Which weights the study tests: `last`, `best` or `swad`.
         metric: Name of the study's metric.
-        value: That metric of these weights on the validation part.
+        value: That metric on the validation part, of the epoch that runs are judged by.
         direction: Whether larger (max) or smaller (min) is better.
     """
 
@@ -75,6 +76,6 @@ def completed_finals(store: ResultsStore) -> Iterator[FinalRun]:
             record = store.record(final.run_id)
             if record is None or record.status != "completed":
                 continue
-            value = record.metrics.get(weights, {}).get(cell.metric)
+            value = record.metrics.get(judging_epoch(weights), {}).get(cell.metric)
             if value is not None:
                 yield FinalRun(final.run_id, cell.key, final.index, weights, cell.metric, value, cell.direction)

@@ -7,6 +7,7 @@ from typing import Literal
 
 from coretune.results.cellfile import TrialEntry
 from coretune.results.record import Record
+from coretune.spec.run import Epoch
 
 Direction = Literal["max", "min"]
 
@@ -34,9 +35,9 @@ def best_trial(trials: Sequence[TrialEntry], direction: Direction) -> TrialEntry
     return best
 
 
-def tie_breaker(record: Record, weights: str) -> float:
-    """Returns what decides between equal trials of a completed run, for the weights that are tested."""
-    return record.metrics[weights][TIES]
+def tie_breaker(record: Record, epoch: Epoch) -> float:
+    """Returns what decides between equal trials of a completed run, of the epoch by which runs are judged."""
+    return record.metrics[epoch][TIES]
 
 
 def _wins_tie(trial: TrialEntry, best: TrialEntry) -> bool:

@@ -23,7 +23,18 @@ from coretune.spec.validation_attack import ROBUST, ValidationAttack
 Which = Literal["last", "best", "swad"]
 """Whose weights are evaluated: those of the last epoch, of the best on the validation part, or the average of SWAD."""
 
+Epoch = Literal["last", "best"]
+
 FINGERPRINT = r"^[0-9a-f]{64}$"
+
+
+def judging_epoch(weights: str) -> Epoch:
+    """Returns the epoch by whose figures on the validation part a run is judged whose weights of a kind are tested.
+
+    It is the best one where that is tested, else the last: an average of weights is none of the epochs that the
+    validation part has figures of.
+    """
+    return "best" if weights == "best" else "last"
 
 
 class DataSpec(Frozen):

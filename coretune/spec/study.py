@@ -25,7 +25,7 @@ from coretune.spec.contrasts import ContrastOptions
 from coretune.spec.domains import HELD_OUT, SelectionRule, labels_of
 from coretune.spec.frozen import Frozen
 from coretune.spec.objective import Direction, Objective
-from coretune.spec.run import Which
+from coretune.spec.run import Epoch, Which, judging_epoch
 from coretune.spec.wording import nearest, shown
 
 LABEL = r"^[A-Za-z0-9][A-Za-z0-9_+]*(-[A-Za-z0-9_+]+)*$"
@@ -221,6 +221,11 @@ class FinalsOptions(Frozen):
         description="Which weights are tested: of the last epoch, of the best on the validation part, or the average "
         "of SWAD, over the steps that the validation loss finds.",
     )
+
+    @property
+    def judged_by(self) -> Epoch:
+        """The epoch by whose figures on the validation part runs are judged."""
+        return judging_epoch(self.weights)
 
 
 class EvaluationOptions(Frozen):

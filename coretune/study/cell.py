@@ -149,7 +149,7 @@ class StudyCell:
             return True
         trial.values[repeat] = self.scores(record)
         if self.resolved.cell.dataset.held_out_domain is not None:
-            trial.losses[repeat] = tie_breaker(record, self._settings.finals.weights)
+            trial.losses[repeat] = tie_breaker(record, self._settings.finals.judged_by)
         self._entries.pop(number, None)
         pruned = len(trial.runs) > 1 and self.report(number, trial.values[repeat][0], len(trial.values))
         if len(trial.values) == len(trial.runs):
@@ -161,7 +161,7 @@ class StudyCell:
 
     def scores(self, record: Record) -> tuple[float, ...]:
         """Returns the objectives of a completed run, on the validation part."""
-        found = record.metrics[self._settings.finals.weights]
+        found = record.metrics[self._settings.finals.judged_by]
         return tuple(found[metric] for metric in self._objective.metrics)
 
     def choose(self) -> list[Final]:

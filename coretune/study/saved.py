@@ -13,6 +13,7 @@ from coretune.results.record import Record
 from coretune.results.retry import should_train
 from coretune.results.selection import tie_breaker
 from coretune.results.store import ResultsStore
+from coretune.spec.run import judging_epoch
 from coretune.spec.study import SearchOptions
 from coretune.study.events import EventLog
 from coretune.study.optuna_cell import LEARNING_SAMPLERS, first_trials
@@ -73,15 +74,15 @@ class SavedSearch:
         record = self._store.record(run_id)
         if record is None or record.status != "completed" or record.spec.get("task") == "pretraining":
             return record
-        found, weights = self._scores(record), self._settings.finals.weights
+        found, epoch = self._scores(record), self._settings.finals.judged_by
         if absent := [metric for metric in self._settings.objective.metrics if metric not in found]:
-            self._store.reject_record(run_id, f"it has no {absent[0]} of the {weights} weights")
+            self._store.reject_record(run_id, f"it has no {absent[0]} of the {epoch} epoch")
             return None
         return record
 
     def _scores(self, record: Record) -> dict[str, float]:
         """Returns the objectives of a run, as far as it has them."""
-        found = record.metrics.get(self._settings.finals.weights, {})
+        found = record.metrics.get(self._settings.finals.judged_by, {})
         return {metric: found[metric] for metric in self._settings.objective.metrics if metric in found}
 
     def _score(self, record: Record) -> float | None:
@@ -91,10 +92,10 @@ class SavedSearch:
 
     def _is_ours(self, saved: CellFile) -> bool:
         """Whether the pruner's and the sampler's notes were made of this study's objective."""
-        objective, weights = self._settings.objective, saved.evaluation.get("weights", "last")
+        objective, epoch = self._settings.objective, judging_epoch(saved.evaluation.get("weights", "last"))
         searched = [(measure.metric, measure.direction) for measure in saved.objectives]
         ours = list(zip(objective.metrics, objective.directions, strict=True))
-        return (searched or [(saved.metric, saved.direction)]) == ours and weights == self._settings.finals.weights
+        return (searched or [(saved.metric, saved.direction)]) == ours and epoch == self._settings.finals.judged_by
 
     def _misfit(self, saved: CellFile, cell: ResolvedCell) -> str | None:
         """Returns why a saved search is none of this study, or None."""
@@ -149,7 +150,7 @@ class SavedSearch:
             return entry
         metrics, scores = self._settings.objective.metrics, [self._scores(record) for record in found]
         means = {metric: fmean(each[metric] for each in scores) for metric in metrics}
-        losses = [tie_breaker(record, self._settings.finals.weights) for record in found] if ties else []
+        losses = [tie_breaker(record, self._settings.finals.judged_by) for record in found] if ties else []
         return entry.replace(
             values=tuple(each[metrics[0]] for each in scores),
             value=means[metrics[0]],

@@ -8,12 +8,14 @@ from typing import Any
 
 from coretune.results.record import Cause, Evaluation, Record
 from coretune.results.store import ResultsStore
+from coretune.runs.execute import Execution
 from coretune.runs.job import Job
 from coretune.spec.load import resolve_study
 from coretune.spec.yamlfile import parse_yaml
 from coretune.study.book import CellBook
 from coretune.study.events import EventLog
 from coretune.study.resolved import ResolvedStudy, resolve
+from support.training import context
 
 STUDY = """
 name: tiny
@@ -88,6 +90,18 @@ def drive(book: CellBook, root: Path, score: Score = lr_score, limit: int = 10_0
     trained: list[str] = []
     while len(trained) < limit and (job := book.next_job()) is not None:
         answer(store, job, score(job))
+        trained.append(job.spec.run_id)
+        book.on_finished(job.spec.run_id, ended=True)
+    return trained
+
+
+def drive_for_real(book: CellBook, root: Path) -> list[str]:
+    """Executes a study's runs one after another as its workers do, in this process; returns what was trained."""
+    store, catalog = ResultsStore(root), book.study.loaded.catalog
+    trained: list[str] = []
+    while (job := book.next_job()) is not None:
+        for _ in Execution(job, store, catalog, context()):
+            pass
         trained.append(job.spec.run_id)
         book.on_finished(job.spec.run_id, ended=True)
     return trained
