@@ -8,11 +8,12 @@ of the same study with another `seed`; what it says of a domain is the mean over
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from coretune.errors import RequestError
 from coretune.report.domains import REPEATED, DomainFigure, DomainRow, DomainTable, build, worst_of
+from coretune.report.spread import over_repeats, over_seeds
 from coretune.report.statistics import compare_paired, summarise
 from coretune.report.study import read_study
 from coretune.results.store import ResultsStore
@@ -33,7 +34,7 @@ def build_repeated(stores: Sequence[ResultsStore]) -> DomainTable:
         StorageError: A file cannot be read for a reason other than its content.
     """
     tables = [_table(store) for store in stores]
-    _check_repeats(stores)
+    studies = _studies(stores)
     first = tables[0]
     found = [{(row.dataset, row.backbone, row.method): row for row in table.rows} for table in tables]
     rows = tuple(_row(place, found, first) for place in found[0])
@@ -41,7 +42,7 @@ def build_repeated(stores: Sequence[ResultsStore]) -> DomainTable:
         first,
         rows=rows,
         complete=all(table.complete for table in tables) and all(one.complete for row in rows for one in row.figures),
-        notes=tuple(dict.fromkeys(note for table in tables for note in table.notes)),
+        notes=(*_notes(tables, studies), over_repeats(studies[0])),
         spread=REPEATED,
     )
 
@@ -53,8 +54,20 @@ def _table(store: ResultsStore) -> DomainTable:
     return table
 
 
-def _check_repeats(stores: Sequence[ResultsStore]) -> None:
-    """Makes sure that the directories are of one study, but for its seed and its name.
+def _notes(tables: Sequence[DomainTable], studies: Sequence[Study]) -> Iterator[str]:
+    """Yields what is said of the repeats: of all of them as it is, of some with their seeds before it."""
+    said: dict[str, list[int]] = {}
+    for table, study in zip(tables, studies, strict=True):
+        for note in table.notes:
+            if note != over_seeds(study):  # a table of repeats has another spread
+                said.setdefault(note, []).append(study.seed)
+    for note, seeds in said.items():
+        of = "" if len(seeds) == len(tables) else f"repeat of seed {' and of seed '.join(map(str, seeds))}: "
+        yield f"{of}{note}"
+
+
+def _studies(stores: Sequence[ResultsStore]) -> list[Study]:
+    """Returns the study of each directory: all the same, but for seed and name.
 
     Raises:
         RequestError: They are not.
@@ -76,6 +89,7 @@ def _check_repeats(stores: Sequence[ResultsStore]) -> None:
             raise RequestError(
                 f"{store.root} is no repeat of {stores[0].root}: {', '.join(differing)} of the studies differ"
             )
+    return studies
 
 
 def _compared() -> Iterable[str]:

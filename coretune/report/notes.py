@@ -9,6 +9,7 @@ from typing import Any
 
 from coretune.report.reader import Reader
 from coretune.report.scores import Scores
+from coretune.report.spread import over_seeds
 from coretune.report.statistics import smallest_wilcoxon_p
 from coretune.report.study import StudyFile
 from coretune.results.cellfile import CellFile
@@ -147,7 +148,7 @@ def about_tests(pairs: Sequence[int], asked: StudyFile, baseline: str | None) ->
     found = []
     if asked.study is not None:
         found += _limits(asked.study)
-        found.append(_what_varies(asked.study))
+        found.append(over_seeds(asked.study))
     if pairs:
         smallest = smallest_wilcoxon_p(min(pairs))
         if smallest is not None and smallest > SIGNIFICANCE:
@@ -226,24 +227,3 @@ def _limits(study: Study) -> list[str]:
             most = " or ".join(f"{limit:,}" for limit in limits)
             found.append(f"{what} at most {most} images (data.{key}): these are not scores of the data set")
     return found
-
-
-def _what_varies(study: Study) -> str:
-    drawn = {
-        raw.get("subset_seed", study.data.subset_seed)
-        for raw in (study.datasets[label] for label in study.sections)
-        if _limited(raw) or _limited(study.data.model_dump())
-    }
-    if not drawn:
-        subset = ""
-    elif drawn == {"per_seed"}:
-        subset = " and the draw of the labelled subset"
-    elif drawn == {"fixed"}:
-        subset = "; the labelled subset is one and the same"
-    else:
-        subset = " and on some data sets the draw of the labelled subset"
-    return f"the spread over seeds is that of training{subset}; search, backbone and test images are shared"
-
-
-def _limited(options: dict[str, object]) -> bool:
-    return any(options.get(limit) is not None for limit in ("labels_per_class", "label_fraction", "imbalance"))

@@ -11,9 +11,12 @@ from scipy import stats
 from coretune.errors import RequestError
 from coretune.report.domain_repeats import build_repeated
 from coretune.report.domains import REPEATED, build
-from coretune.report.typeset_domains import domains_to_markdown, header
+from coretune.report.spread import over_repeats
+from coretune.report.typeset_domains import domains_to_latex, domains_to_markdown, header
 from coretune.results.cellfile import HeldOutDomain
 from coretune.results.store import ResultsStore
+from coretune.spec.study import Study
+from coretune.spec.yamlfile import read_yaml
 
 DOMAINS = ("art", "photo")
 SCORES = {
@@ -76,6 +79,33 @@ def test_each_repeat_is_one_value_and_n_counts_repeats(builder, tmp_path: Path) 
     assert "n (repeats)" in header(table.rows, table)
     alone = build(stores[0])
     assert alone is not None and "n (seeds)" in header(alone.rows, alone) and alone.rows[0].figures[0].n == 2
+
+
+def test_what_is_said_of_one_repeat_names_it_and_the_spread_is_that_of_repeats(builder, tmp_path: Path) -> None:
+    stores = repeats(builder, tmp_path)
+    for store, without in zip(stores, (("art",), ("art", "photo"), ()), strict=True):
+        for domain in without:
+            cell = store.cell(f"pacs-{domain}--core_tuning--net")
+            assert cell is not None and cell.choice is not None
+            chosen = cell.choice.replace(params={"method.eta": 0})
+            store.put_cell(cell.replace(choice=chosen, space={"method.eta": {"also": [0]}}))
+    zero = "the search chose method.eta = 0, beside its range, for"
+    meaning = "there the method is trained without its contrast"
+    table = build_repeated(stores)
+    assert table.notes == (
+        f"repeat of seed 0: {zero} pacs-art, core_tuning; {meaning}",
+        f"repeat of seed 1: {zero} pacs-art, core_tuning; pacs-photo, core_tuning; {meaning}",
+        over_repeats(Study.model_validate(read_yaml(stores[0].root / "study.yaml").value)),
+    )
+    for text in (domains_to_markdown(table), domains_to_latex(table)):
+        assert "the spread over repeats is that of the whole search" in text and "the spread over seeds" not in text
+    two = build_repeated([stores[0], stores[2]]).notes
+    assert two[0].startswith("repeat of seed 0: ")
+
+
+def test_what_holds_of_all_repeats_is_said_once(builder, tmp_path: Path) -> None:
+    table = build_repeated(repeats(builder, tmp_path, data={"limit": 60}))
+    assert table.notes[0].startswith("training saw at most 60 images") and len(table.notes) == 2
 
 
 def test_an_unfinished_repeat_is_said(builder, tmp_path: Path) -> None:
