@@ -30,7 +30,7 @@ def write_domains(table: DomainTable, path: Path) -> None:
 
 
 def draw_domains(table: DomainTable) -> Figure:
-    """Draws a row of panels for each data set: its domains, then their average; means ± standard errors over seeds.
+    """Draws a row of panels for each data set: its domains, then their average; means ± standard errors.
 
     What has to stand beside figures (that they are transductive, of an oracle, of 80 % of the domain) stands below.
 
@@ -58,7 +58,7 @@ def draw_domains(table: DomainTable) -> Figure:
     rules = " · ".join(dict.fromkeys(row.selection_rule for row in table.rows))
     marks = dict.fromkeys(mark for row in table.rows for one in row.figures for mark in one.marks)
     unit = UNITS.get(table.metric, "")
-    said = f"test {table.metric} {unit} on the domain that was held out, mean ± s.e., {table.spread}"
+    said = f"test {table.metric} {unit} on the domain that was held out, mean ± s.e. over {table.spread}"
     figure.suptitle(f"{table.study}: {said}", fontsize=9)
     figure.supxlabel("\n".join(filter(None, [f"selection: {rules}", "; ".join(marks)])), fontsize=7)
     return figure

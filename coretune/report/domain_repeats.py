@@ -1,9 +1,9 @@
 """Domains as columns over repeats of the whole search: the spread that DomainBed's tables have.
 
-Two spreads are reported as "±" in this field. That of *one configuration over seeds* trains one choice again and again;
-it is what a results directory has by itself (`coretune.report.domains`). That of a *search repeated per seed* lets each
-seed search, choose and train by itself, so that it holds the luck of the search too. Each repeat is a results directory
-of the same study with another `seed`; what it says of a domain is the mean over its final runs.
+Two spreads are reported as "±" in this field. That over *seeds of one configuration* trains one choice again and again;
+it is what a results directory has by itself (`coretune.report.domains`). That over *repeats of the whole search* lets
+each repeat search, choose and train by itself, so that it holds the luck of the search too. Each repeat is a results
+directory of the same study with another `seed`; what it says of a domain is the mean over its final runs.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from coretune.errors import RequestError
-from coretune.report.domains import REPEATED, DomainFigure, DomainRow, DomainTable, build, worst_of
-from coretune.report.spread import over_repeats, over_seeds
+from coretune.report.domains import DomainFigure, DomainRow, DomainTable, build, worst_of
+from coretune.report.spread import REPEATED, over_repeats, over_seeds
 from coretune.report.statistics import compare_paired, summarise
 from coretune.report.study import read_study
 from coretune.results.store import ResultsStore
@@ -150,4 +150,5 @@ def _figure(figures: Sequence[DomainFigure], repeats: int) -> DomainFigure:
         status=f"{summary.n} of {repeats} repeats",
         complete=len(values) == repeats and all(figure.complete for figure in figures),
         run_ids=tuple(run_id for figure in figures for run_id in figure.run_ids),
+        part=figures[0].part,
     )

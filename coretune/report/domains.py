@@ -12,25 +12,19 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any
 
 from coretune.report import notes
 from coretune.report.front import metrics_of, panels_of, view
 from coretune.report.reader import Reader
 from coretune.report.scores import Scores, Seed, held_out_marks, read_scores, shared_seeds
+from coretune.report.spread import CONFIGURATION, Spread
 from coretune.report.statistics import Comparison, Summary, compare_paired, summarise
 from coretune.report.study import StudyFile, read_study
 from coretune.results.cellfile import CellFile
 from coretune.results.selection import Direction
 from coretune.results.store import ResultsStore
-from coretune.spec.domains import held_out_domains
-
-Spread = Literal["one configuration over seeds", "search repeated per seed"]
-
-
-CONFIGURATION: Spread = "one configuration over seeds"
-REPEATED: Spread = "search repeated per seed"
-"""What ± is over."""
+from coretune.spec.domains import HeldOutPart, held_out_domains
 
 
 @dataclass(frozen=True)
@@ -47,6 +41,7 @@ class DomainFigure:
         status: How far the cell is, in words.
         complete: Whether every final run has its score.
         run_ids: The runs behind it.
+        part: What of the domain is tested.
     """
 
     domain: str
@@ -58,6 +53,7 @@ class DomainFigure:
     status: str
     complete: bool
     run_ids: tuple[str, ...]
+    part: HeldOutPart = "whole"
 
 
 @dataclass(frozen=True)
@@ -163,7 +159,8 @@ def _rows(table: Sequence[Scores], asked: StudyFile, baseline: str | None) -> It
         averages = _averages(by_domain, domains)
         theirs = _averages(others, domains)
         shared = [seed for seed in averages if seed in theirs]
-        figures = tuple(_figure(domain, by_domain.get(domain)) for domain in domains)
+        part = raw.get("held_out_part", "whole")
+        figures = tuple(_figure(domain, by_domain.get(domain), part) for domain in domains)
         rules = dict.fromkeys(figure.selection_rule for figure in figures if figure.selection_rule)
         yield DomainRow(
             dataset=dataset,
@@ -185,10 +182,10 @@ def _averages(by_domain: Mapping[str, Scores], domains: Sequence[str]) -> dict[S
     return {seed: sum(scores.by_seed[seed] for scores in cells) / len(cells) for seed in shared_seeds(cells)}
 
 
-def _figure(domain: str, scores: Scores | None) -> DomainFigure:
+def _figure(domain: str, scores: Scores | None, part: HeldOutPart) -> DomainFigure:
     if scores is None:
-        return DomainFigure(domain, 0, None, None, "", (), "not begun", False, ())
-    summary = summarise(list(scores.by_seed.values()))
+        return DomainFigure(domain, 0, None, None, "", (), "not begun", False, (), part)
+    summary, held_out = summarise(list(scores.by_seed.values())), scores.cell.held_out
     return DomainFigure(
         domain=domain,
         n=summary.n,
@@ -199,6 +196,7 @@ def _figure(domain: str, scores: Scores | None) -> DomainFigure:
         status=scores.status(),
         complete=scores.complete,
         run_ids=tuple(final.run_id for final in scores.scored),
+        part=held_out.part if held_out is not None else part,
     )
 
 

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from coretune.spec.study import BackboneOptions, Study
+
+Spread = Literal["seeds of one configuration", "repeats of the whole search"]
+CONFIGURATION: Spread = "seeds of one configuration"
+REPEATED: Spread = "repeats of the whole search"
+"""What "±" is over: one choice is trained again and again, or each repeat searches and chooses by itself."""
 
 DRAW = "the draw of the labelled subset"
 WEIGHTS = "the initial weights"

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import Any
 
-from coretune.report.domains import REPEATED, DomainFigure, DomainRow, DomainTable
+from coretune.report.domains import DomainFigure, DomainRow, DomainTable
 from coretune.report.export import table_to_csv
+from coretune.report.spread import REPEATED
 from coretune.report.statistics import Summary
 from coretune.report.typeset import (
     UNITS,
@@ -31,7 +32,9 @@ def domains_to_csv(table: DomainTable) -> str:
 
     Columns: dataset, backbone, method, metric; `<domain>.mean`, `.stderr`, `.n`, `.selection_rule` for each domain;
     `average.mean`, `.stderr`, `.n`; `worst.domain`, `.mean`, `.stderr`, `.n`; `diff` (of averages, to the baseline),
-    `diff_ci_low`, `diff_ci_high`, `p_paired_t`, `n_pairs`. What there is not is empty.
+    `diff_ci_low`, `diff_ci_high`, `p_paired_t`, `n_pairs`; `spread` (what `stderr` and `n` are over), `held_out_part`,
+    `marks` (what has to stand beside figures of the row) and `<domain>.marks` (beside that one). What there is not is
+    empty.
     """
     domains = dict.fromkeys(figure.domain for row in table.rows for figure in row.figures)
     columns = [
@@ -40,6 +43,8 @@ def domains_to_csv(table: DomainTable) -> str:
         *(f"average.{key}" for key in _NUMBERS),
         *("worst.domain", *(f"worst.{key}" for key in _NUMBERS)),
         *("diff", "diff_ci_low", "diff_ci_high", "p_paired_t", "n_pairs"),
+        *("spread", "held_out_part", "marks"),
+        *(f"{domain}.marks" for domain in domains),
     ]
     rows = [_flat(row, table) for row in table.rows]
     return table_to_csv(columns, [{column: row.get(column) for column in columns} for row in rows])
@@ -120,14 +125,13 @@ def legend(rows: Sequence[DomainRow], table: DomainTable) -> list[str]:
     better = "Higher" if table.direction == "max" else "Lower"
     unit = UNITS.get(table.metric, "")
     signs = _signs(table.rows)
-    marks = dict.fromkeys(mark for row in rows for figure in row.figures for mark in figure.marks)
     return [
         f"{better} is better. Test {table.metric} {unit} on the domain that was held out, {_spread(table)}.".replace(
             "  ", " "
         ),
         f"The average is over all these domains within each {unit_of(table)}, its spread over {unit_of(table)}s; the "
         "worst domain is the one with the worst mean.",
-        *(f"{signs[mark]} {mark}." for mark in marks),
+        *(f"{signs[mark]} {mark}." for mark in _marks(rows)),
     ]
 
 
@@ -142,7 +146,7 @@ def _spread(table: DomainTable) -> str:
             "mean ± standard error over n repeats of the whole search, each with a seed of its own (not over seeds of "
             "one configuration); a repeat counts as the mean of its final runs"
         )
-    return "mean ± standard error over n final seeds of one configuration (not of a search repeated for each seed)"
+    return "mean ± standard error over n final seeds of one configuration (not over repeats of the whole search)"
 
 
 _NUMBERS = ("mean", "stderr", "n")
@@ -156,6 +160,10 @@ def _flat(row: DomainRow, table: DomainTable) -> dict[str, Any]:
         if figure is not None:
             found |= {f"{name}.{key}": getattr(figure, key) for key in _NUMBERS}
     found |= {f"{figure.domain}.selection_rule": figure.selection_rule for figure in row.figures}
+    found |= {f"{figure.domain}.marks": "; ".join(figure.marks) for figure in row.figures}
+    found["marks"] = "; ".join(_marks([row]))
+    found["held_out_part"] = " / ".join(dict.fromkeys(figure.part for figure in row.figures))
+    found["spread"] = table.spread
     found["worst.domain"] = row.worst.domain if row.worst is not None else None
     if row.difference is not None:
         interval = row.difference.interval
@@ -178,8 +186,12 @@ def _seeds(row: DomainRow) -> str:
 
 
 def _signs(rows: Sequence[DomainRow]) -> dict[str, str]:
-    marks = dict.fromkeys(mark for row in rows for figure in row.figures for mark in figure.marks)
-    return {mark: SIGNS[number % len(SIGNS)] for number, mark in enumerate(marks)}
+    return {mark: SIGNS[number % len(SIGNS)] for number, mark in enumerate(_marks(rows))}
+
+
+def _marks(rows: Iterable[DomainRow]) -> list[str]:
+    """Returns the marks of all figures of some rows, each once."""
+    return list(dict.fromkeys(mark for row in rows for figure in row.figures for mark in figure.marks))
 
 
 def _complete(rows: Sequence[DomainRow]) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import shutil
 from pathlib import Path
 
@@ -10,9 +12,9 @@ from scipy import stats
 
 from coretune.errors import RequestError
 from coretune.report.domain_repeats import build_repeated
-from coretune.report.domains import REPEATED, build
-from coretune.report.spread import over_repeats
-from coretune.report.typeset_domains import domains_to_latex, domains_to_markdown, header
+from coretune.report.domains import build
+from coretune.report.spread import REPEATED, over_repeats
+from coretune.report.typeset_domains import domains_to_csv, domains_to_latex, domains_to_markdown, header
 from coretune.results.cellfile import HeldOutDomain
 from coretune.results.store import ResultsStore
 from coretune.spec.study import Study
@@ -56,6 +58,10 @@ def means(seed: int, method: str, domain: str) -> float:
     return sum(values) / len(values)
 
 
+def rows_of(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(text)))
+
+
 def test_each_repeat_is_one_value_and_n_counts_repeats(builder, tmp_path: Path) -> None:
     stores = repeats(builder, tmp_path)
     table = build_repeated(stores)
@@ -77,6 +83,7 @@ def test_each_repeat_is_one_value_and_n_counts_repeats(builder, tmp_path: Path) 
     text = domains_to_markdown(table)
     assert "over n repeats of the whole search" in text and "not over seeds of one configuration" in text
     assert "n (repeats)" in header(table.rows, table)
+    assert {row["spread"] for row in rows_of(domains_to_csv(table))} == {"repeats of the whole search"}
     alone = build(stores[0])
     assert alone is not None and "n (seeds)" in header(alone.rows, alone) and alone.rows[0].figures[0].n == 2
 

@@ -113,12 +113,41 @@ def test_the_csv_has_domains_as_columns_and_all_digits(builder) -> None:
     assert float(core["average.stderr"]) == table_of(builder).rows[1].average.stderr
 
 
+def test_the_csv_says_what_its_spread_is_what_was_tested_and_what_marks_there_are(builder) -> None:
+    study(builder, seen="12 of its 1,670 images in the data set pool")
+    cell = builder.store.cell("pacs-art--ce--net")
+    oracle = cell.held_out.replace(part="domainbed_80", selection="oracle", looks=1200)
+    builder.store.put_cell(cell.replace(held_out=oracle))
+    ce, core = csv.DictReader(io.StringIO(domains_to_csv(table_of(builder))))
+    added = ["spread", "held_out_part", "marks", *(f"{domain}.marks" for domain in DOMAINS)]
+    assert list(ce)[-6:] == added and list(ce)[-7] == "n_pairs"
+    part = "80 % of the held-out domain, as DomainBed"
+    seen = "transductive: the backbone has seen the held-out domain"
+    looks = "oracle: chosen by 1,200 looks at the held-out domain"
+    assert [ce[key] for key in added] == [
+        "seeds of one configuration",
+        "domainbed_80 / whole",
+        f"{part}; {looks}; {seen}",
+        f"{part}; {looks}",
+        seen,
+        "",
+    ]
+    assert [core[key] for key in added] == ["seeds of one configuration", "whole", seen, "", seen, ""]
+
+
+def test_of_a_cell_that_has_not_begun_the_study_says_what_will_be_tested(builder) -> None:
+    study(builder, {"ce": {"art": [60.0]}}, domains=("art", "photo"), seeds=1)
+    path = builder.store.root / "study.yaml"
+    path.write_text(path.read_text().replace("{held_out_domain:", "{held_out_part: domainbed_80, held_out_domain:"))
+    assert [figure.part for figure in table_of(builder).rows[0].figures] == ["whole", "domainbed_80"]
+
+
 def test_markdown_and_latex_say_what_the_numbers_are(builder) -> None:
     study(builder)
     table = table_of(builder)
     markdown, tex = domains_to_markdown(table), domains_to_latex(table)
     assert "| backbone | method | art | photo | sketch | average of 3 | worst domain | average − ce's (95 %" in markdown
-    assert "| sketch 54.00 ± 2.31 |" in markdown and "not of a search repeated for each seed" in markdown
+    assert "| sketch 54.00 ± 2.31 |" in markdown and "not over repeats of the whole search" in markdown
     assert r"\toprule" in tex and r"sketch 54.00 $\pm$ 2.31" in tex and tex.count(r"\begin{table}") == 1
     assert to_dict(table)["rows"][0]["figures"][0]["domain"] == "art"
 
@@ -154,7 +183,7 @@ def test_the_figure_has_a_panel_per_domain_and_one_for_the_average(builder, tmp_
         means = [(row.figures[place] if place < 3 else row.average).mean for row in table.rows]
         found = [float(container.lines[0].get_xdata()[0]) for container in axes.containers]
         assert found == pytest.approx(means)
-    assert "transductive" in drawn.get_supxlabel() and "one configuration over seeds" in drawn.get_suptitle()
+    assert "transductive" in drawn.get_supxlabel() and "seeds of one configuration" in drawn.get_suptitle()
     for ending in ("png", "svg", "pdf"):
         write_domains(table, tmp_path / f"f.{ending}")
         assert (tmp_path / f"f.{ending}").stat().st_size > 1000
