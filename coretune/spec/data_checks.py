@@ -58,6 +58,8 @@ class DataChecks(Checks):
         super().__init__(catalog, problems, complete=complete)
         self.study = study
         self.folder = folder
+        self.kinds: dict[str, str] = {}
+        """What has a class in each entry whose data set is known, whatever else of it is wrong: image or pixel."""
 
     def datasets(self, label: str, raw: Mapping[str, Any]) -> tuple[DatasetChoice, ...]:
         """Returns what an entry stands for: a data set, or one for each domain that it holds out."""
@@ -77,6 +79,7 @@ class DataChecks(Checks):
         if not isinstance(component, DatasetComponent):
             return ()
         segmentation = None
+        self.kinds[label] = component.labels
         if component.labels == "pixel":
             segmentation = self.checked(("segmentation",), SegmentationSpec, _known(self.study.segmentation))
             self._of_pixels(at, raw, own, options, given)
@@ -85,7 +88,8 @@ class DataChecks(Checks):
         ref = self.ref(at, component, {key: raw[key] for key in raw if key in component.parameters.model_fields})
         place = (*at, "augment") if "augment" in own else ("data", "augment")
         augment = self.checked(place, AugmentSpec, augment_keys(component.augment, given))
-        if ref is None or options is None or augment is None or domains is None:
+        wrong = segmentation is None and component.labels == "pixel"
+        if wrong or ref is None or options is None or augment is None or domains is None:
             return ()
         where = absolute_path(self.folder, path) if path else None
         choice = DatasetChoice(label, label, ref, where, options, options.image_size or component.image_size, augment)
@@ -116,16 +120,14 @@ class DataChecks(Checks):
                 place = (*at, "augment", key) if "augment" in own else ("data", "augment", key)
                 self.problems.add(place, "moves pixels away from their masks; segmentation.scale scales and crops both")
 
-    def tasks(self, datasets: Choices) -> bool | None:
+    def tasks(self) -> bool | None:
         """Returns whether the study is one of segmentation; what does not go with what its data sets are is noted.
 
-        None where no data set of it is right.
+        None where no data set of it is known.
         """
-        study, of_pixels = (
-            self.study,
-            [section for section in self.study.sections if any(choice.segmentation for choice in datasets[section])],
-        )
-        known = [section for section in study.sections if datasets[section]]
+        study = self.study
+        known = [section for section in study.sections if section in self.kinds]
+        of_pixels = [section for section in known if self.kinds[section] == "pixel"]
         others = [section for section in known if section not in of_pixels]
         if of_pixels and others:
             text = f"has a class per image, and {of_pixels[0]} one per pixel: take a study for each"

@@ -62,7 +62,7 @@ def resolve_names(study: Study, catalog: Catalog, problems: Problems, folder: Pa
         resolver.distinct(section, getattr(study, section))
     resolver.distinct_domains()
     datasets = {label: resolver.datasets(label, raw) for label, raw in study.datasets.items()}
-    resolver.of_pixels = resolver.tasks(datasets)
+    resolver.of_pixels = resolver.tasks()
     backbones = [resolver.backbone(label, options, datasets) for label, options in study.backbones.items()]
     methods = [resolver.method(label, raw) for label, raw in study.methods.items()]
     evaluations = {label: resolver.evaluation(label, raw) for label, raw in study.evaluations.items()}

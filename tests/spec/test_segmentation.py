@@ -103,6 +103,17 @@ def test_what_does_not_go_together_is_refused(keys: dict[str, Any], key: str, wo
     assert any(words in message for message in matching), found
 
 
+@pytest.mark.parametrize("wrong", [{"head": "unet"}, {"output_stride": 32}, {"pixels": 1}])
+def test_a_wrong_value_of_segmentation_is_all_that_is_said_of_it(wrong: dict[str, Any]) -> None:
+    found = problems(segmentation=wrong, evaluations={"segmentation": {}})
+    assert list(found) == [f"segmentation.{key}" for key in wrong]
+
+
+def test_what_does_not_go_with_pixels_is_said_beside_a_data_set_that_is_wrong() -> None:
+    found = problems(segmentation={"head": "unet"}, methods=["scl"])
+    assert list(found) == ["segmentation.head", "methods.scl"]
+
+
 def test_a_backbone_is_pre_trained_on_images_with_a_class_each() -> None:
     found = loaded(
         datasets={**STUDY["datasets"], "cifar10": {"pretraining_only": True}},
