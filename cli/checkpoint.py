@@ -77,7 +77,7 @@ def convert_command(
     """Write a file's backbone alone as safetensors, with where it came from; with --arch by that backbone's names."""
     from coretune.nets.checkpoints import match
     from coretune.nets.weights import ENCODER, save_weights
-    from coretune.results.provenance import TRAINED_ON, as_metadata, trained_on
+    from coretune.results.provenance import as_metadata, provenance
 
     if output.suffix != ".safetensors":
         raise RequestError(f"{output}: what is written is safetensors; end its name in .safetensors")
@@ -86,9 +86,12 @@ def convert_command(
     encoder = build_encoder(arch) if arch is not None else None
     opened = open_file(file)
     tensors = dict(opened.found.tensors)
-    metadata = {"layout": opened.found.layout.name, "source": file.name, "source_sha256": opened.sha256}
-    if (seen := trained_on(file)) != ():
-        metadata[TRAINED_ON] = as_metadata(seen)
+    metadata = {
+        "layout": opened.found.layout.name,
+        "source": file.name,
+        "source_sha256": opened.sha256,
+        **as_metadata(provenance(file)),
+    }
     if encoder is not None and arch is not None:
         result, tensors = match(opened.found, encoder.state_dict(), arch)
         if not result.fits:
@@ -139,6 +142,7 @@ def compare(opened: Opened, encoder: nn.Module, arch: str) -> Match:
 def described(opened: Opened, result: Match | None) -> dict[str, Any]:
     """Returns what is known of a file as JSON values."""
     from coretune.nets.checkpoints import architecture
+    from coretune.results.provenance import CONTENTS  # thousands of hashes
 
     found, contents = opened.found, opened.contents
     value: dict[str, Any] = {
@@ -155,7 +159,7 @@ def described(opened: Opened, result: Match | None) -> dict[str, Any]:
         "architecture": architecture(found.tensors),
         "dropped": dict(found.dropped),
         "beside": list(contents.extras),
-        "metadata": dict(contents.metadata),
+        "metadata": {key: text for key, text in contents.metadata.items() if key != CONTENTS},
     }
     if result is not None:
         value["match"] = {

@@ -10,14 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import TypeVar
 
+from coretune.data.contents import contents_among
 from coretune.data.domain_splits import NO_DOMAINS, split_source
-from coretune.data.fingerprint import fingerprint
+from coretune.data.fingerprint import file_hashes, fingerprint_of
 from coretune.data.pack import Packed, pack
 from coretune.data.packing import OnPacking
 from coretune.data.source import Domains, domains_of, open_source
 from coretune.data.splits import Split
 from coretune.data.unreadable import counted, refusal
 from coretune.errors import RequestError, UnfitError
+from coretune.results.contents import Contents
 from coretune.spec.components import Catalog
 from coretune.spec.run import DataSpec
 
@@ -35,11 +37,13 @@ class Dataset(Generic[Pack]):
         packed: The images.
         split: Who is in which part.
         domains: Which domain each image is of, where the source knows.
+        contents: What the images of the training part are known by; None for images that lie in no files.
     """
 
     packed: Pack
     split: Split
     domains: Domains | None = None
+    contents: Contents | None = None
 
     @property
     def left_out(self) -> str:
@@ -105,7 +109,8 @@ def open_dataset(
         StorageError: The pack cannot be written.
     """
     source = open_source(catalog, data.dataset, path)
-    found = fingerprint(source, cache)
+    hashes = file_hashes(source, cache)
+    found = fingerprint_of(hashes)
     if found != data.fingerprint:
         raise changed(data, path, found)
     packed = pack(source, found, data.image_size, cache, on_packing)
@@ -117,7 +122,7 @@ def open_dataset(
         labels[item.image] = item.label
     left_out = [item.image for item in packed.unreadable]
     split = split_source(source, data, labels=labels, parts=packed.parts, left_out=left_out)
-    return Dataset(packed, split, domains_of(source))
+    return Dataset(packed, split, domains_of(source), contents_among(source.names, split.train, hashes))
 
 
 def changed(data: DataSpec, path: str | None, found: str) -> UnfitError:

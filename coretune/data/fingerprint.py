@@ -56,8 +56,13 @@ def fingerprint(source: Filed, cache: Path | None = None) -> str:
     Raises:
         UnfitError: A file cannot be read.
     """
+    return fingerprint_of(file_hashes(source, cache))
+
+
+def fingerprint_of(hashes: Mapping[str, str]) -> str:
+    """Returns the `fingerprint` of files, of which `file_hashes` returned these."""
     total = hashlib.sha256()
-    for name, content in sorted(file_hashes(source, cache).items()):
+    for name, content in sorted(hashes.items()):
         total.update(os.fsencode(name) + b"\0" + content.encode() + b"\n")
     return total.hexdigest()
 

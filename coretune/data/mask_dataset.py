@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from coretune.data.contents import contents_among
 from coretune.data.dataset import Dataset, changed
-from coretune.data.fingerprint import fingerprint
+from coretune.data.fingerprint import file_hashes, fingerprint_of
 from coretune.data.mask_counts import pixel_counts
 from coretune.data.mask_pack import PackedMasks, pack_masks
 from coretune.data.masks import VOID, MaskSource
@@ -43,7 +44,8 @@ def open_mask_dataset(
         StorageError: The pack cannot be written.
     """
     source = open_masks(catalog, data.dataset, path)
-    found = fingerprint(source, cache)
+    hashes = file_hashes(source, cache)
+    found = fingerprint_of(hashes)
     if found != data.fingerprint:
         raise changed(data, path, found)
     packed = pack_masks(source, found, cache, on_packing)
@@ -52,7 +54,7 @@ def open_mask_dataset(
     parts = split_masks(source, data, left_out=[item.image for item in packed.unreadable])
     if wrong := list(_unlearnable(packed, parts)):
         raise UnfitError("; ".join(wrong))
-    return Dataset(packed, parts)
+    return Dataset(packed, parts, contents=contents_among(source.names, parts.train, hashes))
 
 
 def split_masks(source: MaskSource, data: DataSpec, *, left_out: Sequence[int] = ()) -> Split:

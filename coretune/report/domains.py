@@ -16,6 +16,7 @@ from typing import Any
 
 from coretune.report import notes
 from coretune.report.front import metrics_of, panels_of, view
+from coretune.report.held_out_notes import about_held_out
 from coretune.report.reader import Reader
 from coretune.report.scores import Scores, Seed, held_out_marks, read_scores, shared_seeds
 from coretune.report.spread import CONFIGURATION, Spread
@@ -140,6 +141,7 @@ def build_from(reader: Reader, cells: Sequence[CellFile]) -> DomainTable | None:
             *several,
             *notes.about_searches(asked, table),
             *notes.about_tests((), asked, baseline),
+            *about_held_out(cells),
             *reader.warnings,
         ),
     )

@@ -19,6 +19,7 @@ from coretune.report import notes
 from coretune.report.evaluated import MEAN, EvaluatedRow, evaluated
 from coretune.report.figures import average, figures, in_common
 from coretune.report.front import FrontPoint, front_points, metrics_of, panels_of, view
+from coretune.report.held_out_notes import about_held_out
 from coretune.report.missing import missing_note, read_missing
 from coretune.report.reader import Reader
 from coretune.report.scores import Final, Scores, Seed, partner, read_scores
@@ -173,6 +174,7 @@ def build_from(reader: Reader, cells: Sequence[CellFile]) -> Leaderboard:
             ),
             *notes.about_searches(asked, [scores for _, table in (first, *others) for scores in table]),
             *notes.about_attack(whole),
+            *about_held_out(ours),
             *notes.about_choices([scores for _, table in others for scores in table]),
             *notes.about_means([(row.backbone, row.datasets, row.n) for row in means], first[1]),
             *notes.about_tests([row.n_pairs for row in rows if row.diff is not None], asked, baseline),

@@ -14,7 +14,7 @@ from coretune.data.dataset import Dataset
 from coretune.errors import RequestError
 from coretune.nets.model import Model
 from coretune.nets.weights import load_weights, save_weights
-from coretune.results.provenance import TRAINED_ON, as_metadata, trained_on
+from coretune.results.provenance import Provenance, as_metadata, provenance
 from coretune.results.store import ResultsStore
 from coretune.runs.build import TASKS, build_model, starting_file
 from coretune.runs.job import Job
@@ -76,11 +76,11 @@ def save_model(
     """
     run_id = job.spec.run_id
     start = starting_file(job, store)
-    before = trained_on(start) if start is not None else ()
+    before = provenance(start) if start is not None else Provenance()
     metadata = {
         "run_id": run_id,
         "arch": job.spec.backbone.arch.model_dump_json(),
-        TRAINED_ON: as_metadata([*before, job.spec.data]),
+        **as_metadata(before.then(job.spec.data, dataset.contents)),
     }
     weights = parts.model.state_dict()
     if TASKS[job.spec.task].labelled:

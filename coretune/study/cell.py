@@ -309,7 +309,8 @@ class StudyCell:
             section=dataset.section,
             domain=dataset.held_out_domain,
             part=dataset.held_out_part,
-            seen=self.resolved.seen,
+            seen=self.resolved.sight.seen,
+            unknown=self.resolved.sight.unknown,
             selection=self._settings.selection,
             looks=looks(self._settings, self.trials, self.finals),
         )

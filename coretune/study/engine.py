@@ -37,6 +37,7 @@ from coretune.study.missing import MissingCell, things
 from coretune.study.nodes import check_cluster
 from coretune.study.planned import note_plan
 from coretune.study.progress import Progress
+from coretune.study.remarks import about_backbones
 from coretune.study.resolved import ResolvedStudy, resolve
 from coretune.study.writer import StudyWriter
 
@@ -113,6 +114,8 @@ def run_study(
             events.add("warning", lock.took_over)
         for thing, number in things(resolved.missing).items():
             events.add("warning", f"{thing.text}; {number} of {len(loaded.cells)} cells are left out")
+        for text in about_backbones((cell.cell, cell.sight) for cell in resolved.cells):
+            events.add("warning", text)
         book = CellBook(resolved, store, events, retry_failed=retry_failed)
         if not book.finished or store.json("manifest.json") is None:
             versions = {path: plugin_version(path) for path in loaded.plugins}

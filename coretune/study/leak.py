@@ -7,27 +7,49 @@ checkpoint was trained on, nobody can tell.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
+from coretune.data.contents import are_among, are_files, are_repeated, contents_among
 from coretune.data.domain_splits import checked_domains, split_source
 from coretune.data.fingerprint import file_hashes
 from coretune.data.source import Source, open_source
 from coretune.data.splits import Indices
 from coretune.errors import RequestError
-from coretune.results.provenance import trained_on
+from coretune.results.contents import Contents
+from coretune.results.provenance import Provenance, provenance
 from coretune.spec.cells import Cell
 from coretune.spec.components import Catalog
+from coretune.spec.run import DataSpec
 
 
-def seen_by_label(
+@dataclass(frozen=True)
+class Sight:
+    """What a backbone has seen of a held-out domain.
+
+    Attributes:
+        seen: What, in words; empty for nothing, as far as is known.
+        unknown: Why nobody can tell whether there is more, in words; empty where it is known.
+    """
+
+    seen: str = ""
+    unknown: str = ""
+
+
+UNSEEN = Sight()
+"""All that it has seen is known, and nothing of it was of the held-out domain."""
+
+
+def sights_by_label(
     cells: Iterable[Cell], catalog: Catalog, fingerprints: Mapping[str, str]
-) -> dict[tuple[str, str], str]:
+) -> dict[tuple[str, str], Sight]:
     """Returns what backbones have seen of held-out domains, by the labels of data set and backbone.
 
     Args:
-        cells: Cells all of whose data, and held-out domains, are there.
+        cells: Cells all of whose data and checkpoints, and held-out domains, are there.
         catalog: What their names mean.
         fingerprints: SHA-256 of the data sets, by label.
 
@@ -35,21 +57,21 @@ def seen_by_label(
         RequestError: A backbone has seen a held-out domain and may not.
         UnfitError: The data are not as expected.
     """
-    seen: dict[tuple[str, str], str] = {}
+    found: dict[tuple[str, str], Sight] = {}
     for cell in cells:
         key = (cell.dataset.label, cell.backbone.label)
-        if key in seen or cell.dataset.held_out_domain is None:
+        if key in found or cell.dataset.held_out_domain is None:
             continue
-        seen[key] = seen_before(cell, catalog, fingerprints)
-        refuse_leak(cell, seen[key])
-    return seen
+        found[key] = sight(cell, catalog, fingerprints)
+        refuse_leak(cell, found[key].seen)
+    return found
 
 
-def seen_before(cell: Cell, catalog: Catalog, fingerprints: Mapping[str, str]) -> str:
-    """Returns what of a cell's held-out domain its backbone has seen, in words; empty for nothing, as far as is known.
+def sight(cell: Cell, catalog: Catalog, fingerprints: Mapping[str, str]) -> Sight:
+    """Returns what a cell's backbone has seen of its held-out domain.
 
     Args:
-        cell: A cell all of whose data are there.
+        cell: A cell all of whose data are there, and its checkpoint.
         catalog: What its names mean.
         fingerprints: SHA-256 of the data sets, by label.
 
@@ -57,18 +79,20 @@ def seen_before(cell: Cell, catalog: Catalog, fingerprints: Mapping[str, str]) -
         RequestError: There is no such domain.
         UnfitError: The data are not as expected.
     """
-    domain = cell.dataset.held_out_domain
-    if domain is None:
-        return ""
-    source = open_source(catalog, cell.dataset.ref, cell.dataset.path)
-    domains = checked_domains(source, domain)
-    held_out = np.flatnonzero(domains.of == domains.names.index(domain))
-    found = [
-        f"{count:,} of its {len(held_out):,} images in {where}"
-        for count, where in _met(cell, catalog, fingerprints, source, held_out)
-        if count
-    ]
-    return "; ".join(found)
+    path, other = cell.backbone.checkpoint, cell.pretraining_data.label
+    on_other = cell.backbone.pretrain is not None and other != cell.dataset.label
+    if cell.dataset.held_out_domain is None or (path is None and not on_other):
+        return UNSEEN
+    held_out = _held_out(cell, catalog)
+    if path is None:
+        met = _met_in_pretraining(cell, catalog, fingerprints, held_out)
+        return Sight(held_out.told(met, f"the data set {other}"))
+    known, name = provenance(Path(path)), Path(path).name
+    met = np.zeros(len(held_out.indices), dtype=np.bool_)
+    for each in _met_in_checkpoint(cell, catalog, fingerprints, held_out, known):
+        met |= each
+    unknown = _unknown(known, held_out, fingerprints[cell.dataset.label])
+    return Sight(held_out.told(met, f"what {name} was trained on"), f"{name} {unknown}" if unknown else "")
 
 
 def refuse_leak(cell: Cell, seen: str) -> None:
@@ -79,50 +103,108 @@ def refuse_leak(cell: Cell, seen: str) -> None:
     """
     if not seen or cell.dataset.transductive:
         return
+    from_file = cell.backbone.checkpoint is not None
+    remedy = "write `pretrain: {}` in place of `checkpoint`" if from_file else "leave out `pretrain.dataset`"
     raise RequestError(
         f"datasets.{cell.dataset.section}: backbone {cell.backbone.label} was pre-trained on images of the held-out "
         f"domain {cell.dataset.held_out_domain} ({seen}), so that its scores there would flatter it; take another "
-        "backbone, leave out `pretrain.dataset` to pre-train on each cell's own source domains, or say `transductive: "
-        "true`, which marks every figure"
+        f"backbone, {remedy} to pre-train on each cell's own source domains, or say `transductive: true`, which marks "
+        "every figure"
     )
 
 
-def _met(
-    cell: Cell, catalog: Catalog, fingerprints: Mapping[str, str], source: Source, held_out: Indices
-) -> Iterator[tuple[int, str]]:
-    """Yields how many images of the held-out domain are in what the backbone was trained on, and in what."""
-    data, origin = cell.dataset, cell.pretraining_data
-    if cell.backbone.pretrain is not None and origin.label != data.label:
-        other = open_source(catalog, origin.ref, origin.path)
-        spec = origin.spec(fingerprints[origin.label], labelled=False)
-        if fingerprints[origin.label] == fingerprints[data.label]:
-            count = _same_names(source, held_out, other, split_source(other, spec).train)
-        else:
-            count = _same_contents(source, held_out, other, split_source(other, spec).train)
-        yield count, f"the data set {origin.label}"
-    for seen in trained_on(Path(cell.backbone.checkpoint)) if cell.backbone.checkpoint is not None else ():
-        if seen.fingerprint == fingerprints[data.label]:
-            other = open_source(catalog, seen.dataset, data.path)
-            count = _same_names(source, held_out, other, split_source(other, seen).train)
-            yield count, f"what {Path(cell.backbone.checkpoint or '').name} was trained on"
+@dataclass(frozen=True)
+class _HeldOut:
+    """The images of a held-out domain.
 
-
-def _same_names(source: Source, indices: Indices, other: Source, others: Indices) -> int:
-    """Returns how many images of a source are in another one of the same files."""
-    known = {other.names[index] for index in others}
-    return sum(source.names[index] in known for index in indices)
-
-
-def _same_contents(source: Source, indices: Indices, other: Source, others: Indices) -> int:
-    """Returns how many images of a source have the content of images of another one.
-
-    Where one of them has many images in a file, a file that both have counts with all of these images.
+    Attributes:
+        source: All images.
+        indices: Those of the domain.
+        hashes: SHA-256 of the files, by name.
+        repeated: Whether each of the domain's images stands in another domain, too: every backbone of the cell may have
+            seen it there, and it is told of elsewhere.
     """
-    mine, theirs = file_hashes(source), file_hashes(other)
-    if all(name in theirs for name in other.names):
-        known = {theirs[other.names[index]] for index in others}
-    else:
-        known = set(theirs.values())
-    if all(name in mine for name in source.names):
-        return sum(mine[source.names[index]] in known for index in indices)
-    return len(indices) if known & set(mine.values()) else 0
+
+    source: Source
+    indices: Indices
+    hashes: Mapping[str, str]
+    repeated: NDArray[np.bool_]
+
+    @property
+    def in_files(self) -> bool:
+        """Whether each image is a file of its own."""
+        return are_files(self.source.names, self.hashes)
+
+    def among(self, others: Contents) -> NDArray[np.bool_]:
+        """Returns whether each of its images has the content of one of others."""
+        return are_among(self.source.names, self.indices, self.hashes, others)
+
+    def told(self, met: NDArray[np.bool_], where: str) -> str:
+        """Returns in words how many of its images were met, and where; empty if none but repeated ones were."""
+        if not (met & ~self.repeated).any():
+            return ""
+        return f"{met.sum():,} of its {len(self.indices):,} images in {where}"
+
+
+def _held_out(cell: Cell, catalog: Catalog) -> _HeldOut:
+    source = open_source(catalog, cell.dataset.ref, cell.dataset.path)
+    domain = str(cell.dataset.held_out_domain)
+    domains = checked_domains(source, domain)
+    of_it = domains.of == domains.names.index(domain)
+    indices, hashes = np.flatnonzero(of_it), file_hashes(source)
+    return _HeldOut(source, indices, hashes, are_repeated(source.names, indices, hashes, np.flatnonzero(~of_it)))
+
+
+def _met_in_pretraining(
+    cell: Cell, catalog: Catalog, fingerprints: Mapping[str, str], held_out: _HeldOut
+) -> NDArray[np.bool_]:
+    """Returns which images of the held-out domain are trained on by the study's own pre-training."""
+    origin = cell.pretraining_data
+    other = open_source(catalog, origin.ref, origin.path)
+    trained = split_source(other, origin.spec(fingerprints[origin.label], labelled=False)).train
+    if fingerprints[origin.label] == fingerprints[cell.dataset.label]:
+        return _same_names(held_out, other, trained)
+    return held_out.among(contents_among(other.names, trained, file_hashes(other)))
+
+
+def _met_in_checkpoint(
+    cell: Cell, catalog: Catalog, fingerprints: Mapping[str, str], held_out: _HeldOut, known: Provenance
+) -> Iterator[NDArray[np.bool_]]:
+    """Yields which images of the held-out domain each training behind a checkpoint has met, where that can be told."""
+    for seen in known.seen:
+        same = seen.data.fingerprint == fingerprints[cell.dataset.label]
+        if seen.contents is not None and (held_out.in_files or not same):
+            yield held_out.among(seen.contents)
+        elif same:
+            yield _met_in_same_files(cell, catalog, held_out, seen.data)
+
+
+def _met_in_same_files(cell: Cell, catalog: Catalog, held_out: _HeldOut, data: DataSpec) -> NDArray[np.bool_]:
+    """Returns which images were met in a training on the same files: by name, if these were the same data set.
+
+    Read as another one, images may be divided otherwise, and that it did without is known only of a whole domain.
+    """
+    if data.dataset.name == cell.dataset.ref.name:
+        other = open_source(catalog, data.dataset, cell.dataset.path)
+        return _same_names(held_out, other, split_source(other, data).train)
+    return np.full(len(held_out.indices), data.held_out_domain != cell.dataset.held_out_domain)
+
+
+def _unknown(known: Provenance, held_out: _HeldOut, fingerprint: str) -> str:
+    """Returns why nobody can tell what else a checkpoint was trained on; empty where all is known."""
+    if not known.seen:
+        return "does not say what it was trained on"
+    if not known.whole:
+        return "began with weights that do not say what they were trained on"
+    others = [seen.contents for seen in known.seen if seen.data.fingerprint != fingerprint]
+    if None in others:
+        return "is of an older coretune, and says nothing of the content of the images that it was trained on"
+    if others and not (held_out.in_files and all(each is not None and each.whole for each in others)):
+        return "or this domain is of images in archives or parquet, of which only whole files can be compared"
+    return ""
+
+
+def _same_names(held_out: _HeldOut, other: Source, others: Indices) -> NDArray[np.bool_]:
+    """Returns which images of the held-out domain are among others of the same files."""
+    known = {other.names[index] for index in others}
+    return np.array([held_out.source.names[index] in known for index in held_out.indices], dtype=np.bool_)

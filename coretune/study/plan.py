@@ -24,6 +24,7 @@ from coretune.spec.study import SearchOptions
 from coretune.study.held_out import validation_domains
 from coretune.study.missing import MissingCell, to_dicts
 from coretune.study.optuna_cell import grid
+from coretune.study.remarks import about_backbones
 from coretune.study.resolved import (
     ResolvedCell,
     ResolvedStudy,
@@ -137,6 +138,7 @@ def make_plan(loaded: LoadedStudy, store: ResultsStore) -> Plan:
     notes = [f"recorded: unknown: {' '.join(str(error).split())}" for error in found.wrong]
     if again := sum(cell.to_train_again for cell in cells):
         notes.append(f"{again} recorded final runs lack evaluations and are trained again: their weights were not kept")
+    notes += about_backbones((cell, found.sight_of(cell)) for cell in loaded.cells)
     notes += filter(None, [unequal_budgets(loaded.study, {cell.method: cell.trials for cell in cells})])
     if roles := roles_of(loaded.study.objective.metrics):
         notes.append(f"final runs of each cell: of {', '.join(roles)}; fewer than planned where these are one trial")

@@ -20,7 +20,7 @@ from coretune.spec.segmentation import MIOU
 from coretune.spec.study import APART, SearchOptions
 from coretune.spec.validation_attack import ROBUST
 from coretune.study.held_out import check_domains, source_domains, validation_domains
-from coretune.study.leak import seen_by_label
+from coretune.study.leak import UNSEEN, Sight, sights_by_label
 from coretune.study.missing import Missing, MissingCell, missing_checkpoint, missing_data, refusal
 from coretune.study.optuna_cell import grid
 
@@ -34,7 +34,7 @@ class ResolvedCell:
         fingerprint: SHA-256 of its data.
         weights: Where its runs start from, as in `BackboneSpec.weights`.
         pretraining: The run that makes these weights, or None.
-        seen: What of the held-out domain the backbone has seen, in words, where the study lets it; empty for nothing.
+        sight: What of the held-out domain the backbone has seen, where the study lets it.
         sources: The domains that it is trained on, where one is held out.
     """
 
@@ -42,7 +42,7 @@ class ResolvedCell:
     fingerprint: str
     weights: str
     pretraining: RunSpec | None
-    seen: str = ""
+    sight: Sight = UNSEEN
     sources: tuple[str, ...] = ()
 
 
@@ -237,7 +237,7 @@ class Found:
         checkpoints: SHA-256 by backbone label.
         missing: What is not there, by kind and label.
         wrong: What is there and not as expected, each with its label in the message.
-        seen: What of a held-out domain a backbone has seen, in words, by the labels of data set and backbone.
+        sights: What of a held-out domain a backbone has seen, by the labels of data set and backbone.
         sources: The other domains, by the label of a data set that holds one out.
     """
 
@@ -245,13 +245,17 @@ class Found:
     checkpoints: Mapping[str, str]
     missing: Mapping[tuple[str, str], Missing]
     wrong: tuple[UnfitError, ...]
-    seen: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    sights: Mapping[tuple[str, str], Sight] = field(default_factory=dict)
     sources: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def lacks(self, cell: Cell) -> tuple[Missing, ...]:
         """Returns what is missing of what a cell needs."""
         needs = [*(("data set", label) for label in datasets_of([cell])), ("checkpoint", cell.backbone.label)]
         return tuple(self.missing[need] for need in needs if need in self.missing)
+
+    def sight_of(self, cell: Cell) -> Sight:
+        """Returns what a cell's backbone has seen of its held-out domain, as far as it was looked at."""
+        return self.sights.get((cell.dataset.label, cell.backbone.label), UNSEEN)
 
     def has(self, cell: Cell) -> bool:
         """Returns whether all that a cell needs is there, and as expected."""
@@ -297,7 +301,7 @@ def look(loaded: LoadedStudy, cells: Iterable[Cell]) -> Found:
     return replace(
         found,
         sources=sources,
-        seen=seen_by_label([cell for cell in cells if found.has(cell)], loaded.catalog, fingerprints),
+        sights=sights_by_label([cell for cell in cells if found.has(cell)], loaded.catalog, fingerprints),
     )
 
 
@@ -330,7 +334,7 @@ def datasets_of(cells: Iterable[Cell]) -> dict[str, DatasetChoice]:
 def resolve_cell(cell: Cell, found: Found) -> ResolvedCell:
     """Names what the runs of a cell start from, which has all that it needs."""
     data, origin = found.fingerprints[cell.dataset.label], cell.pretraining_data
-    held_out = found.seen.get((cell.dataset.label, cell.backbone.label), ""), found.sources.get(cell.dataset.label, ())
+    held_out = found.sight_of(cell), found.sources.get(cell.dataset.label, ())
     pretraining = cell.backbone.pretraining(origin, found.fingerprints[origin.label])
     if pretraining is not None:
         return ResolvedCell(cell, data, f"run:{pretraining.run_id}", pretraining, *held_out)

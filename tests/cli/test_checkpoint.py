@@ -14,8 +14,12 @@ from support.checkpoints import LAYOUTS, linear, moco
 from torch import Tensor
 
 from coretune.nets.small_resnet import SmallResNet
-from coretune.nets.weights import load_encoder, load_weights
+from coretune.nets.weights import load_encoder, load_weights, save_weights
+from coretune.results.contents import contents_of
+from coretune.results.provenance import CONTENTS, TRAINED_ON, Provenance, as_metadata, provenance
 from coretune.spec.catalog.backbones import SmallResNetParameters
+from coretune.spec.components import Ref
+from coretune.spec.run import DataSpec
 
 torch.set_num_threads(1)
 
@@ -147,3 +151,16 @@ def test_every_layout_can_be_inspected(tmp_path: Path, capsys: pytest.CaptureFix
         torch.save(save(dict(state)), tmp_path / "w")
         code, out, _ = run(capsys, "inspect", tmp_path / "w", "--json")
         assert (code, json.loads(out)["layout"]) == (0, layout), what
+
+
+def test_what_a_checkpoint_was_trained_on_stays_with_it_and_hashes_are_not_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = DataSpec(dataset=Ref(name="pacs", version=1), fingerprint="1" * 64, image_size=32, validation=0.2, test=0)
+    known = Provenance().then(data, contents_of(["f" * 64], whole=True))
+    first, second = tmp_path / "own.safetensors", tmp_path / "again.safetensors"
+    save_weights({f"encoder.{key}": value for key, value in small().state_dict().items()}, first, as_metadata(known))
+    assert run(capsys, "convert", first, second)[0] == 0
+    assert provenance(second).seen[0].contents is not None
+    said = json.loads(run(capsys, "inspect", second, "--json")[1])["metadata"]
+    assert TRAINED_ON in said and CONTENTS not in said

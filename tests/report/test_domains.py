@@ -15,6 +15,7 @@ from scipy import stats
 from coretune.errors import RequestError
 from coretune.report.domain_figure import draw_domains, write_domains
 from coretune.report.domains import DomainTable, build, to_dict
+from coretune.report.leaderboard import build as leaderboard
 from coretune.report.typeset_domains import cells, domains_to_csv, domains_to_latex, domains_to_markdown
 from coretune.report.write import write
 from coretune.results.cellfile import HeldOutDomain
@@ -35,6 +36,19 @@ def study(builder, scores=SCORES, domains: Sequence[str] = DOMAINS, seen: str = 
             cell = builder.cell(f"pacs-{domain}", method, values)
             held_out = HeldOutDomain(section="pacs", domain=domain, seen=seen if domain == "photo" else "")
             builder.store.put_cell(cell.replace(held_out=held_out))
+
+
+def test_a_backbone_of_which_nobody_can_tell_is_said_once_below_the_table(builder) -> None:
+    study(builder)
+    for cell in list(builder.store.cells()):
+        held_out = cell.held_out.replace(unknown="moco.pth does not say what it was trained on")
+        builder.store.put_cell(cell.replace(held_out=held_out))
+    said = [
+        f"nobody can tell whether backbone {cell.backbone} has seen images of held-out domains: moco.pth does not say "
+        "what it was trained on"
+    ]
+    assert [note for note in table_of(builder).notes if "nobody" in note] == said
+    assert [note for note in leaderboard(builder.store).notes if "nobody" in note] == said
 
 
 def table_of(builder) -> DomainTable:

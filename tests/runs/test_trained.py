@@ -12,12 +12,12 @@ from support.image_sets import draw
 from support.training import accuracy_evaluation, assert_same_tensors, catalog, context, digits_job, digits_spec
 
 from coretune.data.dataset import Dataset
-from coretune.data.fingerprint import fingerprint
+from coretune.data.fingerprint import fingerprint, hash_file
 from coretune.data.pack import Packed
 from coretune.data.source import Domains, open_source
 from coretune.errors import RequestError
 from coretune.nets.weights import load_weights, save_weights
-from coretune.results.provenance import trained_on
+from coretune.results.provenance import provenance
 from coretune.results.store import ResultsStore
 from coretune.runs.build import build_parts, open_job_data
 from coretune.runs.evaluate import evaluate
@@ -58,9 +58,30 @@ def test_a_file_of_weights_says_what_it_and_its_start_were_trained_on(tmp_path: 
     parts = build_parts(second, dataset, store, catalog(), context())
     save_model(second, parts, None, dataset, store)
     plain = AugmentSpec()
-    expected = tuple(data.replace(augment=plain) for data in (first.spec.data, apart))
-    assert trained_on(store.weights_path(second.spec.run_id)) == expected
-    assert trained_on(store.weights_path(first.spec.run_id)) == expected[:1]
+    expected = [data.replace(augment=plain) for data in (first.spec.data, apart)]
+    known = provenance(store.weights_path(second.spec.run_id))
+    assert [seen.data for seen in known.seen] == expected and known.whole
+    alone = provenance(store.weights_path(first.spec.run_id))
+    assert [seen.data for seen in alone.seen] == expected[:1]
+    for seen in (*known.seen, *alone.seen):
+        assert seen.contents is not None and dataset.contents is not None
+        assert seen.contents.to_text() == dataset.contents.to_text()
+
+
+def test_a_file_of_weights_says_that_it_began_with_weights_of_unknown_origin(tmp_path: Path) -> None:
+    store, started = ResultsStore(tmp_path), digits_job(digits_spec("moco_v2"))
+    dataset = open_job_data(started, catalog())
+    parts = build_parts(started, dataset, store, catalog(), context())
+    foreign = tmp_path / "foreign.safetensors"
+    save_weights({f"encoder.{key}": value for key, value in parts.model.encoder.state_dict().items()}, foreign, {})
+    begun = replace(
+        started,
+        spec=digits_spec("moco_v2", weights=f"sha256:{hash_file(foreign)}"),
+        checkpoint=str(foreign),
+    )
+    save_model(begun, parts, None, dataset, store)
+    known = provenance(store.weights_path(begun.spec.run_id))
+    assert len(known.seen) == 1 and not known.whole
 
 
 def test_weights_of_another_method_are_refused(tmp_path: Path) -> None:
