@@ -20,8 +20,11 @@ settings.load_profile("coretune")
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Two processes run the tests, four where there are the cores; what starts clusters or uses a GPU is run alone."""
-    return 0 if config.getoption("markexpr") in ("slow", "nodes", "gpu") else min(4, max(2, os.cpu_count() or 1))
+    """Two processes run the tests, four of short ones where there are the cores; nodes and GPUs are one process's."""
+    marker = config.getoption("markexpr")
+    if marker in ("nodes", "gpu"):
+        return 0
+    return 2 if marker == "slow" else min(4, max(2, os.cpu_count() or 1))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
