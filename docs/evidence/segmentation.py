@@ -7,8 +7,8 @@ before its last `_`), and these into stretches of about `--stretch` consecutive 
 stretches with replacement, and as many final seeds, in pairs; mIoU is that of the pooled confusion matrix, the
 difference is averaged over seeds. Percentiles of so few seeds would be too narrow: those that are taken lie further
 out, where a normal distribution has them for the half-width of Student's t (Hesterberg, arXiv 1411.5279). The same is
-told of stretches alone, with the seeds that there are. Beside OUT.json the matrices are kept, OUT.npz. The runs' weights
-have to be there (`keep: finals`).
+told of stretches alone, with the seeds that there are. Beside OUT.json the matrices are kept, OUT.npz. The runs'
+weights have to be there (`keep: finals`).
 """
 
 from __future__ import annotations
