@@ -122,7 +122,7 @@ def open_dataset(
         labels[item.image] = item.label
     left_out = [item.image for item in packed.unreadable]
     split = split_source(source, data, labels=labels, parts=packed.parts, left_out=left_out)
-    return Dataset(packed, split, domains_of(source), contents_among(source.names, split.train, hashes))
+    return Dataset(packed, split, domains_of(source), contents_among(packed.names, split.train, hashes))
 
 
 def changed(data: DataSpec, path: str | None, found: str) -> UnfitError:

@@ -54,7 +54,7 @@ def open_mask_dataset(
     parts = split_masks(source, data, left_out=[item.image for item in packed.unreadable])
     if wrong := list(_unlearnable(packed, parts)):
         raise UnfitError("; ".join(wrong))
-    return Dataset(packed, parts, contents=contents_among(source.names, parts.train, hashes))
+    return Dataset(packed, parts, contents=contents_among(packed.names, parts.train, hashes))
 
 
 def split_masks(source: MaskSource, data: DataSpec, *, left_out: Sequence[int] = ()) -> Split:
