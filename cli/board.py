@@ -66,7 +66,7 @@ def further_tables(leaderboard: Leaderboard, width: int) -> list[RenderableType]
             cells.setdefault((row.dataset, row.backbone, row.method), {})[row.metric] = row
         metrics = dict.fromkeys(row.metric for row in found)
         if any(metric.startswith(IOU) for metric in metrics):
-            parts += class_tables(label, found, width)
+            parts += [*class_tables(label, found, width), *_other_rule(found, leaderboard)]
             continue
         columns: list[Column[tuple[tuple[str, str, str], dict[str, EvaluatedRow]]]] = [
             *([Column("data set", _part(0), least=12)] if len({key[0] for key in cells}) > 1 else []),
@@ -77,8 +77,18 @@ def further_tables(leaderboard: Leaderboard, width: int) -> list[RenderableType]
         ]
         words = described(found[0].spec)
         head = [Text(label, style="bold"), *([Text(words, style="dim")] if words not in ("", label) else [])]
-        parts += [*head, fitted(columns, list(cells.items()), width), Text("")]
+        parts += [*head, fitted(columns, list(cells.items()), width), Text(""), *_other_rule(found, leaderboard)]
     return parts
+
+
+def _other_rule(rows: Sequence[EvaluatedRow], leaderboard: Leaderboard) -> list[RenderableType]:
+    """Draws how configuration and weights of a further evaluation were chosen, where the leaderboard's rows do not."""
+    from coretune.report.leaderboard import common_rule
+
+    cells = [row for row in rows if row.kind == "cell"]
+    if {row.selection_rule for row in cells} <= {row.selection_rule for row in leaderboard.rows}:
+        return []
+    return [footnote(f"Selection of {rows[0].evaluation}: {common_rule(cells)}."), Text("")]
 
 
 def _part(place: int) -> Callable[[tuple[tuple[str, str, str], dict[str, EvaluatedRow]]], str]:

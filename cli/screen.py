@@ -70,7 +70,7 @@ def render(state: StudyState, *, width: int, height: int | None = None) -> Rende
     if rows.missing:
         parts.append([missing(state.missing, rows.missing, whole=height is None)])
     if state.cells:
-        parts.append(list(cells(state, rows.cells, width)))
+        parts.append([*cells(state, rows.cells, width), *selection(state, whole=height is None)])
     if state.slots and not state.ended:
         parts.append(list(slots(state, rows.slots, width)))
     if rows.events and state.events:
@@ -92,7 +92,7 @@ def allot(state: StudyState, prepare: int, height: int | None, *, roomy: bool) -
     }
     if height is None:
         return Heights(**{**wanted, "events": min(len(state.events), 6)})
-    heads = 2 + (1 if state.cells else 0) + (1 if wanted["slots"] else 0)
+    heads = 2 + ((2 if state.selection else 1) if state.cells else 0) + (1 if wanted["slots"] else 0)
     gaps = sum(1 for rows in wanted.values() if rows) if roomy else 0
     left = height - heads - gaps
     given = dict.fromkeys(wanted, 0)
@@ -209,6 +209,16 @@ def cells(state: StudyState, rows: int, width: int) -> list[RenderableType]:
     if folded:
         parts.append(folded_line(folded, lambda cell: cell.state))
     return parts
+
+
+def selection(state: StudyState, *, whole: bool) -> list[Text]:
+    """Draws what stands beside figures of the test part, whole or cut at the end of the line; nothing for the usual."""
+    if not state.selection:
+        return []
+    line = Text.assemble(("selection  ", "dim"), state.selection)
+    if not whole:
+        line.no_wrap, line.overflow = True, "ellipsis"
+    return [line]
 
 
 def cell_columns(state: StudyState, width: int) -> list[Column[CellState]]:

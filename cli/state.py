@@ -117,6 +117,8 @@ class StudyState:
     metric: str
     second_metric: str
     direction: str
+    selection: str
+    """What stands beside the figures of the test part; empty where they are of last epochs, chosen by validation."""
     slots: tuple[SlotState, ...]
     images_per_s: float | None
     runs_per_min: float | None
@@ -170,6 +172,7 @@ def parse_state(raw: Any) -> StudyState:
         metric=_text(objective, "metric", "top1"),
         second_metric=_text(objective, "second"),
         direction=_text(objective, "direction", "max"),
+        selection=one_line(_text(raw, "selection")),
         slots=tuple(_slot(item) for item in _items(raw, "slots")),
         images_per_s=_number(throughput, "images_per_s"),
         runs_per_min=_number(throughput, "runs_per_min"),

@@ -25,7 +25,6 @@ from coretune.report.figures import average, figures, in_common
 from coretune.report.reader import Reader
 from coretune.report.scores import Scores, Seed, further_evaluations, partner
 from coretune.report.statistics import mean
-from coretune.results.cellfile import CellFile
 from coretune.results.record import Evaluation
 from coretune.spec.frozen import canonical_json, digest
 from coretune.spec.run import EvalSpec
@@ -52,6 +51,8 @@ class EvaluatedRow:
         method: Label of the method.
         evaluation: What the study calls it, else its name, with a part of its hash where others have the name, too.
         metric: Name of the metric.
+        selection_rule: How the configuration was chosen, and which weights are evaluated: perhaps others than those
+            that are tested.
         n: Final runs that have it.
         mean: Mean over seeds.
         std: Standard deviation over seeds, ddof = 1.
@@ -77,6 +78,7 @@ class EvaluatedRow:
     method: str
     evaluation: str
     metric: str
+    selection_rule: str
     n: int
     mean: float | None
     std: float | None
@@ -113,6 +115,7 @@ class _Series:
         of: The evaluation's label, and the metric.
         values: By final run.
         spec: The evaluation's description.
+        rule: How configuration and weights were chosen.
         paired: Whether it is compared with the baseline.
     """
 
@@ -120,6 +123,7 @@ class _Series:
     of: tuple[str, str]
     values: Mapping[Seed, float]
     spec: str
+    rule: str
     paired: bool
 
 
@@ -142,7 +146,7 @@ def evaluated(reader: Reader, table: Sequence[Scores], baseline: str | None, *, 
         compared = partner(scores, table, baseline)
         for label, runs in sorted(found[cell.key].items(), key=lambda item: order[item[0]]):
             others = found[compared.cell.key].get(label, {}) if compared is not None else {}
-            series += _series(cell, label, runs, runs if cell.method == baseline else others)
+            series += _series(scores, label, runs, runs if cell.method == baseline else others)
     by_place = {(each.cell, each.of): each.values for each in series}
     rows = []
     for each in series:
@@ -171,7 +175,8 @@ def _means(series: Sequence[_Series], baseline: str | None) -> Iterator[Evaluate
         theirs = averages.get(baseline or "")
         for method, own in counted.items():
             against = None if method == baseline else theirs
-            yield _row(own[0], averages[method], against, tuple(datasets), mean=True)
+            rules = " / ".join(dict.fromkeys(each.rule for each in own))
+            yield _row(replace(own[0], rule=rules), averages[method], against, tuple(datasets), mean=True)
 
 
 def labels(table: Sequence[Scores], further: Mapping[str, Sequence[Further]]) -> dict[str, str]:
@@ -232,21 +237,26 @@ def _by_label(evaluations: Sequence[Further], names: Mapping[str, str]) -> ByLab
 
 
 def _series(
-    cell: CellFile, label: str, runs: Mapping[Seed, Evaluation], baseline: Mapping[Seed, Evaluation]
+    scores: Scores, label: str, runs: Mapping[Seed, Evaluation], baseline: Mapping[Seed, Evaluation]
 ) -> Iterator[_Series]:
     """Yields the metrics of an evaluation of a cell's final runs; `baseline` has the same of the baseline's."""
-    place, spec = (cell.dataset, cell.backbone, cell.method), _text(next(iter(runs.values())).spec)
+    cell, said = scores.cell, next(iter(runs.values())).spec
+    place, spec, rule = (
+        (cell.dataset, cell.backbone, cell.method),
+        _text(said),
+        scores.rule(str(said.get("weights", "last"))),
+    )
     scored = (cell.metric,) if label == TEST else ()  # the leaderboard's own rows have it
     for metric in dict.fromkeys(name for evaluation in runs.values() for name in evaluation.metrics):
         if metric in scored:
             continue
         values = {seed: each.metrics[metric] for seed, each in runs.items() if metric in each.metrics}
-        yield _Series(place, (label, metric), values, spec, paired=True)
+        yield _Series(place, (label, metric), values, spec, rule, paired=True)
     if any(_name(evaluation) == CORRUPTIONS for evaluation in runs.values()):
         ratios = {seed: relative_mce(each, baseline[seed]) for seed, each in runs.items() if seed in baseline}
         known = {seed: ratio for seed, ratio in ratios.items() if ratio is not None}
         if known:
-            yield _Series(place, (label, RELATIVE), known, spec, paired=False)
+            yield _Series(place, (label, RELATIVE), known, spec, rule, paired=False)
 
 
 def relative_mce(own: Evaluation, baseline: Evaluation) -> float | None:
@@ -270,6 +280,7 @@ def _row(
         method=method,
         evaluation=series.of[0],
         metric=series.of[1],
+        selection_rule=series.rule,
         spec=series.spec,
         datasets=datasets,
         kind="mean" if mean else "cell",

@@ -300,7 +300,7 @@ def _rank(row: Row, rows: Sequence[Row]) -> int | None:
     return 1 + sum(sign * (mean - row.mean) > RESOLUTION * max(abs(mean), abs(row.mean)) for mean in rivals)
 
 
-def common_rule(rows: Sequence[Row]) -> str:
-    """Returns how the configurations of rows were chosen, or that this differs."""
+def common_rule(rows: Sequence[Row | EvaluatedRow]) -> str:
+    """Returns how the configurations and weights of rows were chosen, or that this differs."""
     rules = dict.fromkeys(row.selection_rule for row in rows)
     return next(iter(rules)) if len(rules) == 1 else ("differs between cells; each row has its own" if rules else "")

@@ -13,11 +13,9 @@ from pydantic import ValidationError
 from coretune.report.reader import Reader
 from coretune.results.cellfile import CellFile, FinalEntry, TrialState
 from coretune.spec.run import EvalSpec
+from coretune.spec.tested import found_on, in_words, oracle_in_words
 
 State = Literal["scored", "failed", "not evaluated", "unfinished"]
-BEST_BY = {"training_domain": "training-domain validation", "oracle": "the held-out domain"}
-"""Where a domain is held out, what tells the best epoch."""
-
 Seed = tuple[int, int]
 """A final run's index and seed. Runs of two cells are a pair if both are equal."""
 
@@ -73,25 +71,25 @@ class Scores:
         """Returns how many final runs are in a state."""
         return sum(final.state == state for final in self.finals)
 
-    def rule(self) -> str:
-        """Returns how configuration and weights were selected, in words, and what else has to stand beside a figure."""
-        return "; ".join([self.selection_rule(), *held_out_marks(self.cell)])
+    def rule(self, weights: str | None = None) -> str:
+        """Returns how configuration and weights were selected, in words, and what else has to stand beside a figure.
 
-    def selection_rule(self) -> str:
-        """Returns how configuration and weights were selected, in words."""
+        Args:
+            weights: Which ones are evaluated; None: those that the cell is scored with.
+        """
+        return "; ".join([self.selection_rule(weights), *held_out_marks(self.cell)])
+
+    def selection_rule(self, weights: str | None = None) -> str:
+        """Returns how configuration and weights were selected, in words; the weights are as in `rule`."""
         if self.cell.choice is None:
             return "no configuration chosen yet"
-        weights = self.evaluation.weights if self.evaluation is not None else None
-        held_out = self.cell.held_out
-        validation = "validation" if held_out is None else BEST_BY.get(held_out.selection, "validation")
-        tested = {
-            "last": "last epoch",
-            "best": f"best epoch on {validation}",
-            "swad": f"average of the steps that SWAD finds by the loss on {validation}",
-            None: "not evaluated on the test part",
-        }
+        scored = self.evaluation.weights if self.evaluation is not None else None
+        selection = self.cell.held_out.selection if self.cell.held_out is not None else None
+        tested = "not evaluated on the test part"
+        if (evaluated := weights or scored) is not None:
+            tested = in_words(evaluated, found_on(selection, scored or "last"))
         rule = self.cell.choice.rule
-        return rule if rule.endswith(tested[weights]) else f"{rule}; {tested[weights]}"
+        return rule if rule.endswith(tested) else f"{rule}; {tested}"
 
     def status(self, trials: int | None = None) -> str:
         """Returns how far the cell is, in words.
@@ -162,11 +160,10 @@ def held_out_marks(cell: CellFile) -> list[str]:
     held_out = cell.held_out
     if held_out is None:
         return []
-    looks = f"oracle: chosen by {held_out.looks:,} look{'' if held_out.looks == 1 else 's'} at the held-out domain"
     said = {
         "80 % of the held-out domain, as DomainBed": held_out.part == "domainbed_80",
         "transductive: the backbone has seen the held-out domain": bool(held_out.seen),
-        looks: held_out.looks > 0,
+        oracle_in_words(held_out.looks): held_out.looks > 0,
     }
     return [mark for mark, stands in said.items() if stands]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from coretune.report.evaluated import EvaluatedRow
-from coretune.report.leaderboard import Leaderboard
+from coretune.report.leaderboard import Leaderboard, common_rule
 from coretune.report.typeset import compared_cells, latex_cells, latex_table, markdown_page
 
 
@@ -54,9 +54,10 @@ def _header(leaderboard: Leaderboard) -> list[str]:
 
 
 def _legend(rows: Sequence[EvaluatedRow]) -> str:
+    rule = common_rule([row for row in rows if row.kind == "cell"])
     return (
         "± is the standard error of the mean over n final seeds, not the standard deviation; intervals are t-intervals "
-        f"over seeds; differences are paired by seed, on the same images. Evaluation: {rows[0].spec}"
+        f"over seeds; differences are paired by seed, on the same images. Selection: {rule}. Evaluation: {rows[0].spec}"
     )
 
 

@@ -16,6 +16,7 @@ from coretune.spec.domains import (
     ALL,
     DOMAIN_KEYS,
     HELD_OUT,
+    LEAVE_ONE_OUT,
     VALIDATION,
     DomainOptions,
     held_out_domains,
@@ -38,6 +39,8 @@ OF_IMAGES: Mapping[str, str] = {
 """Keys of `data` that mean nothing for data sets with a class per pixel, and why."""
 MOVING = ("crop_scale", "crop_padding", "rotation")
 """Keys of `augment` that would move pixels of an image and not those of its mask."""
+
+SWAD = "swad finds its window by the source domains' validation loss: it goes with training_domain"
 
 Choices = Mapping[str, tuple[DatasetChoice, ...]]
 """By the data set's label in the file; none for one that is wrong."""
@@ -184,19 +187,29 @@ class DataChecks(Checks):
         if rule == "training_domain":
             return
         if study.finals.weights == "swad":
-            text = "swad finds its window by the source domains' validation loss: it goes with training_domain"
-            self.problems.add(("selection",), text)
+            self.problems.add(("selection",), SWAD)
         for section in study.sections:
             if study.datasets[section].get(HELD_OUT) is None:
                 text = f"{rule} chooses where a domain is held out; datasets.{section} has no {HELD_OUT}"
                 self.problems.add(("selection",), text)
-        if rule != "leave_one_source_domain_out":
+        self._selection_of_evaluations()
+        if rule != LEAVE_ONE_OUT:
             return
         if study.search == "none":
             self.problems.add(("selection",), f"{rule} judges the trials of a search, and there is none")
         if study.finals.weights == "best":
             text = f"{rule} chooses a configuration, but no epoch; say finals.weights: last"
             self.problems.add(("selection",), text)
+
+    def _selection_of_evaluations(self) -> None:
+        """Notes further evaluations of weights that another selection rule than the study's would have to find."""
+        rule = self.study.selection
+        for label, raw in self.study.evaluations.items():
+            at, weights = ("evaluations", label, "weights"), raw.get("weights")
+            if weights == "swad":
+                self.problems.add(at, f"{SWAD}, and the study says selection: {rule}")
+            if weights == "best" and rule == LEAVE_ONE_OUT:
+                self.problems.add(at, f"selection: {rule} chooses a configuration, but no epoch; say weights: last")
 
     def _said(self, own: Mapping[str, Any], *, held_out: bool) -> dict[str, Any]:
         """Returns what `data` says for a data set, less what its own keys or its held-out domain replace."""

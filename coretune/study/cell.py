@@ -114,6 +114,11 @@ class StudyCell:
         return len(self.trials) >= self.budget and all(trial.state != "running" for trial in self.trials)
 
     @property
+    def looks(self) -> int:
+        """How many evaluations on the held-out domain an oracle had to choose from, so far; 0 without one."""
+        return looks(self._settings, self.trials, self.finals)
+
+    @property
     def settled(self) -> bool:
         """Whether nothing is left to do."""
         if self.failure is not None:
@@ -312,7 +317,7 @@ class StudyCell:
             seen=self.resolved.sight.seen,
             unknown=self.resolved.sight.unknown,
             selection=self._settings.selection,
-            looks=looks(self._settings, self.trials, self.finals),
+            looks=self.looks,
         )
 
     def _run_spec(self, params: Mapping[str, Any], seed: int) -> RunSpec:

@@ -16,6 +16,7 @@ from coretune.data.packing import Packing
 from coretune.results.selection import Direction
 from coretune.results.times import now_iso
 from coretune.spec.cells import Cell
+from coretune.spec.tested import selection_in_words
 from coretune.study.book import CellBook
 from coretune.study.cell import StudyCell
 from coretune.study.events import EventLog
@@ -140,6 +141,7 @@ class Progress:
             cells = self._cells()
             prepare = self._prepare()
             total, done, running, failed = self._counts()
+            selection = selection_in_words(self._book.study.loaded.study, [cell.looks for cell in self._book.cells])
             phase = self.phase or self._phase(prepare, cells)
         with self._lock:
             slots = [{"slot": number, **vars(slot)} for number, slot in enumerate(self._slots)]
@@ -172,6 +174,7 @@ class Progress:
                 "direction": study.direction,
                 **({"second": study.objective.metrics[1]} if study.objective.metrics[1:] else {}),
             },
+            "selection": selection,
             "slots": slots,
             "throughput": throughput,
             "events": self._events.newest(),

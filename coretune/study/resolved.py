@@ -18,6 +18,7 @@ from coretune.spec.run import EvalSpec, RunSpec
 from coretune.spec.seeds import derive_seed
 from coretune.spec.segmentation import MIOU
 from coretune.spec.study import APART, SearchOptions
+from coretune.spec.tested import looks_at_finals
 from coretune.spec.validation_attack import ROBUST
 from coretune.study.held_out import check_domains, source_domains, validation_domains
 from coretune.study.leak import UNSEEN, Sight, sights_by_label
@@ -120,7 +121,7 @@ class ResolvedStudy:
         study = self.loaded.study
         seeds = [final_seed(study.seed, index) for index in range(study.finals.seeds)]
         # An oracle that chooses no epoch does not look at the final runs: they are those of any other rule.
-        looked_at = study.selection == "oracle" and study.finals.weights == "best"
+        looked_at = looks_at_finals(study.selection, study.finals.weights)
         judge = cell.cell.dataset.held_out_domain if looked_at else None
         specs = tuple(self.run_spec(cell, params, seed, judge) for seed in seeds)
         if any(spec.weights == "best" for spec in self.further_evaluations()):  # then the best epoch is part of them

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from coretune.report.evaluated import EvaluatedRow
 from coretune.report.leaderboard import Leaderboard, Row
+from coretune.report.typeset_evaluated import evaluations_to_markdown
 from coretune_cli.board import Axis, axis, board, interval_bar
 
 RULE = "best of 8 trials by top1 on the validation part; weights of the last epoch"
@@ -154,6 +155,7 @@ def test_a_bar_never_leaves_its_place(mean: float, half: float, width: int) -> N
 
 
 def further(method: str, metric: str, mean: float, stderr: float | None = 0.5, **changes: Any) -> EvaluatedRow:
+    changes = {"selection_rule": RULE, **changes}
     empty = dict.fromkeys(
         ("std", "ci_low", "ci_high", "diff", "diff_ci_low", "diff_ci_high", "p_paired_t", "p_wilcoxon", "n_pairs"), None
     )
@@ -177,6 +179,15 @@ def test_further_evaluations_stand_below_the_scores() -> None:
     mean = further("ce", "corruption_error", 44.4, dataset="mean", kind="mean")
     text = drawn(replace(ONE, evaluations=tuple(rows), evaluation_means=(mean,)), 100)
     assert ["mean", "ce", "6", "44.40", "±", "0.50", "–"] in [line.split() for line in text.splitlines()]
+
+
+def test_a_further_evaluation_of_other_weights_says_how_they_were_chosen() -> None:
+    rows = [further("ce", "top1", 81.0), further("ce", "top1", 82.0, evaluation="best", selection_rule="its own rule")]
+    lines = drawn(replace(ONE, evaluations=tuple(rows)), 100).splitlines()
+    assert lines.count("Selection of best: its own rule.") == 1
+    assert not any(line.startswith("Selection of corruptions") for line in lines), "it is that of the scores"
+    caption = evaluations_to_markdown(replace(ONE, evaluations=tuple(rows)))
+    assert f"Selection: {RULE}." in caption and "Selection: its own rule." in caption
 
 
 @pytest.mark.parametrize("width", [40, 80, 120])

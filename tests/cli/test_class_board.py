@@ -17,6 +17,7 @@ def row(method: str, metric: str, mean: float | None, backbone: str = "net") -> 
         method=method,
         evaluation="test",
         metric=metric,
+        selection_rule="defaults; last epoch",
         n=5,
         mean=mean,
         stderr=None if mean is None else 0.5,

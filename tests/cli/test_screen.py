@@ -80,6 +80,16 @@ def test_a_front_shows_the_best_by_each_of_its_objectives(quick: dict[str, Any])
     assert "robust_top1" not in drawn(quick, 80, None)
 
 
+def test_what_stands_beside_figures_of_the_test_part_stands_below_them(quick: dict[str, Any]) -> None:
+    rule = "oracle: chosen by 8 looks at the held-out domain; best epoch on the held-out domain"
+    text = drawn({**quick, "selection": rule}, 110, None)
+    assert f"selection  {rule}" in text.splitlines()
+    for height in (24, 40):
+        lines = drawn({**quick, "selection": rule}, 64, height).splitlines()
+        assert len(lines) <= height and any(line.startswith("selection  oracle: chosen by 8 looks") for line in lines)
+    assert "selection" not in drawn(quick, 110, None)
+
+
 def lacking(raw: dict[str, Any]) -> dict[str, Any]:
     blank = {"state": "missing", "trials": {"total": 0}, "best": None, "finals": {"total": 0}, "mean": None}
     cells = [{**cell, **blank} if cell["dataset"] in ("dtd", "cars") else cell for cell in raw["cells"]]

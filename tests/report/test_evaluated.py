@@ -120,6 +120,7 @@ def test_they_are_written_as_csv_and_json(builder: Any, cells: tuple[CellFile, C
     text = (builder.store.root / "evaluations.csv").read_text()
     assert text == evaluations_to_csv(leaderboard)
     lines = list(csv.DictReader(io.StringIO(text)))
+    assert lines[0]["selection_rule"] == "best validation top1 of 2 trials; last epoch"
     assert len(lines) == 6 and json.loads(lines[0]["values"]) == [15.0, 21.0, 16.5] and lines[0]["diff"] == ""
     plain = json.loads(json.dumps(to_dict(leaderboard)))["evaluations"]
     assert [each["metric"] for each in plain] == [line["metric"] for line in lines]
@@ -153,6 +154,35 @@ def test_means_are_over_data_sets_that_all_methods_have(builder: Any) -> None:
     assert [line["kind"] for line in lines] == ["cell"] * 10 + ["mean"] * 4
     assert json.loads(lines[-1]["datasets"]) == ["digits", "shapes"]
     assert len(to_dict(leaderboard)["evaluation_means"]) == 4
+
+
+def test_each_row_says_which_weights_it_is_of_and_how_they_were_chosen(builder: Any) -> None:
+    builder.study(datasets=["digits", "shapes"], methods=("ce",))
+    for dataset, trials in (("digits", 2), ("shapes", 3)):
+        cell = builder.cell(dataset, "ce", [70.0, 71.0], trials=trials)
+        for final in cell.finals:
+            for weights in ("best", "swad"):
+                put(builder, final.run_id, spec("classification", weights=weights), {"top1": 1.0}, {})
+            later = Evaluation(
+                eval_id="later",
+                run_id=final.run_id,
+                spec={"evaluation": {"name": "classification", "version": 1}, "weights": "ema"},
+                metrics={"top1": 1.0},
+                created="",
+            )
+            builder.store.put_evaluation(later)
+    board = build(builder.store)
+    rules = {each.selection_rule for each in board.evaluations if each.dataset == "digits"}
+    assert rules == {
+        f"best validation top1 of 2 trials; {tested}"
+        for tested in (
+            "best epoch on validation",
+            "average of the steps that SWAD finds by the loss on validation",
+            "ema weights",
+        )
+    }
+    said = {each.selection_rule for each in board.evaluation_means if '"best"' in each.spec}
+    assert said == {" / ".join(f"best validation top1 of {n} trials; best epoch on validation" for n in (2, 3))}
 
 
 def test_one_data_set_has_no_means(builder: Any, cells: tuple[CellFile, CellFile]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +15,16 @@ from support.driving import answer, make_book
 from coretune.data.domain_splits import split_source
 from coretune.data.source import open_source
 from coretune.errors import RequestError, StudyError
+from coretune.report import leaderboard
 from coretune.report.domains import build
 from coretune.results.cellfile import CellFile
 from coretune.results.store import ResultsStore
 from coretune.runs.job import Job
 from coretune.spec.load import resolve_study
 from coretune.spec.yamlfile import parse_yaml
+from coretune.study.events import EventLog
 from coretune.study.plan import make_plan
+from coretune.study.progress import Progress
 from coretune.study.resolved import ResolvedStudy, resolve
 
 DOMAINS = ("art", "photo", "sketch")
@@ -179,6 +184,52 @@ def test_what_a_rule_does_not_go_with_is_refused(tmp_path: Path) -> None:
     )
 
 
+def test_leave_one_out_chooses_no_epoch_for_further_evaluations_either(tmp_path: Path) -> None:
+    asked = json.dumps({"b": {"evaluation": "classification", "weights": "best"}})
+    said = refused(tmp_path, f"evaluations={asked}", f"selection={LOSO}")
+    assert f"evaluations.b.weights: selection: {LOSO} chooses a configuration, but no epoch; say weights: last" in said
+
+
+@pytest.mark.parametrize(
+    ("tested", "weights", "looks", "judge"),
+    [
+        ("best", "best", 8, "best epoch on the held-out domain"),
+        ("best", "last", 8, "last epoch"),
+        ("last", "best", 3, "best epoch on training-domain validation"),
+    ],
+)
+def test_further_evaluations_carry_the_mark_of_an_oracle_and_what_found_their_epoch(
+    tmp_path: Path, tested: str, weights: str, looks: int, judge: str
+) -> None:
+    asked = json.dumps({"more": {"evaluation": "classification", "weights": weights, "limit": 9}})
+    found = study(tmp_path, "selection=oracle", f"finals.weights={tested}", f"evaluations={asked}")
+    drive(found, tmp_path)
+    store = ResultsStore(tmp_path / "results")
+    rows = leaderboard.build(store).evaluations
+    mark = f"oracle: chosen by {looks} looks at the held-out domain"
+    assert {row.selection_rule for row in rows} == {
+        f"oracle: best top1 of 3 trials, ties by lower loss; {judge}; {mark}"
+    }
+    state = Progress(make_book(found, store.root), EventLog(tmp_path / "log.txt"), results="", slots=1).snapshot()
+    epoch = {"best": "best epoch on the held-out domain", "last": "last epoch"}[tested]
+    assert state["selection"] == f"{mark}; {epoch}", "beside the mean on the test part"
+
+
+def test_an_evaluation_that_came_with_a_run_of_another_study_says_its_own_rule(tmp_path: Path) -> None:
+    """A run is named by what it is: what a neighbour evaluated it for comes with it."""
+    found = study(tmp_path, f"selection={LOSO}")
+    cell = drive(found, tmp_path)
+    store = ResultsStore(tmp_path / "results")
+    for final in cell.finals:
+        job = Job(found.final_specs(found.cells[0], dict(cell.choice.params if cell.choice else {}))[final.index])
+        answer(store, replace(job, evaluations=(found.final_evaluation().replace(weights="best"),)), 99.0)
+    best = "best mean top1 over source domains of 3 trials, ties by lower loss"
+    rule = f"leave-one-source-domain-out cross-validation: {best}"
+    board = leaderboard.build(store)
+    assert board.selection_rule == f"{rule}; last epoch"
+    assert {row.selection_rule for row in board.evaluations} == {f"{rule}; best epoch on training-domain validation"}
+
+
 def test_a_lost_search_is_made_again_from_its_folds(tmp_path: Path) -> None:
     found = study(tmp_path, f"selection={LOSO}", "search.sampler=tpe", "search.trials=4")
     before = drive(found, tmp_path)
@@ -210,7 +261,10 @@ train: {{epochs: 1}}
 def test_swad_goes_with_training_domain_validation_alone(tmp_path: Path, rule: str) -> None:
     with pytest.raises(StudyError, match="swad finds its window by the source domains' validation loss"):
         study(tmp_path, "finals.weights=swad", f"selection={rule}")
-    found = study(tmp_path / "alone", "finals.weights=swad")
+    asked = {"s": {"evaluation": "classification", "weights": "swad"}}
+    text = refused(tmp_path, f"evaluations={json.dumps(asked)}", f"selection={rule}")
+    assert "--set evaluations" in text and "evaluations.s.weights: swad finds its window by the source domains'" in text
+    found = study(tmp_path / "alone", "finals.weights=swad", f"evaluations={json.dumps(asked)}")
     plain = study(tmp_path / "alone", "finals.weights=last")
     assert found.final_evaluation().weights == "swad"
     assert found.final_specs(found.cells[0], {}) == plain.final_specs(plain.cells[0], {}), "the same trainings"

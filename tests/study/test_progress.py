@@ -47,6 +47,7 @@ SCHEMA: dict[str, Any] = {
     ],
     "missing": [{"kind": {"data set", "checkpoint"}, "label": str, "cells": int, "text": str}],
     "objective": {"metric": str, "direction": {"max", "min"}},
+    "selection": str,
     "slots": [
         {
             "slot": int,

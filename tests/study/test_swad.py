@@ -17,6 +17,8 @@ from coretune.results.store import ResultsStore
 from coretune.spec.load import resolve_study
 from coretune.spec.yamlfile import parse_yaml
 from coretune.study.book import CellBook
+from coretune.study.events import EventLog
+from coretune.study.progress import Progress
 from coretune.study.resolved import resolve
 
 AVERAGE = "average of the steps that SWAD finds by the loss on training-domain validation"
@@ -71,7 +73,10 @@ def test_trials_are_judged_by_their_last_epoch_and_the_finals_tested_with_the_av
         weights = sorted(each.spec.get("weights", "last") for each in store.evaluations(final.run_id))
         assert weights == ["last", "swad", "swad"] and store.has_weights(final.run_id, ["swad"])
     assert best_final(store).run.weights == "swad", "so that it can be shown and attacked without naming a run"
-    assert run(tmp_path)[1] == [], "nothing is trained again"
+    book = book_of(tmp_path)
+    assert drive_for_real(book, tmp_path / "results") == [], "nothing is trained again"
+    state = Progress(book, EventLog(tmp_path / "log.txt"), results="", slots=1).snapshot()
+    assert state["cells"][0]["mean"] is not None and state["selection"] == f"training-domain validation; {AVERAGE}"
 
 
 def test_without_a_search_there_are_the_finals_alone(tmp_path: Path) -> None:
@@ -82,8 +87,11 @@ def test_without_a_search_there_are_the_finals_alone(tmp_path: Path) -> None:
 def test_tables_say_that_it_is_an_average_and_how_it_was_found(tmp_path: Path) -> None:
     run(tmp_path)
     store = ResultsStore(tmp_path / "results")
-    (row,) = leaderboard.build(store).rows
+    board = leaderboard.build(store)
+    (row,) = board.rows
     assert row.n == 2 and row.selection_rule.endswith(AVERAGE)
+    of_others = {each.evaluation: each.selection_rule for each in board.evaluations}
+    assert of_others == {"of_last": row.selection_rule.replace(AVERAGE, "last epoch"), "hit": row.selection_rule}
     table = domains.build(store)
     assert table is not None and table.rows[0].figures[0].n == 2 and table.rows[0].selection_rule.endswith(AVERAGE)
     write.write(store)
