@@ -77,11 +77,11 @@ def overrides(
     """
     found: dict[str, Any] = {}
     if dataset is not None or path is not None:
-        name = dataset or OWN
+        name = dataset or _set_at(path)
         keys = _parameters(name, path)
         found["datasets"] = {name: keys | at(path)}
-    elif not _is_there(AUG) and _is_there(VOC2012):
-        note(f"SBD is not there: {VOC2012}, 1,464 images to train on, in place of {AUG}")
+    elif (absent := _absent(AUG)) and not _absent(VOC2012):
+        note(f"SBD is not there: {VOC2012}, 1,464 images to train on, in place of {AUG} ({absent})")
         found["datasets"] = {VOC2012: {}}
     if head is not None:
         found["segmentation.head"] = head
@@ -97,11 +97,22 @@ def _parameters(name: str, path: Path | None) -> dict[str, Any]:
     return dict(choose(name, path, download=False).ref.params) if name == OWN and path is not None else {}
 
 
-def _is_there(name: str) -> bool:
+def _set_at(path: Path | None) -> str:
+    """Returns the data set that lies at a path: VOC 2012 with SBD, or images of your own."""
+    from coretune.data.sources.voc2012 import is_train_aug
+
+    if path is None or not is_train_aug(path.expanduser()):
+        return OWN
+    note(f"{path}: VOC 2012 and SBD: {AUG}; --dataset {VOC2012} trains without SBD")
+    return AUG
+
+
+def _absent(name: str) -> str:
+    """Returns where a data set was looked for in vain; empty if it is there, even if the study will not have it so."""
     try:
         choose(name, None, download=False)
-    except MissingError:
-        return False
-    except UnfitError:  # it is there, if not as expected: the study says what is wrong
-        return name != AUG
-    return True
+    except MissingError as error:
+        return str(error).splitlines()[0]
+    except UnfitError:
+        return ""  # the study says what is wrong: another training set in its place would hide it
+    return ""

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -52,13 +53,42 @@ def test_classes_of_your_own_are_those_that_the_masks_tell_of(tmp_path: Path) ->
     assert study.cells[0].dataset.ref.params == {"classes": 3}
 
 
-def test_voc_stands_in_where_sbd_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_voc_stands_in_where_sbd_is_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert overrides(None, None, None, None, None) == []
     monkeypatch.setenv("CORETUNE_DATA", str(tmp_path))
     voc2012(tmp_path)
     assert overrides(None, None, None, None, None) == ['datasets={"voc2012": {}}']
+    said = capsys.readouterr().err
+    assert "SBD is not there: voc2012, 1,464 images" in said and f"({tmp_path}/VOCdevkit: VOC 2012 is there" in said
     boundaries(tmp_path / "VOCdevkit")
     assert overrides(None, None, None, None, None) == []
+
+
+@pytest.mark.parametrize("folder", ["voc2012", "voc2012_aug", "VOCdevkit"])
+def test_sbd_is_taken_wherever_it_may_lie_and_another_set_never_hides_a_broken_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str
+) -> None:
+    monkeypatch.setenv("CORETUNE_DATA", str(tmp_path))
+    voc2012(tmp_path / "voc2012")
+    voc2012(tmp_path / folder)
+    root = boundaries(tmp_path / folder)
+    if folder == "VOCdevkit":
+        shutil.rmtree(tmp_path / "voc2012")
+    assert overrides(None, None, None, None, None) == []
+    (root / "cls" / "2010_1.mat").unlink()
+    assert overrides(None, None, None, None, None) == []  # train_aug, which the study refuses
+    (root / "train.txt").unlink()
+    assert overrides(None, None, None, None, None) == []
+
+
+def test_a_path_with_sbd_is_train_aug(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    voc2012(tmp_path)
+    boundaries(tmp_path)
+    assert load_study(STUDY, overrides(None, tmp_path, None, None, None)).cells[0].dataset.label == "voc2012_aug"
+    assert f"{tmp_path}: VOC 2012 and SBD: voc2012_aug" in capsys.readouterr().err
+    assert load_study(STUDY, overrides("voc2012", tmp_path, None, None, None)).cells[0].dataset.label == "voc2012"
 
 
 def test_what_is_wrong_is_said(tmp_path: Path) -> None:

@@ -116,16 +116,22 @@ def find_below(path: Path, *markers: str) -> Path | None:
     Raises:
         UnfitError: Several have it, at the same depth.
     """
-    level = [path]
-    for _ in range(DEPTH + 1):
+    for level in levels(path):
         found = [folder for folder in level if all((folder / marker).exists() for marker in markers)]
         if len(found) > 1:
             names = some([folder.relative_to(path).as_posix() for folder in found])
             raise UnfitError(f"{path}: several copies, in {names}; give the path of one of them")
         if found:
             return found[0]
-        level = [below for folder in level for below in folders_in(folder)]
     return None
+
+
+def levels(path: Path) -> Iterator[list[Path]]:
+    """Yields a folder alone, then the visible ones in it, and so on, DEPTH levels below it."""
+    level = [path]
+    for _ in range(DEPTH + 1):
+        yield level
+        level = [below for folder in level for below in folders_in(folder)]
 
 
 def folders_in(path: Path) -> list[Path]:

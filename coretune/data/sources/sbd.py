@@ -7,13 +7,14 @@ SegmentationClassAug with a list trainaug.txt, as DeepLab's authors distributed 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from coretune.data.sources.layouts import find_below
+from coretune.data.sources.layouts import find_below, levels
 from coretune.data.sources.lists import matlab, text_lines
 from coretune.errors import UnfitError
 
@@ -51,7 +52,7 @@ def find_boundaries(path: Path, voc: Path) -> Boundaries | None:
         None where there are none.
 
     Raises:
-        UnfitError: Several copies of SBD are there, or a list cannot be read.
+        UnfitError: Several copies of SBD are there, one is there in part, or a list cannot be read.
     """
     lists = [voc / "ImageSets" / "Segmentation" / name for name in PNG_LISTS]
     folder = next((place / PNG_FOLDER for place in (voc, voc.parent, path) if (place / PNG_FOLDER).is_dir()), None)
@@ -61,13 +62,31 @@ def find_boundaries(path: Path, voc: Path) -> Boundaries | None:
         names = (Path(line.split()[0]).name.removesuffix(".jpg") for _, line in text_lines(listed))
         return Boundaries(folder, ".png", (listed,), tuple(names))
     markers = (MARKER, *OWN_LISTS)
-    root = find_below(path, *markers)
-    if root is None and voc.parent.name == DEVKIT and path in (voc, voc.parent):
-        root = find_below(voc.parent.parent, *markers)  # the path is of VOC alone, and SBD lies beside it
+    # Where the path is of VOC alone, SBD may lie beside it.
+    places = [path, *([voc.parent.parent] if voc.parent.name == DEVKIT and path in (voc, voc.parent) else [])]
+    root = next((root for place in places if (root := find_below(place, *markers)) is not None), None)
     if root is None:
+        _refuse_parts(places, folder, lists)
         return None
     files = tuple(root / name for name in OWN_LISTS)
     return Boundaries(root / MARKER, ".mat", files, tuple(line for file in files for _, line in text_lines(file)))
+
+
+def _refuse_parts(places: Sequence[Path], folder: Path | None, lists: Sequence[Path]) -> None:
+    """Refuses a copy of SBD that lacks its lists: passed over, it would be another training set.
+
+    Raises:
+        UnfitError: There is one.
+    """
+    if folder is not None:
+        names = ", ".join(PNG_LISTS)
+        raise UnfitError(
+            f"{folder}: there are masks of SBD, but no list of them: {lists[0].parent} has none of {names}"
+        )
+    for root in (root for place in places for level in levels(place) for root in level):
+        if next((root / MARKER).glob("*.mat"), None) is not None:
+            absent = " and ".join(name for name in OWN_LISTS if not (root / name).is_file())
+            raise UnfitError(f"{root}: masks of SBD are there, but not {absent}; was the archive unpacked to its end?")
 
 
 def sbd_mask(file: Path, name: str) -> NDArray[np.uint8]:

@@ -117,7 +117,7 @@ def voc(path: Path | None, params: VocParameters) -> VocImages:
         raise UnfitError(f"{path}: no images with masks: {'no path' if path is None else found_in(path)}; {LAYOUT}")
     lists = _lists(root)
     items = listed(root, lists, {})
-    named = _classes_file(path, root)
+    named = classes_file(path, root)
     classes = _classes(root, named, params.classes, items)
     return VocImages(root, items, classes, lists=[*lists, *([named] if named else [])], reading="voc/1")
 
@@ -134,7 +134,7 @@ def classes_by_values(path: Path) -> int | None:
         UnfitError: An image or a mask that is listed is not there.
     """
     root = _root(path)
-    if root is None or _classes_file(path, root) is not None:
+    if root is None or classes_file(path, root) is not None:
         return None
     values = values_of(listed(root, _lists(root), {}))
     return _number(values) if values else None
@@ -174,7 +174,7 @@ def _found(folder: Path) -> str:
     return some(names) or "nothing"
 
 
-def _classes_file(path: Path, root: Path) -> Path | None:
+def classes_file(path: Path, root: Path) -> Path | None:
     """Returns the file that names the classes: in the folder of the images, or above it as far as the path."""
     places = [root, *(place for place in root.parents if place.is_relative_to(path))]
     return next((place / CLASSES for place in places if (place / CLASSES).is_file()), None)

@@ -10,8 +10,8 @@ from coretune.data.sources.layouts import absent, find_below, found_in, nowhere
 from coretune.data.sources.mask_parquet import MaskParquet
 from coretune.data.sources.sbd import find_boundaries
 from coretune.data.sources.tree import holds_parquet
-from coretune.data.sources.voc import LISTS, Item, VocImages, listed, read_lists
-from coretune.errors import UnfitError
+from coretune.data.sources.voc import LISTS, Item, VocImages, classes_file, listed, read_lists
+from coretune.errors import MissingError, UnfitError
 from coretune.spec.catalog.mask_sets import mask_set
 from coretune.spec.frozen import Frozen
 
@@ -74,17 +74,20 @@ def voc2012_aug(path: Path | None, params: Frozen) -> MaskSource:
         params: Without effect: the data set has no parameters.
 
     Raises:
-        UnfitError: One of them is not there, or not whole.
+        MissingError: VOC is there, and SBD is not.
+        UnfitError: VOC is not there, or one of them is not whole.
     """
     about = mask_set("voc2012_aug")
     if path is None:
         raise nowhere(about)
     root = _root(path)
+    if root is None and holds_parquet(path):
+        raise _without_boundaries(path)
     if root is None:
         raise absent(about, f"{path}: VOC 2012 is not there: {found_in(path)}")
     boundaries = find_boundaries(path, root)
     if boundaries is None:
-        raise absent(about, f"{path}: VOC 2012 is there, but the masks of SBD are not: {found_in(path)}")
+        raise _without_boundaries(path)
     lists = read_lists(_own(root))
     official = {name: part for names in lists.values() for name, part in names.items()}
     added = {name: TRAIN for name in boundaries.names if name not in official}
@@ -92,6 +95,21 @@ def voc2012_aug(path: Path | None, params: Frozen) -> MaskSource:
     items = listed(root, {**lists, boundaries.lists[0]: added}, masks)
     _check_there(boundaries.folder, items)
     return VocImages(root, items, CLASSES, lists=[*lists, *boundaries.lists], reading="voc2012_aug/1")
+
+
+def is_train_aug(path: Path) -> bool:
+    """Returns whether VOC 2012 lies at a path with the masks of SBD; a file of classes tells images of your own.
+
+    Raises:
+        UnfitError: As in `find_boundaries`.
+    """
+    root = _root(path)
+    return root is not None and classes_file(path, root) is None and find_boundaries(path, root) is not None
+
+
+def _without_boundaries(path: Path) -> MissingError:
+    problem = f"{path}: VOC 2012 is there, but the masks of SBD are not: {found_in(path)}"
+    return MissingError(str(absent(mask_set("voc2012_aug"), problem)))
 
 
 def _root(path: Path) -> Path | None:

@@ -72,7 +72,7 @@ SETS: list[DatasetComponent] = [
             "the same with SegmentationClassAug/<name>.png and ImageSets/Segmentation/trainaug.txt in place of SBD's "
             "archive",
         ),
-        folders=("VOCdevkit",),
+        folders=("voc2012", "VOCdevkit"),
     ),
     DatasetComponent(
         kind="dataset",

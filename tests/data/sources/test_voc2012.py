@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from support.image_sets import write_lines
 
 from coretune.data.masks import read_pair
 from coretune.data.source import TEST, TRAIN
-from coretune.data.sources.voc2012 import CLASSES, voc2012, voc2012_aug
+from coretune.data.sources.voc2012 import CLASSES, is_train_aug, voc2012, voc2012_aug
 from coretune.errors import MissingError, UnfitError
 from coretune.spec.components import NoParameters
 
@@ -83,6 +84,30 @@ def test_sbd_is_found_beside_voc_and_nowhere_else(tmp_path: Path) -> None:
         voc2012_aug(flat, NONE)
 
 
+def test_sbd_that_is_there_in_part_is_not_absent(tmp_path: Path) -> None:
+    root = sets.voc2012(tmp_path)
+    dataset = sets.boundaries(tmp_path)
+    (dataset / "val.txt").unlink()
+    with pytest.raises(
+        UnfitError, match=r"dataset: masks of SBD are there, but not val\.txt; was .* unpacked"
+    ) as raised:
+        voc2012_aug(tmp_path, NONE)
+    assert not isinstance(raised.value, MissingError)
+    shutil.rmtree(dataset.parent)
+    sets.save_mask(root / "SegmentationClassAug" / "2010_1.png", np.full((6, 9), 4, dtype=np.uint8))
+    with pytest.raises(UnfitError, match=r"SegmentationClassAug: .* no list of them: .* has none of trainaug\.txt, t"):
+        voc2012_aug(tmp_path, NONE)
+
+
+def test_train_aug_is_told_from_images_of_your_own(tmp_path: Path) -> None:
+    root = sets.voc2012(tmp_path)
+    assert not is_train_aug(tmp_path) and not is_train_aug(tmp_path / "nowhere")
+    sets.boundaries(tmp_path)
+    assert is_train_aug(tmp_path) and is_train_aug(root)
+    write_lines(tmp_path / "classes.txt", ["sky", "road"])
+    assert not is_train_aug(tmp_path)
+
+
 def test_masks_of_sbd_that_are_none(tmp_path: Path) -> None:
     sets.voc2012(tmp_path)
     root = sets.boundaries(tmp_path)
@@ -102,8 +127,11 @@ def test_what_is_missing_is_told_with_where_to_get_it(tmp_path: Path) -> None:
         with pytest.raises(UnfitError, match=r"(?s)unpack VOCtrainval_11-May-2012\.tar\).*To get it: unpack https"):
             opened(tmp_path, NONE)
     sets.voc2012(tmp_path)
-    with pytest.raises(UnfitError, match=r"(?s)VOC 2012 is there, but the masks of SBD are not: .*benchmark\.tgz"):
-        voc2012_aug(tmp_path, NONE)
+    for place in (tmp_path, sets.parquet(tmp_path / "hub")):
+        with pytest.raises(
+            MissingError, match=r"(?s)VOC 2012 is there, but the masks of SBD are not: .*benchmark\.tgz"
+        ):
+            voc2012_aug(place, NONE)
 
 
 @pytest.mark.parametrize("column", ["mask", "annotation", "label"])
