@@ -27,7 +27,7 @@ def domain_board(table: DomainTable, width: int) -> RenderableType:
         head = Text.assemble((table.study, "bold"), "  ", (f"{dataset}, one domain held out", "dim"))
         parts += [head, fitted(_columns(group, table), group, width), Text("")]
         parts += [footnote(line) for line in legend(group, table)]
-        rules = dict.fromkeys(f"Selection: {row.selection_rule}." for row in group)
+        rules = dict.fromkeys(f"Selection: {row.selection_rule}." for row in group if row.selection_rule)
         parts += [*(footnote(rule) for rule in rules), Text("")]
     missing = "" if table.complete else "Not complete: not every domain has all its final runs."
     lines = [*filter(None, [missing]), *(f"Note: {note.rstrip('.')}." for note in table.notes)]
@@ -36,6 +36,7 @@ def domain_board(table: DomainTable, width: int) -> RenderableType:
 
 def _columns(rows: Sequence[DomainRow], table: DomainTable) -> list[Column[DomainRow]]:
     """Returns the columns, all but the selection rule's: domains and their average stay where room is scarce."""
+    from coretune.report.typeset import NEGATIVE
     from coretune.report.typeset_domains import cells, header
 
     heads, domains = header(rows, table), len(rows[0].figures)
@@ -46,7 +47,7 @@ def _columns(rows: Sequence[DomainRow], table: DomainTable) -> list[Column[Domai
 
     def text(place: int, row: DomainRow) -> str:
         found = texts[row.backbone, row.method][place]
-        return found if place < 2 else found.replace("-", "−")
+        return found if place < 2 else NEGATIVE.sub("−", found)
 
     return [
         Column(

@@ -178,13 +178,11 @@ def domains_command(
 ) -> int:
     """Show held-out domains as columns, with their average and the worst, of a study that leaves domains out."""
     from coretune.report.domain_repeats import build_repeated
-    from coretune.report.domains import build, to_json
+    from coretune.report.domains import require, to_json
     from coretune.report.typeset_domains import domains_to_csv, domains_to_latex, domains_to_markdown
 
     store = open_results(results)
-    table = build(store) if not repeat else build_repeated([store, *map(open_results, repeat)])
-    if table is None:
-        raise RequestError(f"{store.root}: no domain is held out there; `held_out_domain` of a data set does")
+    table = require(store) if not repeat else build_repeated([store, *map(open_results, repeat)])
     if figure is not None:
         from coretune.report.domain_figure import write_domains
 

@@ -15,6 +15,7 @@ from coretune.report.domains import DomainFigure, DomainRow, DomainTable
 from coretune.report.figure_file import write_drawn
 from coretune.report.statistics import Summary
 from coretune.report.typeset import UNITS
+from coretune.spec.wording import some
 
 AVERAGE = "average"
 
@@ -32,7 +33,8 @@ def write_domains(table: DomainTable, path: Path) -> None:
 def draw_domains(table: DomainTable) -> Figure:
     """Draws a row of panels for each data set: its domains, then their average; means ± standard errors.
 
-    What has to stand beside figures (that they are transductive, of an oracle, of 80 % of the domain) stands below.
+    What has to stand beside figures (that they are transductive, of an oracle, of 80 % of the domain) stands below, and
+    why some are not there. A data set without any has no row.
 
     Raises:
         RequestError: No domain has a score yet.
@@ -40,6 +42,7 @@ def draw_domains(table: DomainTable) -> Figure:
     if not any(figure.mean is not None for row in table.rows for figure in row.figures):
         raise RequestError("there is nothing to draw: no final run on a held-out domain has its score yet")
     groups = [list(rows) for _, rows in groupby(table.rows, key=lambda row: row.dataset)]
+    groups = [rows for rows in groups if any(one.mean is not None for row in rows for one in row.figures)]
     columns = 1 + max(len(rows[0].figures) for rows in groups)
     heights = [0.32 * len(rows) + 0.9 for rows in groups]
     figure = Figure(figsize=(2.1 * columns + 1.4, sum(heights) + 0.8), layout="constrained")
@@ -55,13 +58,27 @@ def draw_domains(table: DomainTable) -> Figure:
             found = [row.figures[place] if place < len(row.figures) else row.average for row in rows]
             _panel(axes, found, places[place])
         line[0].set_title(f"{rows[0].dataset}: {places[0]}", fontsize=9)
-    rules = " · ".join(dict.fromkeys(row.selection_rule for row in table.rows))
-    marks = dict.fromkeys(mark for row in table.rows for one in row.figures for mark in one.marks)
+    rules = " · ".join(dict.fromkeys(filter(None, (row.selection_rule for row in table.rows))))
+    marks = dict.fromkeys(
+        mark for row in table.rows for one in row.figures if one.mean is not None for mark in one.marks
+    )
     unit = UNITS.get(table.metric, "")
     said = f"test {table.metric} {unit} on the domain that was held out, mean ± s.e. over {table.spread}"
     figure.suptitle(f"{table.study}: {said}", fontsize=9)
-    figure.supxlabel("\n".join(filter(None, [f"selection: {rules}", "; ".join(marks)])), fontsize=7)
+    figure.supxlabel("\n".join(filter(None, [f"selection: {rules}", "; ".join(marks), *_gaps(table)])), fontsize=7)
     return figure
+
+
+def _gaps(table: DomainTable) -> list[str]:
+    """Returns what is not drawn, a line for each reason."""
+    found: dict[str, list[str]] = {}
+    for row in table.rows:
+        without = [one for one in row.figures if one.mean is None]
+        for one in without:
+            everywhere = len(without) == len(row.figures) and len({each.gap for each in without}) == 1
+            place = f"{row.method} on {row.dataset}" if everywhere else f"{row.method} on {row.dataset}, {one.domain}"
+            found.setdefault(one.gap, []).append(place)
+    return [f"no score of {some(list(dict.fromkeys(places)), 6)}: {gap}" for gap, places in found.items()]
 
 
 def _names(axes: Axes, rows: Sequence[DomainRow]) -> None:

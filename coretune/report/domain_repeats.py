@@ -12,15 +12,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from coretune.errors import RequestError
-from coretune.report.domains import DomainFigure, DomainRow, DomainTable, build, worst_of
+from coretune.report.domains import DomainFigure, DomainRow, DomainTable, Place, require, worst_of
 from coretune.report.spread import REPEATED, over_repeats, over_seeds
 from coretune.report.statistics import compare_paired, summarise
 from coretune.report.study import read_study
 from coretune.results.store import ResultsStore
 from coretune.spec.study import Study
-
-Place = tuple[str, str, str]
-"""Data set, backbone, method."""
 
 
 def build_repeated(stores: Sequence[ResultsStore]) -> DomainTable:
@@ -33,32 +30,25 @@ def build_repeated(stores: Sequence[ResultsStore]) -> DomainTable:
         RequestError: They are no repeats of one search; says which and why.
         StorageError: A file cannot be read for a reason other than its content.
     """
-    tables = [_table(store) for store in stores]
+    tables = [require(store) for store in stores]
     studies = _studies(stores)
     first = tables[0]
     found = [{(row.dataset, row.backbone, row.method): row for row in table.rows} for table in tables]
-    rows = tuple(_row(place, found, first) for place in found[0])
-    return replace(
+    rows = tuple(_row(place, found, first) for place in dict.fromkeys(place for each in found for place in each))
+    whole = replace(
         first,
         rows=rows,
         complete=all(table.complete for table in tables) and all(one.complete for row in rows for one in row.figures),
-        notes=(*_notes(tables, studies), over_repeats(studies[0])),
         spread=REPEATED,
     )
+    return replace(whole, notes=(*_notes(tables, studies, whole), over_repeats(studies[0])))
 
 
-def _table(store: ResultsStore) -> DomainTable:
-    table = build(store)
-    if table is None:
-        raise RequestError(f"{store.root}: no domain is held out there; `held_out_domain` of a data set does")
-    return table
-
-
-def _notes(tables: Sequence[DomainTable], studies: Sequence[Study]) -> Iterator[str]:
+def _notes(tables: Sequence[DomainTable], studies: Sequence[Study], whole: DomainTable) -> Iterator[str]:
     """Yields what is said of the repeats: of all of them as it is, of some with their seeds before it."""
     said: dict[str, list[int]] = {}
     for table, study in zip(tables, studies, strict=True):
-        for note in table.notes:
+        for note in (*_lacking(table, whole), *table.notes):
             if note != over_seeds(study):  # a table of repeats has another spread
                 said.setdefault(note, []).append(study.seed)
     for note, seeds in said.items():
@@ -117,7 +107,6 @@ def _row(place: Place, found: Sequence[dict[Place, DomainRow]], table: DomainTab
         _figure([row.figures[column] for row in rows], len(found)) for column in range(len(rows[0].figures))
     )
     compared = compare_paired([averages[n] for n in shared], [theirs[n] for n in shared]) if theirs else None
-    rules = dict.fromkeys(row.selection_rule for row in rows)
     return DomainRow(
         dataset=dataset,
         backbone=backbone,
@@ -126,7 +115,7 @@ def _row(place: Place, found: Sequence[dict[Place, DomainRow]], table: DomainTab
         average=summarise(list(averages.values())),
         worst=worst_of(figures, table.direction),
         difference=compared,
-        selection_rule=next(iter(rules)) if len(rules) == 1 else "differs between repeats",
+        selection_rule=_rule(row.selection_rule for row in rows),
     )
 
 
@@ -137,18 +126,32 @@ def _averages(place: Place, found: Sequence[dict[Place, DomainRow]]) -> dict[int
 
 
 def _figure(figures: Sequence[DomainFigure], repeats: int) -> DomainFigure:
-    values = [figure.mean for figure in figures if figure.mean is not None]
-    summary = summarise(values)
-    rules = dict.fromkeys(figure.selection_rule for figure in figures if figure.selection_rule)
+    summary = summarise([figure.mean for figure in figures if figure.mean is not None])
+    gaps = "; ".join(dict.fromkeys(figure.gap for figure in figures if figure.gap))
     return DomainFigure(
         domain=figures[0].domain,
         n=summary.n,
         mean=summary.mean,
         stderr=summary.stderr,
-        selection_rule=next(iter(rules), "") if len(rules) < 2 else "differs between repeats",
+        selection_rule=_rule(figure.selection_rule for figure in figures if figure.mean is not None),
         marks=tuple(dict.fromkeys(mark for figure in figures for mark in figure.marks)),
-        status=f"{summary.n} of {repeats} repeats",
-        complete=len(values) == repeats and all(figure.complete for figure in figures),
+        status=f"{summary.n} of {repeats} repeats" + (f"; {gaps}" if gaps else ""),
+        complete=summary.n == repeats and all(figure.complete for figure in figures),
         run_ids=tuple(run_id for figure in figures for run_id in figure.run_ids),
         part=figures[0].part,
+        gap="" if summary.n else gaps,
     )
+
+
+def _rule(rules: Iterable[str]) -> str:
+    found = list(dict.fromkeys(filter(None, rules)))
+    return found[0] if len(found) == 1 else "differs between repeats" if found else ""
+
+
+def _lacking(table: DomainTable, whole: DomainTable) -> Iterator[str]:
+    """Yields what a repeat lacks of figures that another one has."""
+    there = {(row.dataset, row.backbone, row.method): row for row in whole.rows}
+    for row in table.rows:
+        for one, all_of_them in zip(row.figures, there[row.dataset, row.backbone, row.method].figures, strict=True):
+            if one.gap and not all_of_them.gap:
+                yield f"no score of {row.method} on {row.dataset}, {one.domain}, with {row.backbone}: {one.gap}"

@@ -10,13 +10,16 @@ are different models, so that a worst one drawn within each seed would only pick
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from coretune.errors import RequestError
 from coretune.report import notes
+from coretune.report.domain_gaps import gap_of, not_begun
 from coretune.report.front import metrics_of, panels_of, view
 from coretune.report.held_out_notes import about_held_out
+from coretune.report.missing import Lacking, missing_note, read_missing
 from coretune.report.reader import Reader
 from coretune.report.scores import Scores, Seed, held_out_marks, read_scores, shared_seeds
 from coretune.report.spread import CONFIGURATION, Spread
@@ -26,6 +29,10 @@ from coretune.results.cellfile import CellFile
 from coretune.results.selection import Direction
 from coretune.results.store import ResultsStore
 from coretune.spec.domains import HeldOutPart, held_out_domains
+from coretune.spec.study import Study
+
+Place = tuple[str, str, str]
+"""Data set, backbone, method."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +50,7 @@ class DomainFigure:
         complete: Whether every final run has its score.
         run_ids: The runs behind it.
         part: What of the domain is tested.
+        gap: Why there is no mean, in words; empty where there is one.
     """
 
     domain: str
@@ -55,6 +63,7 @@ class DomainFigure:
     complete: bool
     run_ids: tuple[str, ...]
     part: HeldOutPart = "whole"
+    gap: str = ""
 
 
 @dataclass(frozen=True)
@@ -91,7 +100,7 @@ class DomainTable:
         metric: The objective's metric, on the held-out domains.
         direction: Whether larger (max) or smaller (min) is better.
         baseline: Label of the method that others are compared with, if it is known.
-        rows: In the study's order of data sets, backbones and methods.
+        rows: In the study's order of data sets, backbones and methods; those of cells that have not begun, too.
         complete: Whether every final run on every held-out domain has its score.
         notes: What a reader should know before quoting a number.
         spread: What ± and n are over: the final seeds of one configuration, or repeats of the whole search, each with a
@@ -118,6 +127,21 @@ def build(store: ResultsStore) -> DomainTable | None:
     return build_from(reader, reader.cells())
 
 
+def require(store: ResultsStore) -> DomainTable:
+    """Computes the table of a results directory, finished or not.
+
+    Raises:
+        RequestError: There is none.
+        StorageError: A file cannot be read for a reason other than its content.
+    """
+    table = build(store)
+    if table is None:
+        raise RequestError(
+            f"{store.root}: no domain is held out there (`held_out_domain` of a data set does), or no cell has begun"
+        )
+    return table
+
+
 def build_from(reader: Reader, cells: Sequence[CellFile]) -> DomainTable | None:
     """Computes the table of these cells, without reading again what the reader knows."""
     asked = read_study(reader.store)
@@ -128,8 +152,9 @@ def build_from(reader: Reader, cells: Sequence[CellFile]) -> DomainTable | None:
     role, metric, direction = panels_of(measures)[0]
     table = [read_scores(reader, view(cell, role, metric), asked.final_seeds) for cell in cells]
     several = [f"of two objectives: {metric}, of the configuration that is best by it"] if len(measures) > 1 else []
+    lacking = read_missing(reader.store)
     baseline = asked.study.baseline_label if asked.study is not None else None
-    rows = tuple(_rows(table, asked, baseline))
+    rows = tuple(_rows(_placed(table), asked, baseline, direction, lacking))
     return DomainTable(
         study=asked.name,
         metric=metric,
@@ -139,6 +164,8 @@ def build_from(reader: Reader, cells: Sequence[CellFile]) -> DomainTable | None:
         complete=all(figure.complete for row in rows for figure in row.figures),
         notes=(
             *several,
+            *missing_note(lacking),
+            *notes.about_failures(table),
             *notes.about_searches(asked, table),
             *notes.about_tests((), asked, baseline),
             *about_held_out(cells),
@@ -147,13 +174,33 @@ def build_from(reader: Reader, cells: Sequence[CellFile]) -> DomainTable | None:
     )
 
 
-def _rows(table: Sequence[Scores], asked: StudyFile, baseline: str | None) -> Iterator[DomainRow]:
-    found: dict[tuple[str, str, str], dict[str, Scores]] = {}
+def _placed(table: Sequence[Scores]) -> dict[Place, dict[str, Scores]]:
+    """Returns the cells of each place by the domain that is held out."""
+    found: dict[Place, dict[str, Scores]] = {}
     for scores in table:
         cell, held_out = scores.cell, scores.cell.held_out
         if held_out is not None:
             found.setdefault((held_out.section, cell.backbone, cell.method), {})[held_out.domain] = scores
-    for (dataset, backbone, method), by_domain in found.items():
+    return found
+
+
+def _asked_places(study: Study) -> Iterator[Place]:
+    for section in study.held_out_sections:
+        if held_out_domains(study.datasets[section]):
+            yield from ((section, backbone, method) for backbone in study.backbones for method in study.methods)
+
+
+def _rows(
+    found: Mapping[Place, Mapping[str, Scores]],
+    asked: StudyFile,
+    baseline: str | None,
+    direction: Direction,
+    lacking: Sequence[Lacking],
+) -> Iterator[DomainRow]:
+    """Yields a row for each place that the study asks for, whether it has begun or not."""
+    for place in dict.fromkeys([*(_asked_places(asked.study) if asked.study is not None else ()), *found]):
+        dataset, backbone, method = place
+        by_domain = found.get(place, {})
         others = found.get((dataset, backbone, baseline), {}) if baseline not in (None, method) else {}
         known = dict.fromkeys(domain for key, each in found.items() if key[0] == dataset for domain in each)
         raw = asked.study.datasets[dataset] if asked.study is not None else {}
@@ -161,19 +208,35 @@ def _rows(table: Sequence[Scores], asked: StudyFile, baseline: str | None) -> It
         averages = _averages(by_domain, domains)
         theirs = _averages(others, domains)
         shared = [seed for seed in averages if seed in theirs]
-        part = raw.get("held_out_part", "whole")
-        figures = tuple(_figure(domain, by_domain.get(domain), part) for domain in domains)
-        rules = dict.fromkeys(figure.selection_rule for figure in figures if figure.selection_rule)
+        none = DomainFigure("", 0, None, None, "", (), not_begun(dataset, backbone, lacking), False, ())
+        none = replace(none, part=raw.get("held_out_part", "whole"), gap=none.status)
+        figures = tuple(
+            _figure(domain, by_domain[domain], asked.trials) if domain in by_domain else replace(none, domain=domain)
+            for domain in domains
+        )
         yield DomainRow(
             dataset=dataset,
             backbone=backbone,
             method=method,
             figures=figures,
             average=summarise(list(averages.values())),
-            worst=worst_of(figures, next(iter(by_domain.values())).cell.direction),
+            worst=worst_of(figures, direction),
             difference=compare_paired([averages[s] for s in shared], [theirs[s] for s in shared]) if others else None,
-            selection_rule=next(iter(rules)) if len(rules) == 1 else "differs between domains",
+            selection_rule=rule_of(figures, "domains"),
         )
+
+
+def rule_of(figures: Iterable[DomainFigure], what: str) -> str:
+    """Returns the selection rule of figures, or that it differs; nothing where no figure has a mean.
+
+    Args:
+        figures: The figures; those without a mean do not count.
+        what: Between what it would differ.
+    """
+    rules = list(dict.fromkeys(figure.selection_rule for figure in figures if figure.mean is not None))
+    if not rules:
+        return ""
+    return rules[0] if len(rules) == 1 else f"differs between {what}"
 
 
 def _averages(by_domain: Mapping[str, Scores], domains: Sequence[str]) -> dict[Seed, float]:
@@ -184,9 +247,7 @@ def _averages(by_domain: Mapping[str, Scores], domains: Sequence[str]) -> dict[S
     return {seed: sum(scores.by_seed[seed] for scores in cells) / len(cells) for seed in shared_seeds(cells)}
 
 
-def _figure(domain: str, scores: Scores | None, part: HeldOutPart) -> DomainFigure:
-    if scores is None:
-        return DomainFigure(domain, 0, None, None, "", (), "not begun", False, (), part)
+def _figure(domain: str, scores: Scores, trials: int | None) -> DomainFigure:
     summary, held_out = summarise(list(scores.by_seed.values())), scores.cell.held_out
     return DomainFigure(
         domain=domain,
@@ -195,10 +256,11 @@ def _figure(domain: str, scores: Scores | None, part: HeldOutPart) -> DomainFigu
         stderr=summary.stderr,
         selection_rule=scores.selection_rule(),
         marks=tuple(held_out_marks(scores.cell)),
-        status=scores.status(),
+        status=scores.status(trials),
         complete=scores.complete,
         run_ids=tuple(final.run_id for final in scores.scored),
-        part=held_out.part if held_out is not None else part,
+        part=held_out.part if held_out is not None else "whole",
+        gap=gap_of(scores, trials),
     )
 
 

@@ -41,12 +41,16 @@ def about_cells(
     if foreign:
         keys = ", ".join(cell.key for cell in foreign)
         found.append(f"left out, because the study no longer asks for them with this objective: {keys}")
-    for scores in table:
-        if failed := scores.count("failed"):
-            found.append(
-                f"{scores.cell.key}: {failed} of {scores.expected} final runs failed and are missing from its mean"
-            )
-    return found
+    return found + about_failures(table)
+
+
+def about_failures(table: Iterable[Scores]) -> list[str]:
+    """Returns of which cells final runs failed."""
+    return [
+        f"{scores.cell.key}: {failed} of {scores.expected} final runs failed and are missing from its mean"
+        for scores in table
+        if (failed := scores.count("failed"))
+    ]
 
 
 def about_means(means: Iterable[tuple[str, tuple[str, ...], int]], table: Sequence[Scores]) -> list[str]:

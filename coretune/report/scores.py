@@ -91,14 +91,27 @@ class Scores:
         rule = self.cell.choice.rule
         return rule if rule.endswith(tested) else f"{rule}; {tested}"
 
+    def failure(self, trials: int | None = None) -> str | None:
+        """Returns why the cell has no final runs and will have none; None where it has, or still may.
+
+        Args:
+            trials: How many trials its search has, if known.
+        """
+        if self.cell.failure is not None or self.cell.choice is not None:
+            return self.cell.failure
+        ended = Counter(trial.state for trial in self.cell.trials)
+        done = sum(ended.values()) - ended["running"]
+        over = trials is not None and done >= trials and not ended["completed"]
+        return f"none of {done} trials completed" if over else None
+
     def status(self, trials: int | None = None) -> str:
         """Returns how far the cell is, in words.
 
         Args:
             trials: How many trials its search has, if known.
         """
-        if self.cell.failure is not None:
-            return f"failed: {self.cell.failure}"
+        if (failure := self.failure(trials)) is not None:
+            return f"failed: {failure}"
         if self.cell.choice is None:
             return _search_status(Counter(trial.state for trial in self.cell.trials), trials)
         text = f"{len(self.scored)} of {self.expected} final runs"
@@ -170,8 +183,6 @@ def held_out_marks(cell: CellFile) -> list[str]:
 
 def _search_status(ended: Counter[TrialState], trials: int | None) -> str:
     done = sum(ended.values()) - ended["running"]
-    if trials is not None and done >= trials and not ended["completed"]:
-        return f"failed: none of {done} trials completed"
     text = f"searching: {done}{f' of {trials}' if trials is not None else ''} trials"
     return text + "".join(f"; {ended[state]} {state}" for state in ("pruned", "failed") if ended[state])
 

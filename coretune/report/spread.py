@@ -15,6 +15,11 @@ DRAW = "the draw of the labelled subset"
 WEIGHTS = "the initial weights"
 
 
+def unit_of(spread: Spread) -> str:
+    """Returns what n counts: a seed, or a repeat of the search."""
+    return "seed" if spread == CONFIGURATION else "repeat"
+
+
 def over_seeds(study: Study) -> str:
     """Returns what the spread over the final seeds of one configuration holds, and what it does not."""
     drawn = {

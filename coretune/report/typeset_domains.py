@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
+from coretune.report import domain_signs
+from coretune.report.domain_signs import signed
 from coretune.report.domains import DomainFigure, DomainRow, DomainTable
 from coretune.report.export import table_to_csv
-from coretune.report.spread import REPEATED
+from coretune.report.spread import REPEATED, unit_of
 from coretune.report.statistics import Summary
 from coretune.report.typeset import (
     UNITS,
@@ -21,11 +23,6 @@ from coretune.report.typeset import (
     p_text,
 )
 
-SIGNS = ("†", "‡", "§", "¶")
-"""What a mark is in a table; its meaning stands below."""
-
-TEX_SIGNS = {"†": r"$^\dagger$", "‡": r"$^\ddagger$", "§": r"$^\S$", "¶": r"$^\P$"}
-
 
 def domains_to_csv(table: DomainTable) -> str:
     """Returns the table as CSV: a row per data set, backbone and method.
@@ -33,8 +30,8 @@ def domains_to_csv(table: DomainTable) -> str:
     Columns: dataset, backbone, method, metric; `<domain>.mean`, `.stderr`, `.n`, `.selection_rule` for each domain;
     `average.mean`, `.stderr`, `.n`; `worst.domain`, `.mean`, `.stderr`, `.n`; `diff` (of averages, to the baseline),
     `diff_ci_low`, `diff_ci_high`, `p_paired_t`, `n_pairs`; `spread` (what `stderr` and `n` are over), `held_out_part`,
-    `marks` (what has to stand beside figures of the row) and `<domain>.marks` (beside that one). What there is not is
-    empty.
+    `marks` (what has to stand beside figures of the row), `complete` (whether all its final runs are there); for each
+    domain `<domain>.marks`, and `.status`: how far it is, or why it has no score. What there is not is empty.
     """
     domains = dict.fromkeys(figure.domain for row in table.rows for figure in row.figures)
     columns = [
@@ -43,8 +40,8 @@ def domains_to_csv(table: DomainTable) -> str:
         *(f"average.{key}" for key in _NUMBERS),
         *("worst.domain", *(f"worst.{key}" for key in _NUMBERS)),
         *("diff", "diff_ci_low", "diff_ci_high", "p_paired_t", "n_pairs"),
-        *("spread", "held_out_part", "marks"),
-        *(f"{domain}.marks" for domain in domains),
+        *("spread", "held_out_part", "marks", "complete"),
+        *(f"{domain}.{key}" for domain in domains for key in ("marks", "status")),
     ]
     rows = [_flat(row, table) for row in table.rows]
     return table_to_csv(columns, [{column: row.get(column) for column in columns} for row in rows])
@@ -79,9 +76,7 @@ def domains_to_latex(table: DomainTable) -> str:
         if not _complete(group):
             caption += " Not complete: not every domain has all its final runs."
         text = latex_table(columns, header(group, table), lines, caption, table.notes)
-        for sign, tex in TEX_SIGNS.items():
-            text = text.replace(sign, tex)
-        parts.append(text)
+        parts.append(domain_signs.to_tex(text))
     return "\n".join(parts)
 
 
@@ -92,28 +87,24 @@ def header(rows: Sequence[DomainRow], table: DomainTable) -> list[str]:
     return [
         *("backbone", "method", *domains, f"average of {len(domains)}", "worst domain"),
         f"average − {baseline}'s (95 % interval)",
-        *("p, paired t", f"n ({unit_of(table)}s)", "selection rule"),
+        *("p, paired t", f"n ({unit_of(table.spread)}s)", "selection rule"),
     ]
 
 
 def cells(row: DomainRow, table: DomainTable) -> list[str]:
     """Returns a row's cells, as plain text."""
-    digits, signs = digits_of(table.metric), _signs(table.rows)
+    digits, signs = digits_of(table.metric), domain_signs.signs_of(table)
     found = row.difference
     reach = interval_text(found.interval.low, found.interval.high, digits) if found and found.interval else ""
-
-    def signed(figure: DomainFigure | Summary, marks: Iterable[str]) -> str:
-        number = _number(figure, digits)
-        return number + "".join(signs[mark] for mark in dict.fromkeys(marks)) if number else ""
-
-    every = [mark for figure in row.figures for mark in figure.marks]
+    difference = "" if found is None or found.difference is None else f"{found.difference:+.{digits}f}{reach}"
+    worst = "" if row.worst is None else f"{row.worst.domain} {_number(row.worst, digits)}"
     return [
         row.backbone,
         row.method,
-        *(signed(figure, figure.marks) for figure in row.figures),
-        signed(row.average, every),
-        "" if row.worst is None else f"{row.worst.domain} {signed(row.worst, row.worst.marks)}",
-        "" if found is None or found.difference is None else f"{found.difference:+.{digits}f}{reach}",
+        *(signed(_number(figure, digits), domain_signs.of_figure(figure), signs) for figure in row.figures),
+        signed(_number(row.average, digits), domain_signs.of_average(row, table), signs),
+        signed(worst, domain_signs.of_worst(row), signs),
+        signed(difference, domain_signs.of_difference(row, table), signs),
         p_text(found.p_t) if found is not None else "",
         _seeds(row),
         row.selection_rule,
@@ -124,20 +115,15 @@ def legend(rows: Sequence[DomainRow], table: DomainTable) -> list[str]:
     """Returns what the columns of one data set's table mean, one sentence each."""
     better = "Higher" if table.direction == "max" else "Lower"
     unit = UNITS.get(table.metric, "")
-    signs = _signs(table.rows)
+    signs, one = domain_signs.signs_of(table), unit_of(table.spread)
     return [
         f"{better} is better. Test {table.metric} {unit} on the domain that was held out, {_spread(table)}.".replace(
             "  ", " "
         ),
-        f"The average is over all these domains within each {unit_of(table)}, its spread over {unit_of(table)}s; the "
-        "worst domain is the one with the worst mean.",
-        *(f"{signs[mark]} {mark}." for mark in _marks(rows)),
+        f"The average is over all these domains within each {one}, its spread over {one}s; the worst domain is the one "
+        "with the worst mean.",
+        *(f"{signs[mark]} {mark.rstrip('.')}." for mark in domain_signs.marks_of(rows, table)),
     ]
-
-
-def unit_of(table: DomainTable) -> str:
-    """Returns what n counts: a seed, or a repeat of the search."""
-    return "repeat" if table.spread == REPEATED else "seed"
 
 
 def _spread(table: DomainTable) -> str:
@@ -161,7 +147,9 @@ def _flat(row: DomainRow, table: DomainTable) -> dict[str, Any]:
             found |= {f"{name}.{key}": getattr(figure, key) for key in _NUMBERS}
     found |= {f"{figure.domain}.selection_rule": figure.selection_rule for figure in row.figures}
     found |= {f"{figure.domain}.marks": "; ".join(figure.marks) for figure in row.figures}
-    found["marks"] = "; ".join(_marks([row]))
+    found |= {f"{figure.domain}.status": figure.status for figure in row.figures}
+    found["marks"] = "; ".join(dict.fromkeys(mark for figure in row.figures for mark in figure.marks))
+    found["complete"] = _complete([row])
     found["held_out_part"] = " / ".join(dict.fromkeys(figure.part for figure in row.figures))
     found["spread"] = table.spread
     found["worst.domain"] = row.worst.domain if row.worst is not None else None
@@ -183,15 +171,6 @@ def _seeds(row: DomainRow) -> str:
     """Returns how many seeds stand behind the figures of a row: one number where they agree, else each."""
     numbers = [figure.n for figure in row.figures]
     return str(numbers[0]) if len(set(numbers)) == 1 else " / ".join(map(str, numbers))
-
-
-def _signs(rows: Sequence[DomainRow]) -> dict[str, str]:
-    return {mark: SIGNS[number % len(SIGNS)] for number, mark in enumerate(_marks(rows))}
-
-
-def _marks(rows: Iterable[DomainRow]) -> list[str]:
-    """Returns the marks of all figures of some rows, each once."""
-    return list(dict.fromkeys(mark for row in rows for figure in row.figures for mark in figure.marks))
 
 
 def _complete(rows: Sequence[DomainRow]) -> bool:

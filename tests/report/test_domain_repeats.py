@@ -120,8 +120,26 @@ def test_an_unfinished_repeat_is_said(builder, tmp_path: Path) -> None:
     table = build_repeated(repeats(builder, tmp_path, scores=short))
     assert not table.complete
     art, photo = table.rows[1].figures
-    assert (art.n, photo.n, photo.status) == (3, 2, "2 of 3 repeats")
+    assert (art.n, art.status) == (3, "3 of 3 repeats")
+    assert (photo.n, photo.status, photo.gap) == (2, "2 of 3 repeats; no final run has its score yet", "")
     assert table.rows[1].average.n == 2
+    said = "repeat of seed 1: no score of core_tuning on pacs, photo, with net: no final run has its score yet"
+    assert said in table.notes
+
+
+def test_what_no_repeat_has_stands_in_its_place(builder, tmp_path: Path) -> None:
+    none = {seed: {**found, "core_tuning": {"art": [66.0], "photo": []}} for seed, found in SCORES.items()}
+    stores = repeats(builder, tmp_path, scores=none)
+    cell = stores[2].cell("pacs-photo--core_tuning--net")
+    assert cell is not None
+    stores[2].put_cell(cell.replace(choice=None, failure="the backbone could not be\nloaded"))
+    table = build_repeated(stores)
+    gap = "no final run has its score yet; failed: the backbone could not be loaded"
+    figure = table.rows[1].figures[1]
+    assert (figure.gap, figure.status) == (gap, f"0 of 3 repeats; {gap}") and not any(
+        "no score" in n for n in table.notes
+    )
+    assert f"† no score: {gap}." in domains_to_markdown(table)
 
 
 def test_what_is_no_repeat_is_refused(builder, tmp_path: Path) -> None:

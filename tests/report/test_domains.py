@@ -107,7 +107,7 @@ def test_what_is_marked_is_marked_in_every_form(builder) -> None:
     markdown, tex = domains_to_markdown(table), domains_to_latex(table)
     said = "transductive: the backbone has seen the held-out domain"
     assert "| 92.00 ± 1.53† |" in markdown and f"† {said}." in markdown and "| 61.00 ± 0.58 |" in markdown
-    assert r"92.00 $\pm$ 1.53$^\dagger$" in tex and said in tex
+    assert r"92.00 $\pm$ 1.53$^{\dagger}$" in tex and said in tex
     assert all(row.figures[1].marks == (said,) for row in table.rows)
     assert table.rows[0].selection_rule == "best validation top1 of 2 trials; last epoch"
 
@@ -134,7 +134,8 @@ def test_the_csv_says_what_its_spread_is_what_was_tested_and_what_marks_there_ar
     builder.store.put_cell(cell.replace(held_out=oracle))
     ce, core = csv.DictReader(io.StringIO(domains_to_csv(table_of(builder))))
     added = ["spread", "held_out_part", "marks", *(f"{domain}.marks" for domain in DOMAINS)]
-    assert list(ce)[-6:] == added and list(ce)[-7] == "n_pairs"
+    assert [key for key in ce if key in added] == added
+    assert list(ce)[-11:-6] == ["n_pairs", "spread", "held_out_part", "marks", "complete"]
     part = "80 % of the held-out domain, as DomainBed"
     seen = "transductive: the backbone has seen the held-out domain"
     looks = "oracle: chosen by 1,200 looks at the held-out domain"
