@@ -44,7 +44,7 @@ def dilate(encoder: nn.Module, output_stride: int, name: str) -> tuple[Level, ..
             convolutions, or halves the resolution otherwise; or its first level is coarser than the output stride.
     """
     if not isinstance(encoder, Backbone) or not encoder.levels:
-        raise RequestError(f"backbone {name}: has no feature maps, which segmentation needs; {TAKEN}")
+        raise RequestError(f"backbone {name}: has no feature maps; {TAKEN}")
     only = (encoder.map_sizes or encoder.sizes).only
     if only is not None:
         raise RequestError(f"backbone {name}: takes squares of {only} pixels alone, no whole images; {TAKEN}")
@@ -70,9 +70,9 @@ def dilate(encoder: nn.Module, output_stride: int, name: str) -> tuple[Level, ..
 
 
 TAKEN = (
-    "it takes resnet18 to resnet152, resnext, wide_resnet50_2, convnext, small_resnet, cifar_resnet, at stride 16 "
-    "vit_b_16 and vit_l_16, and timm's nets that are fine enough by themselves and take any image: params: {kwargs: "
-    "{output_stride: 16}}, or {dynamic_img_size: true} of a vision transformer"
+    "segmentation takes resnet18 to resnet152, resnext, wide_resnet50_2, convnext, small_resnet, cifar_resnet, at "
+    "stride 16 vit_b_16 and vit_l_16, and timm's nets that are fine enough by themselves and take any image: params: "
+    "{kwargs: {output_stride: 16}}, or {dynamic_img_size: true} of a vision transformer"
 )
 
 

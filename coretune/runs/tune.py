@@ -15,6 +15,7 @@ from coretune.results.store import ResultsStore
 from coretune.runs.alone import context_on, execute_alone, held_directory
 from coretune.runs.build import OpenData
 from coretune.runs.job import Job
+from coretune.segment.fit import check_backbones
 from coretune.spec.catalog import load_catalog
 from coretune.spec.cells import Cell
 from coretune.spec.load import LoadedStudy, resolve_study
@@ -102,6 +103,7 @@ def tune(
     loaded = _as_study(
         dataset, method, {backbone: start}, path, data, train, adversary, segmentation, plugins, parameters
     )
+    check_backbones(loaded, loaded.cells)
     chosen = loaded.cell.dataset
     context = context_on(device)
     found = fingerprint(open_any(loaded.catalog, chosen.ref, chosen.path))

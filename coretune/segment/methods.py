@@ -8,7 +8,6 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from coretune.errors import RequestError
 from coretune.segment.heads import DenseHead
 from coretune.segment.labels import majority_labels
 from coretune.segment.losses import mask_cross_entropy, soft_pixel_cross_entropy
@@ -109,18 +108,14 @@ class DenseCoreTuning(DenseMethod):
     of single pixels the projection head is one of 1×1 convolutions.
 
     Args:
-        params: η, τ, α, γ and the options, as for images.
+        params: η, τ, α, γ and the options, as for images. The head has a bias: a study with `classifier_bias: false`
+            is refused.
         options: What is sampled, m (`mixtures`) and a (`auxiliary`).
         head: The head.
-
-    Raises:
-        RequestError: A parameter has no meaning here.
     """
 
     def __init__(self, params: CoreTuningParameters, *, options: SegmentationSpec, head: DenseHead) -> None:
         super().__init__(params, options=options, head=head)
-        if not params.classifier_bias:
-            raise RequestError("method core_tuning: classifier_bias: segmentation heads have a bias; leave it out")
         self.params = params
         self.projector = ProjectionHead(head.features, params.projection_dim, params.projection_hidden)
 

@@ -62,6 +62,7 @@ class Component:
         refused: Why nothing can use it, and what to use instead, in one line; empty for all that can be used. A name
             that people look for gets a better answer so than that it is unknown.
         dense: What a method is for data sets with a class per pixel, `module:object`; empty: it is nothing there.
+        dense_parameters: Its parameters there, where fewer values have a meaning: a subclass of `parameters`.
         samples: Whether it samples pixels there, by the keys of `segmentation` that say which.
     """
 
@@ -77,6 +78,7 @@ class Component:
     train_space: Mapping[str, Space] = field(default_factory=lambda: MappingProxyType({}))
     refused: str = ""
     dense: str = ""
+    dense_parameters: type[Frozen] | None = None
     samples: bool = False
 
     def load_dense(self) -> Any:

@@ -38,6 +38,7 @@ class LoadedStudy:
         plugins: Absolute paths of its plug-in files.
         evaluations: The further evaluations of its final runs, by label.
         attack: What robust accuracy is measured under, for all methods; None where the objective has none.
+        places: Where its keys stand, for what is found wrong with them later.
     """
 
     study: Study
@@ -46,6 +47,7 @@ class LoadedStudy:
     plugins: tuple[str, ...] = ()
     evaluations: Mapping[str, EvalSpec] = field(default_factory=dict)
     attack: ValidationAttack | None = None
+    places: Problems = field(default_factory=lambda: Problems(Document({}, "")), compare=False, repr=False)
 
     @property
     def cell(self) -> Cell:
@@ -122,7 +124,7 @@ def resolve_study(document: Document, sets: Sequence[str] = (), *, folder: Path 
     study = with_domains(study, catalog)
     named = resolve_names(study, catalog, problems, base, complete=complete)
     problems.stop_if_any()
-    return LoadedStudy(study, tuple(named.cells), catalog, plugins, named.evaluations, named.attack)
+    return LoadedStudy(study, tuple(named.cells), catalog, plugins, named.evaluations, named.attack, problems)
 
 
 def with_domains(study: Study, catalog: Catalog) -> Study:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -90,7 +90,7 @@ class Problems:
             StudyError: There are problems.
         """
         if self.found:
-            raise StudyError(sorted(self.found, key=lambda problem: (problem.line is None, problem.line or 0)))
+            raise StudyError(in_order(self.found))
 
     def _line(self, path: Path_) -> int | None:
         for length in range(len(path), 0, -1):
@@ -99,6 +99,11 @@ class Problems:
             if path[:length] in self._stands_at:
                 return self.document.line(self._stands_at[path[:length]])
         return self.document.line(path)
+
+
+def in_order(problems: Iterable[Problem]) -> list[Problem]:
+    """Returns problems in the order of their lines, those without one last."""
+    return sorted(problems, key=lambda problem: (problem.line is None, problem.line or 0))
 
 
 def shortened(origin: str) -> str:

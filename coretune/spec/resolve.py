@@ -155,14 +155,16 @@ class _Resolver(DataChecks):
             able = [name for name in self.catalog.names("method") if self.catalog.get("method", name).dense]
             text = f"{component.name} has no form for data sets with a class per pixel; these have: {', '.join(able)}"
             self.problems.add(at, text)
-        names = tuple(component.parameters.model_fields)
+        parameters = component.dense_parameters if self.of_pixels else None
+        parameters = parameters or component.parameters
+        names = tuple(parameters.model_fields)
         own = {key: value for key, value in raw.items() if key not in OF_ANY_METHOD}
         for key in (key for key in own if key not in names):
             meant = near(key, (*names, *OF_ANY_METHOD))
             said = f"did you mean {meant}?" if meant else f"{component.name} has {_parameters(names)}"
             self.problems.add((*at, key), f"unknown key; {said}")
         known = {key: value for key, value in own.items() if key in names}
-        fixed, spaces = self.split(at, known, component.parameters, names)
+        fixed, spaces = self.split(at, known, parameters, names)
         declared = {key: space for key, space in component.space.items() if key not in own}
         common = {
             key: component.train_space.get(key, space)
@@ -173,7 +175,7 @@ class _Resolver(DataChecks):
         searched = _under("method", declared | spaces) | _under("train", common | method_spaces)
         defaults = _defaults(component, searched, merged)
         place: Path_ = (*at, "train") if own_train else ("train",)
-        self.combinations(at, component.parameters, fixed, declared | spaces, _strip("method", defaults))
+        self.combinations(at, parameters, fixed, declared | spaces, _strip("method", defaults))
         self.combinations(place, TrainSpec, merged, common | method_spaces, _strip("train", defaults))
         adversary = self.adversary(at, raw)
         return MethodChoice(label, component.name, fixed, merged, searched, defaults, adversary)

@@ -29,6 +29,7 @@ from coretune.study.resolved import (
     ResolvedCell,
     ResolvedStudy,
     check_executable,
+    check_maps,
     datasets_of,
     look,
     resolve_cell,
@@ -125,6 +126,7 @@ def make_plan(loaded: LoadedStudy, store: ResultsStore) -> Plan:
         StorageError: The results directory cannot be read.
     """
     check_executable(loaded)
+    check_maps(loaded, loaded.cells)
     found = look(loaded, loaded.cells)
     resolved = ResolvedStudy(loaded, (), found.fingerprints)
     cells = [

@@ -202,6 +202,19 @@ def check_executable(loaded: LoadedStudy) -> None:
             grid(cell.method.space)
 
 
+def check_maps(loaded: LoadedStudy, cells: Iterable[Cell]) -> None:
+    """Refuses backbones whose feature maps are not what the head of a segmentation needs.
+
+    Raises:
+        StudyError: With all of them, each at its key.
+    """
+    of_pixels = [cell for cell in cells if cell.dataset.segmentation is not None]
+    if of_pixels:
+        from coretune.segment.fit import check_backbones  # asks the nets, and so needs torch
+
+        check_backbones(loaded, of_pixels)
+
+
 def look_at_data(loaded: LoadedStudy, dataset: DatasetChoice) -> str:
     """Returns the fingerprint of a data set.
 
@@ -312,11 +325,12 @@ def resolve(loaded: LoadedStudy, only: Mapping[str, str] | None = None) -> Resol
     Raises:
         MissingError: No cell has what it needs; says what is missing and where it was looked for.
         UnfitError: Data or a checkpoint are there and not as expected; says which.
-        RequestError: `only` matches nothing, the study is none that `check_executable` lets pass, a held-out domain is
-            not there, or a backbone has seen it.
+        RequestError: `only` matches nothing, the study is none that `check_executable` and `check_maps` let pass, a
+            held-out domain is not there, or a backbone has seen it.
     """
     check_executable(loaded)
     cells = only_matching(loaded, only or {})
+    check_maps(loaded, cells)
     found = look(loaded, cells)
     if found.wrong:
         raise found.wrong[0]

@@ -7,7 +7,7 @@ import pytest
 from support.scenes import CLASSES, scenes
 
 import coretune as ct
-from coretune.errors import RequestError
+from coretune.errors import RequestError, StudyError
 from coretune.results.store import ResultsStore
 from coretune.runs.alone import context_on
 from coretune.runs.scenes import predicted_scenes
@@ -49,6 +49,11 @@ def test_runs_predict_the_same_images(tmp_path: Path) -> None:
     predicted = np.concatenate([each.predicted["ce"].ravel() for each in everything])
     accuracy = 100 * (predicted == truth)[truth != 255].mean()
     assert results["ce"].test.metrics["pixel_accuracy"] == pytest.approx(accuracy)
+
+
+def test_a_backbone_without_fine_maps_is_refused_before_the_data_are_looked_at() -> None:
+    with pytest.raises(StudyError, match=r"backbones\.swin_t: backbone swin_t: its feature maps are too coarse"):
+        ct.tune("voc", path="/absent", method="ce", backbone="swin_t", device="cpu")
 
 
 def test_runs_of_images_are_refused(tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ import torch
 import torch.nn.functional as F
 from support.segmenting import make_model
 
-from coretune.errors import RequestError
 from coretune.segment.methods import DenseCoreTuning, DenseCrossEntropy, PixelStep
 from coretune.segment.model import SegmentationModel
 from coretune.spec.catalog.methods.core_tuning import CoreTuningParameters
@@ -129,8 +128,3 @@ def test_nothing_but_void_is_no_loss_and_no_nan() -> None:
     found.total.backward()
     assert found.total.item() == 0 and int(found.counts["sampled_pixels"]) == 0
     assert found.terms.keys() == core(model, spec).pixel_loss(step_of(model)).terms.keys()
-
-
-def test_a_head_without_bias_is_refused() -> None:
-    with pytest.raises(RequestError, match="classifier_bias"):
-        core(make_model(options()), options(), classifier_bias=False)

@@ -9,8 +9,9 @@ import pytest
 from coretune.errors import RequestError
 from coretune.spec import catalog as catalog_module
 from coretune.spec.catalog import SHIPPED, load_catalog, plugin_components, plugin_version
+from coretune.spec.catalog.backbones import SmallResNetParameters
 from coretune.spec.catalog.conformance import faults
-from coretune.spec.components import Component
+from coretune.spec.components import Component, NoParameters
 
 PLUGIN = '''
 from pydantic import Field
@@ -130,6 +131,7 @@ def declare(**changes: object) -> Component:
         ({"version": 0}, "needs a version"),
         ({"target": "a.b"}, "not module:object"),
         ({"kind": "dataset"}, "DatasetComponent"),
+        ({"parameters": SmallResNetParameters, "dense_parameters": NoParameters}, "dense_parameters is a subclass"),
         ({"refused": "needs what no net has"}, "what is refused has a reason of one line, and no target"),
         ({"refused": "needs\nmuch", "target": ""}, "what is refused has a reason of one line, and no target"),
     ],

@@ -81,6 +81,17 @@ def test_methods_without_a_form_for_pixels_are_refused_and_told_which_have_one()
         ({"segmentation": {"scale": [2, 1]}}, "segmentation.scale", "needs 0 < low <= high"),
         ({"adversary": {"attack": "pgd"}}, "adversary", "no adversarial training of segmentation"),
         ({"data": {"labels_per_class": 5}}, "data.labels_per_class", "take label_fraction"),
+        (
+            {"methods": {"core_tuning": {"classifier_bias": False}}},
+            "methods.core_tuning.classifier_bias",
+            "have a bias",
+        ),
+        (
+            {"methods": {"core_tuning": {"classifier_bias": {"choice": [True, False]}}}},
+            "methods.core_tuning.classifier_bias",
+            "in the search space choice",
+        ),
+        ({"methods": {"core_tuning": {"pairs": "cross_domain"}}}, "methods.core_tuning.pairs", "have no domains"),
         ({"data": {"image_size": 64}}, "data.image_size", "input_size is the side of the squares"),
         ({"data": {"augment": {"rotation": 10}}}, "data.augment.rotation", "away from their masks"),
         ({"evaluations": {"knn": {}}}, "evaluations.knn", "judges a class per image"),
@@ -101,6 +112,12 @@ def test_what_does_not_go_together_is_refused(keys: dict[str, Any], key: str, wo
     found = problems(**keys)
     matching = [message for where, message in found.items() if where.startswith(key)]
     assert any(words in message for message in matching), found
+
+
+def test_what_pixels_do_not_know_is_right_for_images() -> None:
+    keys = {"classifier_bias": False, "pairs": "within_domain"}
+    found = loaded(datasets={"cifar10": {}}, objective={}, methods={"core_tuning": keys})
+    assert found.cells[0].method.params == keys
 
 
 @pytest.mark.parametrize("wrong", [{"head": "unet"}, {"output_stride": 32}, {"pixels": 1}])

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from support.driving import STUDY, drive, make_book, resolved
 
-from coretune.errors import RequestError
+from coretune.errors import RequestError, StudyError
 from coretune.results.store import ResultsStore
 from coretune.spec.load import LoadedStudy, resolve_study
 from coretune.spec.yamlfile import parse_yaml
@@ -189,6 +189,14 @@ def test_a_plan_with_unequal_budgets_says_so(root: Path) -> None:
 def test_a_study_that_cannot_run_is_refused(root: Path, sets: tuple[str, ...], says: str) -> None:
     with pytest.raises(RequestError, match=says):
         planned(root, *sets)
+
+
+PIXELS = ("datasets={voc2012: {}}", "data={}", "objective.metric=miou")
+
+
+def test_a_backbone_that_cannot_be_segmented_with_is_refused_before_its_data_are_looked_at(root: Path) -> None:
+    with pytest.raises(StudyError, match=r"^--set backbones=.*: backbones\.swin_t: backbone swin_t: .*too coarse"):
+        planned(root, *PIXELS, "backbones=[resnet18,swin_t]")
 
 
 GEOMETRY = "evaluations.geometry={}"

@@ -49,6 +49,15 @@ def test_a_continuous_grid_is_refused_at_once() -> None:
     assert "write a choice" in refused("search.sampler=grid")
 
 
+def test_a_backbone_that_cannot_be_segmented_with_is_refused_unless_its_cells_are_left_out() -> None:
+    pixels = ("datasets={streets: {dataset: voc, path: /absent}}", "data={}", "objective.metric=miou")
+    sets = (*pixels, "backbones=[resnet18, swin_t]")
+    assert "backbones.swin_t: backbone swin_t: its feature maps are too coarse" in refused(*sets)
+    loaded = resolve_study(parse_yaml(STUDY, "tiny.yaml"), sets)
+    with pytest.raises(UnfitError, match="there is no such folder"):
+        resolve(loaded, {"backbone": "resnet18"})
+
+
 def test_absent_data_are_told_with_their_label_and_place(tmp_path: Path) -> None:
     where = tmp_path / "absent"
     with pytest.raises(UnfitError, match=f"^data set photos: {where} is no folder; expected"):

@@ -57,6 +57,8 @@ def _faults(component: Component) -> Iterator[str]:
                 continue
             for value in space.probes():
                 yield from _values(model, {name: value}, f"its {title}: ", only=name)
+    if component.dense_parameters is not None and not issubclass(component.dense_parameters, component.parameters):
+        yield "dense_parameters is a subclass of parameters"
     yield from _values(TrainSpec, component.train, "its train: ")
     if isinstance(component, DatasetComponent):
         yield from _values(AugmentSpec, component.augment, "its augment: ")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from coretune.spec.components import Component
 from coretune.spec.frozen import Frozen
@@ -66,6 +66,24 @@ class CoreTuningParameters(MixtureParameters):
     )
 
 
+class DenseCoreTuningParameters(CoreTuningParameters):
+    """Core-tuning of pixels."""
+
+    @field_validator("classifier_bias")
+    @classmethod
+    def _of_the_head(cls, value: bool) -> bool:
+        if not value:
+            raise ValueError("segmentation heads have a bias; leave it out")
+        return value
+
+    @field_validator("pairs")
+    @classmethod
+    def _without_domains(cls, value: str) -> str:
+        if value != "any":
+            raise ValueError("images with masks have no domains; leave it out")
+        return value
+
+
 class CoreTuningReleasedParameters(Frozen):
     """Core-tuning as the authors' released script computes it."""
 
@@ -103,6 +121,7 @@ COMPONENTS: list[Component] = [
         source="Zhang, Hooi, Hu, Liang, Feng, NeurIPS 2021, arXiv 2102.06605",
         parameters=CoreTuningParameters,
         dense="coretune.segment.methods:DenseCoreTuning",
+        dense_parameters=DenseCoreTuningParameters,
         samples=True,
         space={
             "eta": Space("log_uniform", 1e-3, 3.0, also=(0.0,)),
