@@ -132,6 +132,7 @@ def plan_view(value: Mapping[str, Any], width: int) -> RenderableType:
         parts += [Text(""), *_cost_lines(value["cost"])]
     checked = tuple(item["text"] for item in value.get("check", ()))
     notes = [text for text in value["notes"] if not (checked and text.endswith(checked))]  # said above
+    notes += dict.fromkeys(remark for item in value.get("check", ()) for remark in item["remarks"])
     parts += [Text(f"note: {text}", style="dim") for text in notes]
     return Group(*parts)
 

@@ -19,7 +19,7 @@ from coretune.data.look import (
     sizes_of,
 )
 from coretune.data.resize import square
-from coretune.data.source import TEST, Source, domains_of, remarks_of
+from coretune.data.source import TEST, Domains, Source, domains_of, remarks_of
 from coretune.spec.components import DatasetComponent
 from coretune.spec.wording import some
 
@@ -94,8 +94,7 @@ def check(source: Source, about: DatasetComponent, on_image: Callable[[], None] 
     near = _near(source, seen)
     parts = by_part(source.parts)
     domains = domains_of(source)
-    counts = np.bincount(domains.of, minlength=len(domains.names)).tolist() if domains is not None else []
-    by_domain = dict(zip(domains.names, counts, strict=True)) if domains is not None else {}
+    by_domain = _by_domain(domains)
     shared = across_domains(same, domains.of, source.names) if domains is not None else ()
     problems = [
         *miscounted(about, len(source.names), parts, by_domain),
@@ -173,6 +172,24 @@ def unread_or_across(unreadable: int, images: int, same: Copies) -> Iterator[str
         yield f"{unreadable:,} of {images:,} images cannot be read"
     if same.across:
         yield f"{len(same.across):,} images stand in several parts, e.g. {' = '.join(same.across[0])}"
+
+
+def count_problems(about: DatasetComponent, parts: NDArray[np.int8], domains: Domains | None) -> list[str]:
+    """Returns what differs from the declared counts, one line each, without looking at an image.
+
+    Args:
+        about: What is expected.
+        parts: (N,) official part of each image, as in `source`.
+        domains: Which domain each is of, where there are some.
+    """
+    return list(miscounted(about, len(parts), by_part(parts), _by_domain(domains)))
+
+
+def _by_domain(domains: Domains | None) -> dict[str, int]:
+    if domains is None:
+        return {}
+    counts = np.bincount(domains.of, minlength=len(domains.names)).tolist()
+    return dict(zip(domains.names, counts, strict=True))
 
 
 def miscounted(

@@ -69,6 +69,7 @@ class HeldOutDomain(Frozen):
     part: HeldOutPart = "whole"
     seen: str = Field("", description="What of it the backbone was pre-trained on, in words: then it is transductive.")
     unknown: str = Field("", description="Why nobody can tell what else of it the backbone was pre-trained on.")
+    repeated: int = Field(0, ge=0, description="How many of its images stand in another domain as well, file by file.")
     selection: SelectionRule = "training_domain"
     looks: int = Field(0, ge=0, description="Evaluations on it among which an oracle chose a final run's weights.")
 

@@ -316,6 +316,7 @@ class StudyCell:
             part=dataset.held_out_part,
             seen=self.resolved.sight.seen,
             unknown=self.resolved.sight.unknown,
+            repeated=self.resolved.domains.repeated,
             selection=self._settings.selection,
             looks=self.looks,
         )

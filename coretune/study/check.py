@@ -10,13 +10,14 @@ from typing import Literal
 from coretune.data.domain_splits import split_source
 from coretune.data.fingerprint import fingerprint
 from coretune.data.mask_dataset import split_masks
-from coretune.data.source import located, open_masks, open_source
+from coretune.data.source import domains_of, located, open_masks, open_source
 from coretune.data.splits import Split
 from coretune.errors import MissingError, RequestError, UnfitError
 from coretune.nets.weights import load_encoder
 from coretune.spec.cells import BackboneChoice, DatasetChoice
 from coretune.spec.load import LoadedStudy
 from coretune.study.missing import Missing, missing_checkpoint, missing_data
+from coretune.study.remarks import about_counts
 from coretune.study.resolved import datasets_of, look_at_checkpoint
 
 
@@ -29,12 +30,14 @@ class Checked:
         label: The data set's label, or that of the backbone that starts from the checkpoint.
         state: `there`, `missing`, or `wrong`: there and not as expected.
         text: What was found, on one line.
+        remarks: What is worth knowing of it, one line each.
     """
 
     kind: Literal["data set", "checkpoint"]
     label: str
     state: Literal["there", "missing", "wrong"]
     text: str
+    remarks: tuple[str, ...] = ()
 
 
 def check_study(loaded: LoadedStudy) -> list[Checked]:
@@ -62,7 +65,7 @@ def exit_code(found: Iterable[Checked], cells: int, missing_cells: int) -> int:
 def _data(loaded: LoadedStudy, dataset: DatasetChoice) -> Checked:
     about = loaded.catalog.dataset(dataset.ref.name)
     try:
-        parts, images, classes = _divided(loaded, dataset)
+        parts, images, classes, remarks = _divided(loaded, dataset)
     except MissingError as error:
         return _missing(missing_data(dataset, about, error))
     except UnfitError as error:
@@ -73,17 +76,21 @@ def _data(loaded: LoadedStudy, dataset: DatasetChoice) -> Checked:
     at = f" at {place}" if place is not None else ""
     counts = f"{len(parts.labelled):,} to train on, {len(parts.validation):,} to validate, {len(parts.test):,} to test"
     text = f"{images:,} images of {classes:,} classes{at}: {counts}"
-    return Checked("data set", dataset.label, "there", text)
+    return Checked("data set", dataset.label, "there", text, tuple(remarks))
 
 
-def _divided(loaded: LoadedStudy, dataset: DatasetChoice) -> tuple[Split, int, int]:
-    """Returns who is in which part, and the numbers of images and of classes."""
+def _divided(loaded: LoadedStudy, dataset: DatasetChoice) -> tuple[Split, int, int, list[str]]:
+    """Returns who is in which part, the numbers of images and of classes, and remarks on these numbers."""
     catalog, ref, path = loaded.catalog, dataset.ref, dataset.path
+    about = catalog.dataset(ref.name)
     if dataset.segmentation is not None:
         masks = open_masks(catalog, ref, path)
-        return split_masks(masks, dataset.spec(fingerprint(masks))), len(masks.names), len(masks.classes)
+        parts = split_masks(masks, dataset.spec(fingerprint(masks)))
+        return parts, len(masks.names), len(masks.classes), about_counts(about, dataset, masks.parts, None)
     source = open_source(catalog, ref, path)
-    return split_source(source, dataset.spec(fingerprint(source))), len(source.names), len(source.classes)
+    parts = split_source(source, dataset.spec(fingerprint(source)))
+    remarks = about_counts(about, dataset, source.parts, domains_of(source))
+    return parts, len(source.names), len(source.classes), remarks
 
 
 def _checkpoint(loaded: LoadedStudy, backbone: BackboneChoice) -> Checked:

@@ -5,29 +5,38 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any, NamedTuple
 
-from coretune.data.dataset import open_dataset
+from coretune.data.dataset import Dataset, open_dataset
 from coretune.data.mask_dataset import open_mask_dataset
 from coretune.data.packing import Packing
 from coretune.data.unreadable import Reasoned
 from coretune.errors import RequestError, UnfitError
 from coretune.spec.cells import final_seed
 from coretune.study.plan import at_size
+from coretune.study.remarks import about_counts
 from coretune.study.resolved import ResolvedStudy
 
 
-def check_data(
-    study: ResolvedStudy, cache: Path, on_packing: Callable[[str, Packing], None]
-) -> dict[str, tuple[Reasoned, ...]]:
+class Looked(NamedTuple):
+    """What was found of the data.
+
+    Attributes:
+        left_out: The images that are left out since they cannot be read, by label, of data sets that have some.
+        remarks: What is worth knowing, one line each.
+    """
+
+    left_out: dict[str, tuple[Reasoned, ...]]
+    remarks: tuple[str, ...]
+
+
+def check_data(study: ResolvedStudy, cache: Path, on_packing: Callable[[str, Packing], None]) -> Looked:
     """Opens every data set as the study's runs will.
 
     Args:
         study: Whose data.
         cache: Root of the caches.
         on_packing: Told what is packed, in words, and how far that is; what it raises ends the packing, resumably.
-
-    Returns:
-        The images that are left out since they cannot be read, by label, of data sets that have some.
 
     Raises:
         RequestError: More images are asked for than there are; names the data set.
@@ -37,6 +46,7 @@ def check_data(
     seed = final_seed(study.loaded.study.seed, 0)
     seen: set[str] = set()
     left_out: dict[str, tuple[Reasoned, ...]] = {}
+    remarks: dict[str, None] = {}
     catalog = study.loaded.catalog
     for cell in study.cells:
         specs = (study.run_spec(cell, {}, seed), *study.trial_specs(cell, {}))
@@ -47,14 +57,13 @@ def check_data(
                 continue
             seen.add(key)
             told = partial(on_packing, f"pack {dataset.label}{at_size(dataset)}")
-            unreadable: tuple[Reasoned, ...]
+            opening = open_mask_dataset if dataset.segmentation is not None else open_dataset
             try:
-                if dataset.segmentation is not None:
-                    unreadable = open_mask_dataset(catalog, data, dataset.path, cache, told).packed.unreadable
-                else:
-                    unreadable = open_dataset(catalog, data, dataset.path, cache, told).packed.unreadable
+                opened: Dataset[Any] = opening(catalog, data, dataset.path, cache, told)
             except (RequestError, UnfitError) as error:
                 raise type(error)(f"data set {dataset.label}: {error}") from error
-            if unreadable:
-                left_out[dataset.label] = unreadable
-    return left_out
+            about = catalog.dataset(dataset.ref.name)
+            remarks |= dict.fromkeys(about_counts(about, dataset, opened.packed.parts, opened.domains))
+            if opened.packed.unreadable:
+                left_out[dataset.label] = opened.packed.unreadable
+    return Looked(left_out, tuple(remarks))

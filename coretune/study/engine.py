@@ -37,7 +37,7 @@ from coretune.study.missing import MissingCell, things
 from coretune.study.nodes import check_cluster
 from coretune.study.planned import note_plan
 from coretune.study.progress import Progress
-from coretune.study.remarks import about_backbones
+from coretune.study.remarks import about_backbones, about_domains
 from coretune.study.resolved import ResolvedStudy, resolve
 from coretune.study.writer import StudyWriter
 
@@ -114,7 +114,10 @@ def run_study(
             events.add("warning", lock.took_over)
         for thing, number in things(resolved.missing).items():
             events.add("warning", f"{thing.text}; {number} of {len(loaded.cells)} cells are left out")
-        for text in about_backbones((cell.cell, cell.sight) for cell in resolved.cells):
+        for text in (
+            *about_domains((cell.cell.dataset, cell.domains) for cell in resolved.cells),
+            *about_backbones((cell.cell, cell.sight) for cell in resolved.cells),
+        ):
             events.add("warning", text)
         book = CellBook(resolved, store, events, retry_failed=retry_failed)
         if not book.finished or store.json("manifest.json") is None:
@@ -176,7 +179,7 @@ def _check_data(
 ) -> None:
     """Opens the data, packed on first use, and says how far that is; ends early where the study is stopped.
 
-    Images that are left out are an event, and stand in the manifest.
+    Remarks are events, and so are images that are left out, which stand in the manifest, too.
     """
 
     def on_packing(label: str, now: Packing) -> None:
@@ -185,7 +188,9 @@ def _check_data(
             raise _Stopped
 
     with suppress(_Stopped):
-        left_out = check_data(resolved, cache_root(), on_packing)
+        left_out, remarks = check_data(resolved, cache_root(), on_packing)
+        for text in remarks:
+            events.add("warning", text)
         for label, images in left_out.items():
             many = "image cannot be read and is" if len(images) == 1 else "images cannot be read and are"
             events.add("warning", f"data set {label}: {len(images):,} {many} left out: {'; '.join(listed(images))}")

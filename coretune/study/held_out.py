@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from coretune.data.contents import are_repeated
 from coretune.data.dataset import no_domains
 from coretune.data.domain_splits import checked_domains
-from coretune.data.source import domains_of, open_source
+from coretune.data.fingerprint import file_hashes
+from coretune.data.source import domains_of, open_source, remarks_of
 from coretune.errors import RequestError, UnfitError
 from coretune.spec.cells import Cell, DatasetChoice
 from coretune.spec.components import Catalog, needs_domains
@@ -28,16 +33,36 @@ def validation_domains(study: Study, dataset: DatasetChoice, sources: Sequence[s
     return (dataset.held_out_domain,) if study.selection == "oracle" else tuple(sources)
 
 
-def source_domains(dataset: DatasetChoice, loaded: LoadedStudy) -> tuple[str, ...]:
-    """Returns the domains that are not held out.
+@dataclass(frozen=True)
+class Domained:
+    """What is known of a data set that holds a domain out.
+
+    Attributes:
+        sources: The other domains.
+        repeated: How many images of the held-out domain are the same file as one of another domain.
+        remarks: What else its source has to say of the files.
+    """
+
+    sources: tuple[str, ...]
+    repeated: int = 0
+    remarks: tuple[str, ...] = ()
+
+
+UNDIVIDED = Domained(())
+"""Of a data set that holds none out."""
+
+
+def domained(dataset: DatasetChoice, loaded: LoadedStudy) -> Domained:
+    """Returns what is known of a data set that holds a domain out.
 
     Raises:
-        RequestError: The one that is held out is not there, or the selection rule needs more of the others.
+        RequestError: That domain is not there, or the selection rule needs more of the others.
         UnfitError: The data are not as expected.
     """
     domain = str(dataset.held_out_domain)
+    source = open_source(loaded.catalog, dataset.ref, dataset.path)
     try:
-        domains = checked_domains(open_source(loaded.catalog, dataset.ref, dataset.path), domain)
+        domains = checked_domains(source, domain)
     except (RequestError, UnfitError) as error:
         raise type(error)(f"datasets.{dataset.section}: {error}") from error
     found = tuple(name for name in domains.names if name != domain)
@@ -46,7 +71,9 @@ def source_domains(dataset: DatasetChoice, loaded: LoadedStudy) -> tuple[str, ..
             f"selection: {loaded.study.selection} needs two source domains at least; datasets.{dataset.section} has "
             f"one beside {domain}: {found[0]}"
         )
-    return found
+    of_it = domains.of == domains.names.index(domain)
+    repeated = are_repeated(source.names, np.flatnonzero(of_it), file_hashes(source), np.flatnonzero(~of_it))
+    return Domained(found, int(repeated.sum()), remarks_of(source))
 
 
 def check_domains(cells: Iterable[Cell], loaded: LoadedStudy, there: Container[str]) -> None:

@@ -24,7 +24,7 @@ from coretune.spec.study import SearchOptions
 from coretune.study.held_out import validation_domains
 from coretune.study.missing import MissingCell, to_dicts
 from coretune.study.optuna_cell import grid
-from coretune.study.remarks import about_backbones
+from coretune.study.remarks import about_backbones, about_domains
 from coretune.study.resolved import (
     ResolvedCell,
     ResolvedStudy,
@@ -140,6 +140,8 @@ def make_plan(loaded: LoadedStudy, store: ResultsStore) -> Plan:
     notes = [f"recorded: unknown: {' '.join(str(error).split())}" for error in found.wrong]
     if again := sum(cell.to_train_again for cell in cells):
         notes.append(f"{again} recorded final runs lack evaluations and are trained again: their weights were not kept")
+    there = [cell for cell in loaded.cells if cell.dataset.label in found.domains]
+    notes += about_domains((cell.dataset, found.domains[cell.dataset.label]) for cell in there)
     notes += about_backbones((cell, found.sight_of(cell)) for cell in loaded.cells)
     notes += filter(None, [unequal_budgets(loaded.study, {cell.method: cell.trials for cell in cells})])
     if roles := roles_of(loaded.study.objective.metrics):
@@ -178,7 +180,7 @@ def _cell(study: ResolvedStudy, cell: Cell, resolved: ResolvedCell | None, store
 def _sources(cell: Cell, resolved: ResolvedCell | None) -> tuple[str, ...]:
     """Returns the source domains of a cell, where its data are absent those that its declaration knows."""
     declared = tuple(name for name in cell.dataset.domains if name != cell.dataset.held_out_domain)
-    return declared if resolved is None else resolved.sources
+    return declared if resolved is None else resolved.domains.sources
 
 
 def _states(study: ResolvedStudy, cell: ResolvedCell, store: ResultsStore, trials: int) -> Counter[RunState]:

@@ -20,7 +20,7 @@ from coretune.spec.segmentation import MIOU
 from coretune.spec.study import APART, SearchOptions
 from coretune.spec.tested import looks_at_finals
 from coretune.spec.validation_attack import ROBUST
-from coretune.study.held_out import check_domains, source_domains, validation_domains
+from coretune.study.held_out import UNDIVIDED, Domained, check_domains, domained, validation_domains
 from coretune.study.leak import UNSEEN, Sight, sights_by_label
 from coretune.study.missing import Missing, MissingCell, missing_checkpoint, missing_data, refusal
 from coretune.study.optuna_cell import grid
@@ -36,7 +36,7 @@ class ResolvedCell:
         weights: Where its runs start from, as in `BackboneSpec.weights`.
         pretraining: The run that makes these weights, or None.
         sight: What of the held-out domain the backbone has seen, where the study lets it.
-        sources: The domains that it is trained on, where one is held out.
+        domains: Those that it is trained on, where one is held out.
     """
 
     cell: Cell
@@ -44,7 +44,7 @@ class ResolvedCell:
     weights: str
     pretraining: RunSpec | None
     sight: Sight = UNSEEN
-    sources: tuple[str, ...] = ()
+    domains: Domained = UNDIVIDED
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ class ResolvedStudy:
 
     def trial_runs(self, cell: ResolvedCell) -> list[tuple[int, str | None]]:
         """Returns the seed and the validation domain of each of a trial's runs: by repeat, and by source domain."""
-        domains = validation_domains(self.loaded.study, cell.cell.dataset, cell.sources)
+        domains = validation_domains(self.loaded.study, cell.cell.dataset, cell.domains.sources)
         return [(seed, domain) for seed in self.search_seeds(cell) for domain in domains]
 
     def trial_specs(self, cell: ResolvedCell, params: Mapping[str, object]) -> tuple[RunSpec, ...]:
@@ -252,7 +252,7 @@ class Found:
         missing: What is not there, by kind and label.
         wrong: What is there and not as expected, each with its label in the message.
         sights: What of a held-out domain a backbone has seen, by the labels of data set and backbone.
-        sources: The other domains, by the label of a data set that holds one out.
+        domains: The other domains, by the label of a data set that holds one out.
     """
 
     fingerprints: Mapping[str, str]
@@ -260,7 +260,7 @@ class Found:
     missing: Mapping[tuple[str, str], Missing]
     wrong: tuple[UnfitError, ...]
     sights: Mapping[tuple[str, str], Sight] = field(default_factory=dict)
-    sources: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    domains: Mapping[str, Domained] = field(default_factory=dict)
 
     def lacks(self, cell: Cell) -> tuple[Missing, ...]:
         """Returns what is missing of what a cell needs."""
@@ -307,14 +307,14 @@ def look(loaded: LoadedStudy, cells: Iterable[Cell]) -> Found:
             wrong.append(type(error)(f"backbone {label}: {error}"))
     found = Found(fingerprints, checkpoints, missing, tuple(wrong))
     check_domains(cells, loaded, fingerprints)
-    sources = {
-        label: source_domains(dataset, loaded)
+    domains = {
+        label: domained(dataset, loaded)
         for label, dataset in datasets_of(cells).items()
         if label in fingerprints and dataset.held_out_domain is not None
     }
     return replace(
         found,
-        sources=sources,
+        domains=domains,
         sights=sights_by_label([cell for cell in cells if found.has(cell)], loaded.catalog, fingerprints),
     )
 
@@ -349,7 +349,7 @@ def datasets_of(cells: Iterable[Cell]) -> dict[str, DatasetChoice]:
 def resolve_cell(cell: Cell, found: Found) -> ResolvedCell:
     """Names what the runs of a cell start from, which has all that it needs."""
     data, origin = found.fingerprints[cell.dataset.label], cell.pretraining_data
-    held_out = found.sight_of(cell), found.sources.get(cell.dataset.label, ())
+    held_out = found.sight_of(cell), found.domains.get(cell.dataset.label, UNDIVIDED)
     pretraining = cell.backbone.pretraining(origin, found.fingerprints[origin.label])
     if pretraining is not None:
         return ResolvedCell(cell, data, f"run:{pretraining.run_id}", pretraining, *held_out)

@@ -76,7 +76,7 @@ def domains_of(found: ResolvedStudy, which: str) -> list[str | None]:
 
 def test_training_domain_validation_is_as_it_was(tmp_path: Path) -> None:
     plain, said = study(tmp_path), study(tmp_path, "selection=training_domain")
-    assert domains_of(plain, "trial") == [None] and plain.cells[0].sources == ("art", "sketch")
+    assert domains_of(plain, "trial") == [None] and plain.cells[0].domains.sources == ("art", "sketch")
     ids = [[spec.run_id for spec in found.trial_specs(found.cells[0], {})] for found in (plain, said)]
     assert ids[0] == ids[1]
 

@@ -134,5 +134,5 @@ def test_a_data_set_may_skip_alone_and_only_skipping_changes_an_id(study: Path, 
     assert runs("data.corrupt=skip") == runs("datasets.photos.corrupt=skip") != runs()
     (tmp_path / "photos" / "cat" / "1.png").write_bytes(b"")
     skipping = resolve(load_study(study, ["datasets.photos.corrupt=skip"]))
-    left_out = check_data(skipping, cache_root(), lambda label, now: None)
+    left_out, _ = check_data(skipping, cache_root(), lambda label, now: None)
     assert [item.reason for item in left_out["photos"]] == ["cat/1.png: an empty file"]

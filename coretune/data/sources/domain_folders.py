@@ -26,7 +26,8 @@ class DomainFolders(ImageFiles):
         params: How images become squares.
 
     Attributes:
-        remarks: What is worth knowing, one line each: which domains lack which classes.
+        remarks: What is worth knowing, one line each: which folders are no domains, and which domains
+            lack which classes.
 
     Raises:
         UnfitError: There is no folder, no image, a single domain, a single class, or images beside the folders.
@@ -46,10 +47,14 @@ class DomainFolders(ImageFiles):
             for label, tree in domain.folders.items()
             for image in tree.below(f"{name}/{label}")
         ]
-        self.remarks = tuple(
-            f"{name}/: no image of {some(lacking)}"
-            for name, domain in root.folders.items()
-            if (lacking := [label for label in classes if label not in domain.folders])
+        empty = [f"{some([f'{name}/' for name in root.empty])}: no image in there, and so no domain"]
+        self.remarks = (
+            *(empty if root.empty else ()),
+            *(
+                f"{name}/: no image of {some(lacking)}"
+                for name, domain in root.folders.items()
+                if (lacking := [label for label in classes if label not in domain.folders])
+            ),
         )
         super().__init__(path, images, classes, reading="domain_folders/1", crop=params.crop, domains=domains)
 

@@ -42,7 +42,8 @@ class Folder(InFiles):
         params: How images become squares.
 
     Attributes:
-        remarks: What is worth knowing, one line each: which folders are left out.
+        remarks: What is worth knowing, one line each: which folders are left out, and whether classes look like
+            domains.
 
     Raises:
         UnfitError: There is no folder, no image, a single class, images beside the folders, or parts that differ in
@@ -60,7 +61,7 @@ class Folder(InFiles):
         refuse_masks(path, root)
         parts = _parts(path, root)
         classes = [found for part in parts for found in part.classes]
-        self.remarks = tuple(_empty(root, parts))
+        self.remarks = (*_empty(root, parts), *_nested(path, root, parts))
         self.classes = tuple(sorted({found.name for found in classes}))
         label = {name: index for index, name in enumerate(self.classes)}
         images = sorted((name, label[found.name], found.part) for found in classes for name in found.images)
@@ -108,6 +109,20 @@ def _empty(root: Tree, parts: list[_Part]) -> Iterator[str]:
         names = [f"{part.folder}/{name}" if part.folder else name for name in tree.empty]
         if names:
             yield f"{some(names)}: no image in there, and so no class"
+
+
+def _nested(path: Path, root: Tree, parts: list[_Part]) -> Iterator[str]:
+    """Yields that classes look like domains: each holds nothing but the same folders, which may be the classes."""
+    trees = list(root.folders.values())
+    if any(part.folder for part in parts) or any(tree.images for tree in trees):
+        return
+    shared = sorted(set.intersection(*(set(tree.folders) for tree in trees)))
+    if len(shared) > 1 and not {name.lower() for name in shared} <= PARTS.keys():
+        yield (
+            f"the classes have the same folders ({some(shared)}): if {some(list(root.folders))} are domains, and these "
+            f"the classes, they are read with `dataset: domain_folders`: `coretune data check domain_folders --path "
+            f"{path}`"
+        )
 
 
 def _read_parts(path: Path, root: Tree, named: set[str]) -> list[_Part]:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from support import image_sets as sets
 
-from coretune.data.source import UNDECIDED, Source, domains_of, open_source
+from coretune.data.source import UNDECIDED, Source, domains_of, open_source, remarks_of
 from coretune.errors import UnfitError
 from coretune.spec.components import Catalog
 
@@ -31,6 +31,15 @@ def test_the_first_folder_is_the_domain_and_the_second_the_class(catalog: Catalo
     assert source.classes == ("cat", "dog", "owl") and source.labels.tolist() == [0, 1, 2, 1]
     assert domains.of.tolist() == [0, 0, 0, 1] and set(source.parts.tolist()) == {UNDECIDED}
     assert getattr(source, "remarks") == ("night/: no image of cat, owl",)  # noqa: B009 - not every source has them
+
+
+def test_a_folder_without_an_image_is_no_domain_and_told(catalog: Catalog, tmp_path: Path) -> None:
+    made(tmp_path, "day/cat/1.png", "day/dog/1.png", "night/cat/1.png", "night/dog/1.png")
+    (tmp_path / "dusk" / "cat").mkdir(parents=True)
+    source = opened(catalog, tmp_path)
+    assert remarks_of(source) == ("dusk/: no image in there, and so no domain",)
+    domains = domains_of(source)
+    assert domains is not None and domains.names == ("day", "night")
 
 
 @pytest.mark.parametrize(

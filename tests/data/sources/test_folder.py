@@ -118,3 +118,17 @@ def test_a_table_and_parquet_are_called_by_their_kind(tmp_path: Path) -> None:
     (tmp_path / "hub" / "train.parquet").touch()
     with pytest.raises(UnfitError, match="parquet files are read with `dataset: parquet`"):
         Folder(tmp_path / "hub", FolderParameters())
+
+
+def test_classes_that_look_like_domains_are_told(tmp_path: Path) -> None:
+    def remarks(root: Path, *names: str) -> tuple[str, ...]:
+        return opened(made(root, *(f"{name}/1.png" for name in names))).remarks
+
+    (said,) = remarks(tmp_path / "a", "art/cat", "art/dog", "photo/cat", "photo/dog", "photo/owl")
+    assert said == (
+        "the classes have the same folders (cat, dog): if art, photo are domains, and these the classes, they are read "
+        f"with `dataset: domain_folders`: `coretune data check domain_folders --path {tmp_path / 'a'}`"
+    )
+    assert remarks(tmp_path / "b", "cat/2019", "cat/2020", "dog/2019", "dog/2020", "dog") == ()
+    assert remarks(tmp_path / "c", "cat/all", "dog/all") == ()
+    assert remarks(tmp_path / "d", "cat/train", "cat/test", "dog/train", "dog/test") == ()
