@@ -52,7 +52,8 @@ RepeatOption = Annotated[
     typer.Option(
         "--repeat",
         metavar="DIR",
-        help="Results of the same study with another seed: ± is over repeats of the whole search then. Repeatable.",
+        help="Results of the same study with another seed, and perhaps another split_seed: ± is over repeats of the "
+        "whole search then. Repeatable.",
     ),
 ]
 DomainFigureOption = Annotated[

@@ -3,21 +3,25 @@
 Two spreads are reported as "±" in this field. That over *seeds of one configuration* trains one choice again and again;
 it is what a results directory has by itself (`coretune.report.domains`). That over *repeats of the whole search* lets
 each repeat search, choose and train by itself, so that it holds the luck of the search too. Each repeat is a results
-directory of the same study with another `seed`; what it says of a domain is the mean over its final runs.
+directory of the same study with another `seed`, and perhaps another `split_seed`, as DomainBed has it; what it says of
+a domain is the mean over its final runs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from coretune.errors import RequestError
 from coretune.report.domains import DomainFigure, DomainRow, DomainTable, Place, require, worst_of
-from coretune.report.spread import REPEATED, over_repeats, over_seeds
+from coretune.report.spread import NEW_SPLITS, ONE_SPLIT, Spread, over_repeats, over_seeds
 from coretune.report.statistics import compare_paired, summarise
 from coretune.report.study import read_study
 from coretune.results.store import ResultsStore
 from coretune.spec.study import Study
+
+SPLIT_SEED = "split_seed"
 
 
 def build_repeated(stores: Sequence[ResultsStore]) -> DomainTable:
@@ -27,7 +31,7 @@ def build_repeated(stores: Sequence[ResultsStore]) -> DomainTable:
         stores: The results directories of a study, each with another seed; two at least.
 
     Raises:
-        RequestError: They are no repeats of one search; says which and why.
+        RequestError: They are no repeats of one search, or some share their splits and some do not; says which.
         StorageError: A file cannot be read for a reason other than its content.
     """
     tables = [require(store) for store in stores]
@@ -39,9 +43,9 @@ def build_repeated(stores: Sequence[ResultsStore]) -> DomainTable:
         first,
         rows=rows,
         complete=all(table.complete for table in tables) and all(one.complete for row in rows for one in row.figures),
-        spread=REPEATED,
+        spread=_spread_of(studies),
     )
-    return replace(whole, notes=(*_notes(tables, studies, whole), over_repeats(studies[0])))
+    return replace(whole, notes=(*_notes(tables, studies, whole), over_repeats(studies[0], whole.spread)))
 
 
 def _notes(tables: Sequence[DomainTable], studies: Sequence[Study], whole: DomainTable) -> Iterator[str]:
@@ -57,7 +61,7 @@ def _notes(tables: Sequence[DomainTable], studies: Sequence[Study], whole: Domai
 
 
 def _studies(stores: Sequence[ResultsStore]) -> list[Study]:
-    """Returns the study of each directory: all the same, but for seed and name.
+    """Returns the study of each directory: all the same, but for name, seed and the seed of the splits.
 
     Raises:
         RequestError: They are not.
@@ -75,26 +79,60 @@ def _studies(stores: Sequence[ResultsStore]) -> list[Study]:
             )
         studies.append(study)
     for store, study in zip(stores, studies, strict=True):
-        if differing := [name for name in _compared() if getattr(study, name) != getattr(studies[0], name)]:
+        if differing := [name for name in COMPARED if _asked(study, name) != _asked(studies[0], name)]:
             raise RequestError(
                 f"{store.root} is no repeat of {stores[0].root}: {', '.join(differing)} of the studies differ"
             )
     return studies
 
 
-def _compared() -> Iterable[str]:
-    return (
-        "datasets",
-        "backbones",
-        "methods",
-        "data",
-        "train",
-        "search",
-        "finals",
-        "objective",
-        "selection",
-        "adversary",
-    )
+COMPARED = (
+    "datasets",
+    "backbones",
+    "methods",
+    "data",
+    "train",
+    "search",
+    "finals",
+    "objective",
+    "selection",
+    "adversary",
+)
+"""What is the same in all repeats, but for the seed of the splits."""
+
+
+def _asked(study: Study, name: str) -> Any:
+    """Returns what a study says under a key, without the seed of the splits."""
+    if name == "datasets":
+        return {label: _without_seed(raw) for label, raw in study.datasets.items()}
+    return _without_seed(study.data.model_dump()) if name == "data" else getattr(study, name)
+
+
+def _without_seed(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in options.items() if key != SPLIT_SEED}
+
+
+def _spread_of(studies: Sequence[Study]) -> Spread:
+    """Returns whether the repeats share their splits.
+
+    Raises:
+        RequestError: Some do.
+    """
+    found: dict[Spread, str] = {}
+    for section in studies[0].held_out_sections:
+        seeds = [study.datasets[section].get(SPLIT_SEED, study.data.split_seed) for study in studies]
+        if 1 < len(set(seeds)) < len(seeds):
+            raise RequestError(
+                f"some repeats share a split of {section}, others do not: their split_seed is "
+                f"{', '.join(map(str, seeds))}; run all with one, or each with its own (--set data.split_seed=N)"
+            )
+        found[ONE_SPLIT if len(set(seeds)) == 1 else NEW_SPLITS] = section
+    if len(found) > 1:
+        raise RequestError(
+            f"the repeats share the split of {found[ONE_SPLIT]}, but not that of {found[NEW_SPLITS]}: one table has "
+            "one spread; let split_seed of both be the same in all, or differ"
+        )
+    return next(iter(found), ONE_SPLIT)
 
 
 def _row(place: Place, found: Sequence[dict[Place, DomainRow]], table: DomainTable) -> DomainRow:

@@ -104,7 +104,7 @@ class DomainTable:
         complete: Whether every final run on every held-out domain has its score.
         notes: What a reader should know before quoting a number.
         spread: What ± and n are over: the final seeds of one configuration, or repeats of the whole search, each with a
-            seed of its own.
+            seed of its own, and with one split or each with its own.
     """
 
     study: str

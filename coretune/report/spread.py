@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from typing import Literal
 
-from coretune.spec.study import BackboneOptions, Study
+from coretune.spec.study import Study
 
-Spread = Literal["seeds of one configuration", "repeats of the whole search"]
+Spread = Literal[
+    "seeds of one configuration",
+    "repeats of the whole search on one split",
+    "repeats of the whole search, splits drawn anew",
+]
 CONFIGURATION: Spread = "seeds of one configuration"
-REPEATED: Spread = "repeats of the whole search"
+ONE_SPLIT: Spread = "repeats of the whole search on one split"
+NEW_SPLITS: Spread = "repeats of the whole search, splits drawn anew"
 """What "±" is over: one choice is trained again and again, or each repeat searches and chooses by itself."""
 
 DRAW = "the draw of the labelled subset"
@@ -39,33 +44,42 @@ def over_seeds(study: Study) -> str:
     return f"the spread over seeds is that of {_listed(varied)}{one}; {_listed(shared)} are shared"
 
 
-def over_repeats(study: Study) -> str:
+def over_repeats(study: Study, spread: Spread) -> str:
     """Returns what the spread over repeats of the whole search holds, and what it does not.
 
     Args:
-        study: Any of the repeats: they differ in nothing but their seed, from which all other seeds follow.
+        study: Any of the repeats: they differ in nothing but their seed, from which all other seeds follow, and perhaps
+            in the seed of the splits.
+        spread: Whether they do.
     """
-    backbones = list(study.backbones.values())
+    backbones, new = list(study.backbones.values()), spread == NEW_SPLITS
+    pretrained = [one.pretrain for one in backbones if one.pretrain is not None]
+    kept = [one for one in pretrained if one.seed is not None and not new]
+    drawn = new and _part_is_tested(study)
     anew = [
-        *(["pre-trains"] if any(map(_pretrained_anew, backbones)) else []),
+        *(["pre-trains"] if len(kept) < len(pretrained) else []),
         *(["searches", "chooses"] if study.search != "none" else []),
         "trains",
         *(["draws its labelled images"] if _labels_are_limited(study) else []),
+        *(["draws its splits"] if new else []),
+        *(["draws what is tested of a held-out domain"] if drawn else []),
     ]
-    shared = [*(["the backbone"] if any(map(_shared, backbones)) else []), "the splits", "the test images"]
-    return (
-        f"the spread over repeats is that of the whole search: each repeat {_listed(anew)} anew; "
-        f"{_listed(shared)} are shared"
+    shared = [
+        *(["the backbone"] if kept or any(one.checkpoint is not None for one in backbones) else []),
+        *([] if new else ["the splits"]),
+        *([] if drawn else ["the test images"]),
+    ]
+    said = f"; {_listed(shared)} are shared" if shared else ""
+    return f"the spread over repeats is that of the whole search: each repeat {_listed(anew)} anew{said}"
+
+
+def _part_is_tested(study: Study) -> bool:
+    """Returns whether of some held-out domain a part is tested, which the seed of the splits draws."""
+    keys = [study.datasets[section] for section in study.held_out_sections]
+    return any(
+        raw.get("held_out_part") == "domainbed_80" or raw.get("held_out_limit", study.data.held_out_limit) is not None
+        for raw in keys
     )
-
-
-def _pretrained_anew(backbone: BackboneOptions) -> bool:
-    """Returns whether a backbone's pre-training has the study's seed, so that each repeat has its own."""
-    return backbone.pretrain is not None and backbone.pretrain.seed is None
-
-
-def _shared(backbone: BackboneOptions) -> bool:
-    return backbone.checkpoint is not None or (backbone.pretrain is not None and backbone.pretrain.seed is not None)
 
 
 def _labels_are_limited(study: Study) -> bool:

@@ -10,7 +10,7 @@ from coretune.report import domain_signs
 from coretune.report.domain_signs import signed
 from coretune.report.domains import DomainFigure, DomainRow, DomainTable
 from coretune.report.export import table_to_csv
-from coretune.report.spread import REPEATED, unit_of
+from coretune.report.spread import CONFIGURATION, unit_of
 from coretune.report.statistics import Summary
 from coretune.report.typeset import (
     UNITS,
@@ -127,12 +127,12 @@ def legend(rows: Sequence[DomainRow], table: DomainTable) -> list[str]:
 
 
 def _spread(table: DomainTable) -> str:
-    if table.spread == REPEATED:
-        return (
-            "mean ± standard error over n repeats of the whole search, each with a seed of its own (not over seeds of "
-            "one configuration); a repeat counts as the mean of its final runs"
-        )
-    return "mean ± standard error over n final seeds of one configuration (not over repeats of the whole search)"
+    if table.spread == CONFIGURATION:
+        return "mean ± standard error over n final seeds of one configuration (not over repeats of the whole search)"
+    return (
+        f"mean ± standard error over n {table.spread}, each with a seed of its own (not over {CONFIGURATION}); "
+        "a repeat counts as the mean of its final runs"
+    )
 
 
 _NUMBERS = ("mean", "stderr", "n")

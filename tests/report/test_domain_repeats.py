@@ -13,7 +13,7 @@ from scipy import stats
 from coretune.errors import RequestError
 from coretune.report.domain_repeats import build_repeated
 from coretune.report.domains import build
-from coretune.report.spread import REPEATED, over_repeats
+from coretune.report.spread import NEW_SPLITS, ONE_SPLIT, over_repeats
 from coretune.report.typeset_domains import domains_to_csv, domains_to_latex, domains_to_markdown, header
 from coretune.results.cellfile import HeldOutDomain
 from coretune.results.store import ResultsStore
@@ -65,7 +65,7 @@ def rows_of(text: str) -> list[dict[str, str]]:
 def test_each_repeat_is_one_value_and_n_counts_repeats(builder, tmp_path: Path) -> None:
     stores = repeats(builder, tmp_path)
     table = build_repeated(stores)
-    assert table.spread == REPEATED and table.complete
+    assert table.spread == ONE_SPLIT and table.complete
     averages = {
         method: [sum(means(seed, method, domain) for domain in DOMAINS) / 2 for seed in SCORES]
         for method in ("ce", "core_tuning")
@@ -83,7 +83,7 @@ def test_each_repeat_is_one_value_and_n_counts_repeats(builder, tmp_path: Path) 
     text = domains_to_markdown(table)
     assert "over n repeats of the whole search" in text and "not over seeds of one configuration" in text
     assert "n (repeats)" in header(table.rows, table)
-    assert {row["spread"] for row in rows_of(domains_to_csv(table))} == {"repeats of the whole search"}
+    assert {row["spread"] for row in rows_of(domains_to_csv(table))} == {"repeats of the whole search on one split"}
     alone = build(stores[0])
     assert alone is not None and "n (seeds)" in header(alone.rows, alone) and alone.rows[0].figures[0].n == 2
 
@@ -102,7 +102,7 @@ def test_what_is_said_of_one_repeat_names_it_and_the_spread_is_that_of_repeats(b
     assert table.notes == (
         f"repeat of seed 0: {zero} pacs-art, core_tuning; {meaning}",
         f"repeat of seed 1: {zero} pacs-art, core_tuning; pacs-photo, core_tuning; {meaning}",
-        over_repeats(Study.model_validate(read_yaml(stores[0].root / "study.yaml").value)),
+        over_repeats(Study.model_validate(read_yaml(stores[0].root / "study.yaml").value), ONE_SPLIT),
     )
     for text in (domains_to_markdown(table), domains_to_latex(table)):
         assert "the spread over repeats is that of the whole search" in text and "the spread over seeds" not in text
@@ -140,6 +140,39 @@ def test_what_no_repeat_has_stands_in_its_place(builder, tmp_path: Path) -> None
         "no score" in n for n in table.notes
     )
     assert f"† no score: {gap}." in domains_to_markdown(table)
+
+
+def split(store: ResultsStore, seed: int, of: str = "data") -> ResultsStore:
+    """Rewrites the seed of the splits, of all data sets or of one."""
+    path = store.root / "study.yaml"
+    text = path.read_text()
+    if of == "data":
+        text = text.replace("  split_seed: 0\n", f"  split_seed: {seed}\n")
+    else:
+        text = text.replace(f"  {of}: {{", f"  {of}: {{split_seed: {seed}, ")
+    path.write_text(text)
+    return store
+
+
+@pytest.mark.parametrize("of", ["data", "pacs"])
+def test_repeats_may_draw_their_splits_anew(builder, tmp_path: Path, of: str) -> None:
+    table = build_repeated([split(store, seed, of) for seed, store in enumerate(repeats(builder, tmp_path))])
+    assert table.spread == NEW_SPLITS and table.rows[0].figures[0].n == 3
+    assert "trains and draws its splits anew; the test images are shared" in table.notes[-1]
+    assert "over n repeats of the whole search, splits drawn anew, each with a seed" in domains_to_markdown(table)
+
+
+def test_some_splits_in_common_are_refused(builder, tmp_path: Path) -> None:
+    stores = repeats(builder, tmp_path)
+    split(stores[2], 1)
+    with pytest.raises(RequestError, match=r"share a split of pacs, others do not: their split_seed is 0, 0, 1; "):
+        build_repeated(stores)
+    for store in stores[:2]:
+        path = store.root / "study.yaml"
+        path.write_text(path.read_text().replace("  pacs:", "  vlcs: {held_out_domain: [SUN09]}\n  pacs:"))
+    split(stores[1], 1, "vlcs")
+    with pytest.raises(RequestError, match="share the split of pacs, but not that of vlcs: one table has one spread"):
+        build_repeated(stores[:2])
 
 
 def test_what_is_no_repeat_is_refused(builder, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from coretune.report.spread import over_repeats, over_seeds
+from coretune.report.spread import NEW_SPLITS, ONE_SPLIT, over_repeats, over_seeds
 from coretune.spec.study import Study
 
 MOCO = {"pretrain": {}}
@@ -72,5 +72,36 @@ def of_repeats(anew: str, shared: str) -> str:
         ),
     ],
 )
-def test_over_repeats(made: Study, said: str) -> None:
-    assert over_repeats(made) == said
+def test_over_repeats_on_one_split(made: Study, said: str) -> None:
+    assert over_repeats(made, ONE_SPLIT) == said
+
+
+@pytest.mark.parametrize(
+    ("made", "said"),
+    [
+        (
+            study({"checkpoint": "a.pt"}, datasets={"pacs": {"held_out_domain": "photo"}}),
+            of_repeats("searches, chooses, trains and draws its splits", "the backbone and the test images"),
+        ),
+        (
+            study({"pretrain": {"seed": 3}}, datasets={"pacs": {"held_out_domain": "photo"}}, search="none"),
+            of_repeats("pre-trains, trains and draws its splits", "the test images"),
+        ),
+        (
+            study({"checkpoint": "a.pt"}, datasets={"pacs": {"held_out_domain": "photo", "held_out_limit": 9}}),
+            of_repeats(
+                "searches, chooses, trains, draws its splits and draws what is tested of a held-out domain",
+                "the backbone",
+            ),
+        ),
+    ],
+)
+def test_over_repeats_with_new_splits(made: Study, said: str) -> None:
+    assert over_repeats(made, NEW_SPLITS) == said
+
+
+def test_what_is_tested_is_drawn_anew_where_it_is_a_part() -> None:
+    made = study({}, datasets={"pacs": {"held_out_domain": "photo", "held_out_part": "domainbed_80"}}, search="none")
+    said = "each repeat trains, draws its splits and draws what is tested of a held-out domain anew"
+    assert over_repeats(made, NEW_SPLITS).endswith(said)
+    assert over_repeats(made, ONE_SPLIT).endswith("trains anew; the splits and the test images are shared")
