@@ -9,8 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coretune.data.check import miscounted, unread_or_across
+from coretune.data.learnable import TRAINING, unlearnable
 from coretune.data.look import Sizes, by_part, content_of, copies, looked_at, sizes_of
 from coretune.data.masks import VOID, MaskSource, read_pair
+from coretune.data.source import TEST, TRAIN, UNDECIDED, VALIDATION
 from coretune.spec.components import DatasetComponent
 from coretune.spec.wording import some
 
@@ -90,7 +92,7 @@ def check_masks(source: MaskSource, about: DatasetComponent, on_image: Callable[
     problems = [
         *miscounted(about, len(source.names), parts, {}),
         *unread_or_across(len(unreadable), len(source.names), same),
-        *_single_class(classes),
+        *unlearnable(pixels[:, : len(source.classes)], _parts(source.parts[list(seen)]), source.classes),
     ]
     return MaskReport(
         name=about.name,
@@ -117,11 +119,11 @@ def _classes(source: MaskSource, pixels: NDArray[np.int64], parts: NDArray[np.in
     }
 
 
-def _single_class(classes: Mapping[str, ClassPixels]) -> Iterator[str]:
-    """Yields that all pixels are of one class, as where masks are black and white: 0 and 255, which is void."""
-    found = [name for name, each in classes.items() if each.images]
-    if len(found) == 1:
-        yield f"all pixels are of class {found[0]} or void ({VOID}): nothing to tell apart"
+def _parts(parts: NDArray[np.int8]) -> dict[str, NDArray[np.int64]]:
+    """Returns the images of each part that has some, as a study divides them: what is undecided is trained on, too."""
+    members = {TRAINING: (TRAIN, UNDECIDED), "validation": (VALIDATION,), "test": (TEST,)}
+    found = {name: np.flatnonzero(np.isin(parts, kinds)) for name, kinds in members.items()}
+    return {name: indices for name, indices in found.items() if len(indices)}
 
 
 def _remarks(classes: Mapping[str, ClassPixels], parts: Mapping[str, int], repeated: int) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +10,10 @@ import numpy as np
 from coretune.data.contents import contents_among
 from coretune.data.dataset import Dataset, changed
 from coretune.data.fingerprint import file_hashes, fingerprint_of
+from coretune.data.learnable import TRAINING, unlearnable
 from coretune.data.mask_counts import pixel_counts
 from coretune.data.mask_pack import PackedMasks, pack_masks
-from coretune.data.masks import VOID, MaskSource
+from coretune.data.masks import MaskSource
 from coretune.data.packing import OnPacking
 from coretune.data.source import open_masks
 from coretune.data.splits import Split, split
@@ -49,12 +50,29 @@ def open_mask_dataset(
     if found != data.fingerprint:
         raise changed(data, path, found)
     packed = pack_masks(source, found, cache, on_packing)
+    parts = divide_masks(source, packed, data)
+    return Dataset(packed, parts, contents=contents_among(packed.names, parts.train, hashes))
+
+
+def divide_masks(source: MaskSource, packed: PackedMasks, data: DataSpec) -> Split:
+    """Divides packed images with masks, and refuses those that nothing can be learned from.
+
+    Args:
+        source: Images and masks.
+        packed: Their pack.
+        data: As in `split_masks`, and what is done about images that cannot be read.
+
+    Raises:
+        RequestError: As in `split`.
+        UnfitError: Images cannot be read and are not to be skipped, or `unlearnable`.
+    """
     if packed.unreadable and data.corrupt == "refuse":
         raise refusal(packed.unreadable, len(packed.names))
-    parts = split_masks(source, data, left_out=[item.image for item in packed.unreadable])
-    if wrong := list(_unlearnable(packed, parts)):
+    found = split_masks(source, data, left_out=[item.image for item in packed.unreadable])
+    parts = {TRAINING: found.labelled, "validation": found.validation, "test": found.test}
+    if wrong := list(unlearnable(pixel_counts(packed), parts, packed.classes)):
         raise UnfitError("; ".join(wrong))
-    return Dataset(packed, parts, contents=contents_among(packed.names, parts.train, hashes))
+    return found
 
 
 def split_masks(source: MaskSource, data: DataSpec, *, left_out: Sequence[int] = ()) -> Split:
@@ -71,19 +89,3 @@ def split_masks(source: MaskSource, data: DataSpec, *, left_out: Sequence[int] =
     """
     labels = np.zeros(len(source.names), dtype=np.int64)
     return split(labels, source.parts, data, classes=("image",), left_out=left_out)
-
-
-def _unlearnable(packed: PackedMasks, parts: Split) -> Iterator[str]:
-    """Yields why nothing can be learned or measured."""
-    counts = pixel_counts(packed)
-    for name, indices in (("training", parts.labelled), ("validation", parts.validation), ("test", parts.test)):
-        if not len(indices):
-            yield f"no image in the {name} part"
-        elif not counts[indices].any():
-            yield f"no pixel of any class in the {len(indices):,} masks of the {name} part: all are {VOID}, void"
-    seen = np.flatnonzero(counts[parts.labelled].any(axis=0))
-    if len(seen) == 1:
-        yield (
-            f"all labelled pixels of the training part are of a single class, {packed.classes[seen[0]]}: there is "
-            "nothing to tell apart"
-        )

@@ -139,10 +139,15 @@ def pack_masks(
     return made(plan, lambda: _read(folder, header), on_packing, processes, size=size)
 
 
+def packed_before(source: MaskSource, fingerprint: str, cache: Path) -> PackedMasks | None:
+    """Returns the pack of images with masks, or None where no sound one is there."""
+    header, folder = _place(source, fingerprint, cache)
+    return _read(folder, header)
+
+
 def are_packed(source: MaskSource, fingerprint: str, cache: Path) -> bool:
     """Returns whether a sound pack of images with masks is there."""
-    header, folder = _place(source, fingerprint, cache)
-    return _read(folder, header) is not None
+    return packed_before(source, fingerprint, cache) is not None
 
 
 def _offsets(sizes: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -9,7 +9,10 @@ from typing import Literal
 
 from coretune.data.domain_splits import split_source
 from coretune.data.fingerprint import fingerprint
-from coretune.data.mask_dataset import split_masks
+from coretune.data.mask_dataset import divide_masks, split_masks
+from coretune.data.mask_pack import packed_before
+from coretune.data.masks import MaskSource
+from coretune.data.roots import cache_root
 from coretune.data.source import domains_of, located, open_masks, open_source
 from coretune.data.splits import Split
 from coretune.errors import MissingError, RequestError, UnfitError
@@ -85,12 +88,22 @@ def _divided(loaded: LoadedStudy, dataset: DatasetChoice) -> tuple[Split, int, i
     about = catalog.dataset(ref.name)
     if dataset.segmentation is not None:
         masks = open_masks(catalog, ref, path)
-        parts = split_masks(masks, dataset.spec(fingerprint(masks)))
-        return parts, len(masks.names), len(masks.classes), about_counts(about, dataset, masks.parts, None)
+        parts, unread = _masks_divided(masks, dataset)
+        remarks = [*about_counts(about, dataset, masks.parts, None), *unread]
+        return parts, len(masks.names), len(masks.classes), remarks
     source = open_source(catalog, ref, path)
     parts = split_source(source, dataset.spec(fingerprint(source)))
     remarks = about_counts(about, dataset, source.parts, domains_of(source))
     return parts, len(source.names), len(source.classes), remarks
+
+
+def _masks_divided(source: MaskSource, dataset: DatasetChoice) -> tuple[Split, list[str]]:
+    """Returns who is in which part, and a remark where what the masks hold is not known: before they are packed."""
+    found = fingerprint(source)
+    data, packed = dataset.spec(found), packed_before(source, found, cache_root())
+    if packed is not None:
+        return divide_masks(source, packed, data), []
+    return split_masks(source, data), ["the masks are not packed and were not read: `coretune data check` reads them"]
 
 
 def _checkpoint(loaded: LoadedStudy, backbone: BackboneChoice) -> Checked:

@@ -65,7 +65,22 @@ def test_counts_are_compared_with_the_declared_ones(root: Path) -> None:
 def test_black_and_white_masks_are_one_class_and_void(root: Path) -> None:
     for name in "abcd":
         sets.save_mask(root / "SegmentationClass" / f"{name}.png", np.array([[0, 255] * 5] * 6, dtype=np.uint8))
-    assert report(root).problems == ("all pixels are of class sky or void (255): nothing to tell apart",)
+    assert report(root).problems == (
+        "all pixels of the training part are of class sky or void: nothing to tell apart; in black-and-white masks, "
+        "write white as 1: 255 is void",
+    )
+
+
+def test_what_training_refuses_is_wrong_by_part(root: Path) -> None:
+    masks = root / "SegmentationClass"
+    for name in "abc":
+        sets.save_mask(masks / f"{name}.png", np.full((6, 10), 2, dtype=np.uint8))
+    assert report(root).problems == ("all pixels of the training part are of class car or void: nothing to tell apart",)
+    sets.save_mask(masks / "b.png", np.ones((6, 10), dtype=np.uint8))
+    sets.save_mask(masks / "d.png", np.full((6, 10), 255, dtype=np.uint8))
+    assert report(root).problems == ("no pixel of any class in the 1 masks of the test part: all are 255, void",)
+    (root / "ImageSets" / "Segmentation" / "test.txt").unlink()
+    assert report(root).problems == ()
 
 
 def test_nothing_can_be_read(root: Path) -> None:

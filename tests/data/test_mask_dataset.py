@@ -94,7 +94,7 @@ def test_a_single_class_and_a_part_of_void_are_refused(root: Path, cache: Path) 
         save_mask(file, np.full(shape, 255 if file.name.startswith("val") else 2, dtype=np.uint8))
     with pytest.raises(UnfitError) as caught:
         opened(root, cache)
-    assert f"of a single class, {CLASSES[2]}" in str(caught.value)
+    assert f"all pixels of the training part are of class {CLASSES[2]} or void: nothing" in str(caught.value)
     assert "no pixel of any class in the 2 masks of the validation part" in str(caught.value)
 
 

@@ -1,12 +1,30 @@
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 from support.driving import STUDY
+from support.mask_sets import save_mask
+from support.scenes import scenes
 
+from coretune.data.fingerprint import fingerprint
+from coretune.data.mask_pack import pack_masks
+from coretune.data.source import open_masks
 from coretune.errors import RequestError
 from coretune.spec.load import LoadedStudy, resolve_study
 from coretune.spec.yamlfile import parse_yaml
 from coretune.study.check import check_study
+
+MASKS = """
+name: tiny
+datasets: {{mine: {{dataset: voc, path: {root}}}}}
+backbones: [small_resnet]
+methods: [ce]
+segmentation: {{head: fcn}}
+data: {{input_size: 32}}
+objective: {{metric: miou}}
+"""
 
 
 def loaded(*sets: str) -> LoadedStudy:
@@ -22,3 +40,22 @@ def test_data_that_are_there_are_counted() -> None:
 def test_more_labels_than_there_are_is_a_wrong_request_of_a_named_data_set() -> None:
     with pytest.raises(RequestError, match=r"^data set digits: .*labels_per_class: must be at most"):
         check_study(loaded("datasets.digits.labels_per_class=5000"))
+
+
+def test_masks_that_nothing_can_be_learned_from_are_wrong_once_they_are_packed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CORETUNE_CACHE", str(tmp_path / "cache"))
+    root = scenes(tmp_path / "mine", {"train": 2, "val": 1, "test": 1})
+    save_mask(root / "SegmentationClass" / "test00.png", np.full((40, 48), 255, dtype=np.uint8))
+    study = resolve_study(parse_yaml(MASKS.format(root=root), "tiny.yaml"), ())
+    (data,) = check_study(study)
+    assert (data.state, data.remarks) == (
+        "there",
+        ("the masks are not packed and were not read: `coretune data check` reads them",),
+    )
+    choice = study.cells[0].dataset
+    source = open_masks(study.catalog, choice.ref, choice.path)
+    pack_masks(source, fingerprint(source), tmp_path / "cache")
+    (data,) = check_study(study)
+    assert data.state == "wrong" and data.text.startswith("no pixel of any class in the 1 masks of the test part")
