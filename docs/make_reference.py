@@ -24,6 +24,8 @@ BEGIN = "<!-- reference:begin (python docs/make_reference.py) -->"
 END = "<!-- reference:end -->"
 
 WORDS = {"integer": "whole number", "boolean": "true or false", "string": "text", "object": "mapping", "null": "null"}
+COUNTED = ("integer", "number", "string", "object")
+"""What there may be several of, with an s behind its word."""
 BOUNDS = (("minimum", "≥"), ("exclusiveMinimum", ">"), ("maximum", "≤"), ("exclusiveMaximum", "<"))
 SECTIONS = (
     ("DataOptions", "data"),
@@ -89,11 +91,11 @@ def value_text(key: str, item: Schema) -> str:
     return type_text(item)
 
 
-def type_text(item: Schema) -> str:
-    """Returns what a value may be, in words: `whole number ≥ 1 or null`."""
+def type_text(item: Schema, *, plural: bool = False) -> str:
+    """Returns what a value may be, in words: `whole number ≥ 1 or null`; of several, `whole numbers ≥ 1`."""
     for many in ("anyOf", "oneOf"):
         if many in item:
-            return " or ".join(dict.fromkeys(type_text(part) for part in item[many]))
+            return " or ".join(dict.fromkeys(type_text(part, plural=plural) for part in item[many]))
     if "$ref" in item:
         place = PLACES.get(item["$ref"])
         return f"keys of [`{place}`](#{anchor(place)})" if place else "its parameters"
@@ -103,13 +105,14 @@ def type_text(item: Schema) -> str:
         inner = item.get("prefixItems")
         if inner:
             return f"[{', '.join(map(type_text, inner))}]"
-        each = type_text(item.get("items", {}))
-        if (count := item.get("minItems")) is not None and count == item.get("maxItems"):
-            return f"list of {count} of {each}"
-        return f"list of {each}" if each.endswith(("]", "`")) else f"list of {each}s"
+        count = item.get("minItems")
+        if count is not None and count == item.get("maxItems"):
+            return f"list of {count} of {type_text(item.get('items', {}))}"
+        return f"list of {type_text(item.get('items', {}), plural=True)}"
     kind = str(item.get("type", "anything"))
+    word = WORDS.get(kind, kind) + ("s" if plural and kind in COUNTED else "")
     bounds = " and ".join(f"{sign} {item[key]:,}" for key, sign in BOUNDS if key in item)
-    return f"{WORDS.get(kind, kind)} {bounds}".rstrip()
+    return f"{word} {bounds}".rstrip()
 
 
 def default_text(item: Schema) -> str:

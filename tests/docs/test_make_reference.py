@@ -38,6 +38,11 @@ def test_types_in_words(script: Script) -> None:
     words = script("make_reference").type_text
     assert words({"anyOf": [{"type": "integer", "minimum": 1}, {"type": "null"}]}) == "whole number ≥ 1 or null"
     assert words({"type": "number", "exclusiveMinimum": 0, "maximum": 1}) == "number > 0 and ≤ 1"
+    numbers = {"type": "number", "exclusiveMinimum": 0, "maximum": 4}
+    assert words({"type": "array", "items": numbers}) == "list of numbers > 0 and ≤ 4"
+    assert words(
+        {"type": "array", "items": {"anyOf": [{"type": "string"}, numbers]}, "minItems": 2, "maxItems": 2}
+    ) == ("list of 2 of text or number > 0 and ≤ 4")
     assert words({"enum": ["a", "b"]}) == "`a`, `b`"
     assert words({"$ref": "#/$defs/SearchOptions"}) == "keys of [`search`](#search)"
 
