@@ -51,7 +51,7 @@ class SegmentationTask:
         regroups: Without effect.
 
     Raises:
-        RequestError: The run wants batches that are balanced by domain.
+        RequestError: The run wants batches that are balanced by domain, or statistics of more images than there are.
     """
 
     ties: str | None = None
@@ -65,6 +65,11 @@ class SegmentationTask:
         self._spec = spec
         self._options = spec.segmentation or SegmentationSpec()
         self._indices = dataset.split.labelled
+        if self._options.head == "deeplabv3" and len(self._indices) < 2:
+            raise RequestError(
+                "segmentation.head: deeplabv3 normalises a single value of each image, and there is one image to train "
+                "on: take fcn or lraspp, or more images"
+            )
         self.objective: tuple[str, Literal["max", "min"]] | None = (MIOU, "max")
         self._weights: Tensor | None = None
         if self._options.class_weights == "median_frequency":

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from coretune.errors import Problem, StudyError
-from coretune.spec.wording import Spot, describe, locate
+from coretune.spec.wording import Spot, describe, is_consequence, locate
 from coretune.spec.yamlfile import Document, Path_
 
 MAX_KEY = 80
@@ -77,6 +77,8 @@ class Problems:
         at: dict[Path_, tuple[Spot, list[ErrorDetails]]] = {}
         for detail in error.errors():
             spot = locate(model, detail["loc"])
+            if is_consequence(detail):
+                continue
             if only is None or (spot.path and spot.path[0] in only):
                 at.setdefault(spot.path, (spot, []))[1].append(detail)
         for path, (spot, details) in at.items():

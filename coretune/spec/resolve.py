@@ -17,8 +17,9 @@ from coretune.spec.data_checks import Choices, DataChecks
 from coretune.spec.domains import HELD_OUT
 from coretune.spec.paths import absolute_path
 from coretune.spec.problems import Problems
-from coretune.spec.run import EvalSpec, TrainSpec
+from coretune.spec.run import EvalSpec, PooledTrainSpec, TrainSpec
 from coretune.spec.seeds import derive_seed
+from coretune.spec.segmentation import SegmentationSpec
 from coretune.spec.space import Space
 from coretune.spec.study import BackboneOptions, EvaluationOptions, PretrainOptions, Study
 from coretune.spec.validation_attack import ROBUST, ValidationAttack
@@ -85,6 +86,12 @@ class _Resolver(DataChecks):
         super().__init__(study, catalog, problems, folder, complete=complete)
         self.of_pixels: bool | None = None
         self.train, self.train_spaces = self.split(("train",), study.train, TrainSpec, RECIPE_KEYS)
+
+    @property
+    def pools(self) -> bool:
+        """Whether the study's head normalises a single value of each image."""
+        head = (self.study.segmentation or {}).get("head", SegmentationSpec.model_fields["head"].default)
+        return bool(self.of_pixels) and head == "deeplabv3"
 
     def distinct(self, section: str, labels: Iterable[str]) -> None:
         """Notes labels that are one name to a file system or a table that knows no case."""
@@ -176,7 +183,13 @@ class _Resolver(DataChecks):
         defaults = _defaults(component, searched, merged)
         place: Path_ = (*at, "train") if own_train else ("train",)
         self.combinations(at, parameters, fixed, declared | spaces, _strip("method", defaults))
-        self.combinations(place, TrainSpec, merged, common | method_spaces, _strip("train", defaults))
+        self.combinations(
+            place,
+            PooledTrainSpec if self.pools else TrainSpec,
+            merged,
+            common | method_spaces,
+            _strip("train", defaults),
+        )
         adversary = self.adversary(at, raw)
         return MethodChoice(label, component.name, fixed, merged, searched, defaults, adversary)
 

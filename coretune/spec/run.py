@@ -152,6 +152,21 @@ class TrainSpec(Frozen):
         return self
 
 
+class PooledTrainSpec(TrainSpec):
+    """The recipe where a head normalises a single value of each image, as DeepLabv3 does in its pooled branch."""
+
+    @model_validator(mode="after")
+    def _groups_have_several(self) -> Self:
+        group = self.contrast_batch if self.bn_group is None else self.bn_group
+        if min(self.batch, group) < 2:
+            key, few = ("batch", self.batch) if self.batch < 2 else ("contrast_batch", group)
+            raise ValueError(
+                "deeplabv3 normalises a single value of each image, and so needs two images at least that share "
+                f"statistics; {key} is {few}: raise it, or take the head fcn or lraspp"
+            )
+        return self
+
+
 class RunSpec(Frozen):
     """The full description of one training."""
 

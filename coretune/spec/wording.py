@@ -93,6 +93,16 @@ def describe(details: Iterable[ErrorDetails], spot: Spot) -> str:
     return _message(found[0], spot)
 
 
+def is_consequence(detail: ErrorDetails) -> bool:
+    """Returns whether an error only follows from others: a list is too short for the entries that are wrong in it."""
+    given = detail["input"]
+    return (
+        detail["type"] == "too_short"
+        and isinstance(given, list | tuple)
+        and len(given) >= detail.get("ctx", {}).get("min_length", 0)
+    )
+
+
 def nearest(name: str, known: Iterable[str], *, hidden: Iterable[str] = ()) -> str:
     """Returns `; did you mean x?`, or the known names, for a message about an unknown one.
 
@@ -164,8 +174,9 @@ def _message(detail: ErrorDetails, spot: Spot) -> str:
     if kind == "string_pattern_mismatch":
         right = spot.field.description if spot.field is not None and spot.field.description else detail["msg"]
         return f"{shown(given)} has not the right form: {right}"
-    if kind == "too_short" and isinstance(given, dict):
-        return "needs at least one entry"
+    if kind == "too_short" and isinstance(given, dict | list | tuple):
+        least = detail.get("ctx", {}).get("min_length", 1)
+        return "needs at least one entry" if least == 1 else f"needs at least {least} entries, got {shown(given)}"
     if kind == "string_type" and isinstance(given, int | float):
         return f"must be text, got {shown(given)}; put it in quotes"
     if wanted := _wanted(detail):

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from coretune.data.mask_dataset import MaskDataset
+from coretune.errors import RequestError
 from coretune.segment.metrics import ConfusionMatrix
 from coretune.segment.task import SegmentationTask
 from coretune.spec.run import RunSpec
@@ -130,3 +132,12 @@ def test_workers_have_their_own_images_and_all_masks(make_parts: Callable[..., P
         assert all(torch.equal(each.labels, batch.labels) for each in found)
         images = torch.cat([each.views[0] for each in found])
         assert len(images) == 4 and all(any(torch.equal(one, other) for other in images) for one in batch.views[0])
+
+
+def test_a_pooled_branch_is_not_trained_on_one_image(dataset: MaskDataset, make_spec: Callable[..., RunSpec]) -> None:
+    single = replace(dataset, split=replace(dataset.split, labelled=dataset.split.labelled[:1]))
+    with pytest.raises(
+        RequestError, match=r"deeplabv3 normalises a single value of each image, and there is one image"
+    ):
+        SegmentationTask(single, make_spec(head="deeplabv3"), 1)
+    assert SegmentationTask(single, make_spec(head="fcn"), 1).steps() == 1

@@ -151,6 +151,47 @@ def test_several_scales_are_a_further_evaluation() -> None:
     assert found.evaluations["multi_scale"].evaluation.params == {"scales": [0.5, 1.0], "flip": True}
 
 
+@pytest.mark.parametrize(
+    ("scales", "said"),
+    [
+        ([], {"scales": "needs at least one entry"}),
+        ([0], {"scales.0": "must be greater than 0.0, got 0"}),
+        ([1, 1], {"scales": "a scale stands twice"}),
+    ],
+)
+def test_what_is_wrong_with_scales_is_said_once(scales: list[float], said: dict[str, str]) -> None:
+    found = problems(evaluations={"segmentation": {"scales": scales}})
+    assert found == {f"evaluations.segmentation.{key}": text for key, text in said.items()}
+
+
+ONE_IMAGE = "deeplabv3 normalises a single value of each image, and so needs two images at least"
+
+
+@pytest.mark.parametrize(
+    "train",
+    [
+        {"batch": 1},
+        {"batch": 4, "contrast_batch": 1},
+        {"batch": 1, "bn_group": 2},
+        {"batch": {"choice": [1, 4]}, "contrast_batch": 4},
+    ],
+)
+def test_a_pooled_branch_has_no_statistics_of_one_image(train: dict[str, Any]) -> None:
+    found = problems(train=train)
+    assert found.keys() == {"train"} and found["train"].startswith(ONE_IMAGE)
+    own = problems(methods={"ce": {"train": train}}, segmentation={"head": "deeplabv3"})
+    assert own.keys() == {"methods.ce.train"}
+    assert loaded(train=train, segmentation={"head": "fcn"}).cells
+
+
+def test_groups_of_two_images_are_enough() -> None:
+    assert loaded(train={"batch": 2}).cells and loaded(train={"batch": 4, "contrast_batch": 1, "bn_group": 2}).cells
+
+
+def test_one_image_is_no_matter_where_classes_are_those_of_images() -> None:
+    assert loaded(datasets={"cifar10": {}}, objective={}, train={"batch": 1}).cells
+
+
 def test_a_run_of_another_task_has_no_head() -> None:
     spec = specs()["ce"]
     with pytest.raises(ValidationError, match="segmentation: said for classification"):

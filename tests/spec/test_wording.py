@@ -25,6 +25,7 @@ class Outer(Frozen):
     code: str = Field("a", pattern="^a+$", description="the letter a, at least once")
     flag: bool = False
     text: str = ""
+    several: tuple[int, ...] = Field((1, 2), min_length=2)
 
 
 def messages(model: type[Frozen], raw: Any) -> dict[str, str]:
@@ -60,6 +61,7 @@ def messages(model: type[Frozen], raw: Any) -> dict[str, str]:
         ({"ratio": "half"}, {"ratio": "must be a number, got 'half'"}),
         ({"code": "b"}, {"code": "'b' has not the right form: the letter a, at least once"}),
         ({"flag": "perhaps"}, {"flag": "must be true or false, got 'perhaps'"}),
+        ({"several": [1]}, {"several": "needs at least 2 entries, got [1]"}),
         ({"text": 3}, {"text": "must be text, got 3; put it in quotes"}),
     ],
 )
