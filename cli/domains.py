@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from coretune.errors import RequestError
+from coretune.errors import RequestError, UnfitError
 from coretune_cli.arguments import AddressOption, JsonOption, OutOption, SetOption, SlotsOption
 from coretune_cli.chosen import PathOption
 from coretune_cli.plan import plan as plan_study
@@ -30,7 +30,9 @@ DatasetOption = Annotated[
 ]
 HeldOutOption = Annotated[
     list[str] | None,
-    typer.Option("--held-out", metavar="DOMAIN", help="A domain to hold out; default: all, each in turn. Repeatable."),
+    typer.Option(
+        "--held-out", metavar="DOMAIN", help="A domain to hold out, or all, each in turn; default: all. Repeatable."
+    ),
 ]
 
 
@@ -74,23 +76,38 @@ def overrides(
     found: dict[str, Any] = {}
     if dataset is not None or path is not None:
         name = dataset or OWN
-        keys: dict[str, Any] = {"held_out_domain": held_out or _domains(name, path)}
+        keys: dict[str, Any] = {"held_out_domain": _held_out(name, path, held_out)}
         found["datasets"] = {name: keys | at(path)}
     elif held_out:
         raise RequestError("--held-out: whose domain? Say --dataset NAME, or --path DIR for images of your own")
-    return as_sets(found | methods_and_seeds(methods, seeds))
+    return as_sets(found | methods_and_seeds(methods, seeds), {"datasets": "--dataset, --path and --held-out"})
 
 
-def _domains(name: str, path: Path | None) -> str | list[str]:
-    """Returns the domains of a data set: `all` where its declaration has them, else those that its images have."""
+def _held_out(name: str, path: Path | None, said: list[str]) -> str | list[str]:
+    """Returns which domains of a data set are held out: those that were said, or all that there are.
+
+    What is published has its domains in its declaration, which the study is checked against; of others the images say.
+
+    Raises:
+        RequestError: The images have no domains, or none of a name that was said.
+        UnfitError: The images are not there, or not as expected.
+    """
+    from coretune.data.domain_splits import no_domains
     from coretune.data.source import domains_of, open_source
     from coretune.spec.catalog import load_catalog
+    from coretune.spec.domains import ALL
+    from coretune.spec.wording import nearest
 
-    catalog = load_catalog()
+    catalog, everything = load_catalog(), said in ([], [ALL])
     about = catalog.dataset(name)
     if about.domains or about.counts:
-        return "all"
-    domains = domains_of(open_source(catalog, catalog.ref("dataset", name), None if path is None else str(path)))
+        return ALL if everything else said
+    source = open_source(catalog, catalog.ref("dataset", name), None if path is None else str(path))
+    domains = domains_of(source)
     if domains is None:
-        raise RequestError(f"--dataset {name}: these images have no domains; {OWN} reads <domain>/<class>/<image>")
-    return list(domains.names)
+        raise RequestError(f"--dataset {name}: {no_domains(None, source)}")
+    if "" in domains.names:
+        raise UnfitError(f"--dataset {name}: {no_domains(domains, source)}")
+    if strange := [] if everything else [each for each in said if each not in domains.names]:
+        raise RequestError(f"--held-out: no domain {strange[0]!r}{nearest(strange[0], domains.names)}")
+    return list(domains.names) if everything else said

@@ -127,7 +127,7 @@ def plan_view(value: Mapping[str, Any], width: int) -> RenderableType:
         parts += [Text(""), *(_check_line(item) for item in value["check"])]
     elif value["missing"]:
         parts += [Text(""), *(Text.assemble(("missing  ", "magenta"), item["text"]) for item in value["missing"])]
-    parts += [Text(""), Text(_totals(totals, len(cells)), style="bold")]
+    parts += [Text(""), Text(_totals(totals, len(cells), _absent(value["missing"])), style="bold")]
     if "cost" in value:
         parts += [Text(""), *_cost_lines(value["cost"])]
     checked = tuple(item["text"] for item in value.get("check", ()))
@@ -178,7 +178,7 @@ def _spaces(cells: list[Mapping[str, Any]]) -> list[Text]:
 
 
 def _prepare_line(item: Mapping[str, Any]) -> Text:
-    recorded = {True: "recorded", False: "to be done", None: "unknown (data absent)"}[item["recorded"]]
+    recorded = {True: "recorded", False: "to be done", None: "unknown (data absent or wrong)"}[item["recorded"]]
     run_id = f"  {item['run_id']}" if item["run_id"] else ""
     return Text.assemble(("prepare  ", "dim"), str(item["label"]), (run_id, "dim"), f"  {recorded}")
 
@@ -189,10 +189,16 @@ def _check_line(item: Mapping[str, Any]) -> Text:
     return Text.assemble((f"{item['state']:<9}", style), what, str(item["text"]))
 
 
-def _totals(totals: Mapping[str, Any], cells: int) -> str:
+def _absent(missing: list[Mapping[str, Any]]) -> str:
+    """Returns which kinds of things are missing, in words; what is there and wrong is a note."""
+    kinds = dict.fromkeys({"data set": "data", "checkpoint": "checkpoint"}[item["kind"]] for item in missing)
+    return f"{' and '.join(kinds)} absent" if kinds else "see the notes"
+
+
+def _totals(totals: Mapping[str, Any], cells: int, absent: str) -> str:
     head = f"{plural(cells, 'cell')}, {plural(totals['trials'], 'trial')}, {plural(totals['runs'], 'run')}"
     if totals["recorded"] is None or totals["to_train"] is None:
-        return f"{head}; recorded: unknown (data absent)"
+        return f"{head}; recorded: unknown ({absent})"
     evaluate = f", {totals['to_evaluate']:,} of them to evaluate" if totals["to_evaluate"] else ""
     return f"{head}: {totals['recorded']:,} recorded{evaluate}, {totals['to_train']:,} to train"
 

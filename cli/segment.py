@@ -85,7 +85,9 @@ def overrides(
         found["datasets"] = {VOC2012: {}}
     if head is not None:
         found["segmentation.head"] = head
-    return as_sets(found | methods_and_seeds(methods, seeds))
+    return as_sets(
+        found | methods_and_seeds(methods, seeds), {"datasets": "--dataset and --path", "segmentation.head": "--head"}
+    )
 
 
 def _parameters(name: str, path: Path | None) -> dict[str, Any]:

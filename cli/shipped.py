@@ -18,6 +18,10 @@ SeedsOption = Annotated[int | None, typer.Option("--seeds", min=1, help="Final s
 PlanOption = Annotated[bool, typer.Option("--plan", help="Only say what would run, as `coretune study plan`.")]
 
 
+SHARED = {"methods": "--methods", "baseline": "--methods", "finals.seeds": "--seeds"}
+"""Which option says a key."""
+
+
 def at(path: Path | None) -> dict[str, str]:
     """Returns the key `path` of a data set, where one was said."""
     return {} if path is None else {"path": str(path.expanduser().absolute())}
@@ -40,6 +44,14 @@ def methods_and_seeds(methods: str | None, seeds: int | None) -> dict[str, Any]:
     return found
 
 
-def as_sets(keys: Mapping[str, Any]) -> list[str]:
-    """Returns keys of a study and their values as `--set` has them."""
-    return [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in keys.items()]
+def as_sets(keys: Mapping[str, Any], options: Mapping[str, str]) -> list[str]:
+    """Returns keys of a study and their values as `--set` has them.
+
+    Args:
+        keys: The values by key.
+        options: Which options of the command said them, by key, for messages; those of `methods_and_seeds` are known.
+    """
+    from coretune.spec.overrides import Said
+
+    origins = SHARED | dict(options)
+    return [Said(f"{key}={json.dumps(value, ensure_ascii=False)}", origins[key]) for key, value in keys.items()]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from typing_extensions import TypeVar
 
 from coretune.data.contents import contents_among
-from coretune.data.domain_splits import NO_DOMAINS, split_source
+from coretune.data.domain_splits import no_domains, split_source
 from coretune.data.fingerprint import file_hashes, fingerprint_of
 from coretune.data.pack import Packed, pack
 from coretune.data.packing import OnPacking
@@ -80,14 +80,6 @@ class Dataset(Generic[Pack]):
         if found is None:
             raise RequestError(f"{why} needs the domain of every training image: {no_domains(self.domains)}")
         return found
-
-
-def no_domains(domains: Domains | None) -> str:
-    """Returns why images have no domains, or not all of them, and what gives them some."""
-    if domains is not None and "" in domains.names:
-        nameless = int((domains.of == domains.names.index("")).sum())
-        return f"{nameless:,} images have none: their column `domain` is empty"
-    return NO_DOMAINS
 
 
 def open_dataset(

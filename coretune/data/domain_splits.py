@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from coretune.data.draws import permutation
 from coretune.data.look import PART_NAMES
-from coretune.data.source import UNDECIDED, Domains, Source, domains_of
+from coretune.data.source import UNDECIDED, Domains, Source, domains_of, lacking_domains
 from coretune.data.splits import (
     Groups,
     Indices,
@@ -88,9 +88,9 @@ def checked_domains(source: Source, held_out: str) -> Domains:
     """
     domains = domains_of(source)
     if domains is None:
-        raise RequestError(f"{KEY}: {NO_DOMAINS}")
-    if nameless := int((domains.of == domains.names.index("")).sum()) if "" in domains.names else 0:
-        raise UnfitError(f"{KEY}: {nameless:,} images have no domain: their column `domain` is empty")
+        raise RequestError(f"{KEY}: {no_domains(None, source)}")
+    if "" in domains.names:
+        raise UnfitError(f"{KEY}: {no_domains(domains, source)}")
     if held_out not in domains.names:
         raise RequestError(f"{KEY}: no domain {held_out!r}{nearest(held_out, domains.names)}")
     if len(domains.names) < 2:
@@ -102,6 +102,21 @@ def checked_domains(source: Source, held_out: str) -> Domains:
             "is tested whole, and the others are trained and validated on; leave the parts out"
         )
     return domains
+
+
+def no_domains(domains: Domains | None, source: Source | None = None) -> str:
+    """Returns why images have no domains, or not all of them, and what gives them some.
+
+    Args:
+        domains: Those that they have.
+        source: Where they lie, if it can say more.
+    """
+    lacking = lacking_domains(source) if source is not None else ""
+    if domains is None:
+        return lacking or NO_DOMAINS
+    nameless = int((domains.of == domains.names.index("")).sum())
+    have = "1 image has" if nameless == 1 else f"{nameless:,} images have"
+    return f"{have} no domain: {lacking or 'their column `domain` is empty'}"
 
 
 def split_by_domain(
@@ -134,7 +149,10 @@ def split_by_domain(
     taken, others = groups.take(_validation_shares(groups, sources, domains, data))
     rest = _by_class(others, labels, data)
     if short := too_few(rest.sizes, 1, classes):
-        raise UnfitError(f"too few images are left to train on in the source domains, {short}")
+        before = _by_class(groups, labels, data).sizes
+        emptied = any(size == 0 < there for size, there in zip(rest.sizes, before, strict=True))
+        why = f": the validation part has the others (data.validation: {data.validation})" if emptied else ""
+        raise UnfitError(f"too few images are left to train on in the source domains, {short}{why}")
     if data.labels_per_class is not None and (short := too_few(rest.sizes, data.labels_per_class, classes)):
         raise RequestError(
             f"data.labels_per_class: must be at most {min(rest.sizes):,}, got {data.labels_per_class:,}: "

@@ -85,6 +85,15 @@ def domains_of(source: Source) -> Domains | None:
     return domains if isinstance(domains, Domains) else None
 
 
+def lacking_domains(source: Source) -> str:
+    """Returns why a source has no domains, or some of its images have none, in the terms of its files.
+
+    A source that knows has an attribute `lacking_domains`, a string, empty where none lacks; others need not have it.
+    """
+    lacking = getattr(source, "lacking_domains", "")
+    return lacking if isinstance(lacking, str) else ""
+
+
 def remarks_of(source: Source) -> tuple[str, ...]:
     """Returns what a source has to say of its files, one line each.
 

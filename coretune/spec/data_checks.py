@@ -19,6 +19,7 @@ from coretune.spec.domains import (
     LEAVE_ONE_OUT,
     VALIDATION,
     DomainOptions,
+    alike,
     held_out_domains,
     label_of,
     labels_of,
@@ -265,9 +266,11 @@ class DataChecks(Checks):
                 f"which domains {component.name} has is known once its images are there; in place of {ALL}, list those "
                 "to hold out: [day, night]"
             )
-        for name in names:
-            if known and name not in known:
-                yield f"{component.name} has no domain {name!r}{nearest(name, known)}"
+        strange = [name for name in names if known and name not in known]
+        for name in strange:
+            yield f"{component.name} has no domain {name!r}{nearest(name, known)}"
+        if not strange and (message := alike(names)):
+            yield message
 
 
 def _known_augment(value: Any) -> Mapping[str, Any] | None:

@@ -7,7 +7,7 @@ chosen without it.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
@@ -46,9 +46,20 @@ def check_held_out(value: Any) -> Any:
         for other in names[:index]:
             if other == name:
                 raise ValueError(f"{name} stands there twice")
-            if slug(other).lower() == slug(name).lower():
-                raise ValueError(f"{other} and {name} would have one label, {slug(other)}; rename one of them")
     return value
+
+
+def alike(names: Sequence[str]) -> str:
+    """Returns which two domains would have one label, in words; empty if each has its own."""
+    first: dict[str, str] = {}
+    for name in names:
+        other = first.setdefault(slug(name).lower(), name)
+        if other != name:
+            return (
+                f"{other} and {name} would have one label, {slug(other)}; leave out the one that is no domain, or "
+                "rename the folder of one of them"
+            )
+    return ""
 
 
 HeldOut = Annotated[

@@ -71,8 +71,25 @@ def _put_smoke(raw: dict[str, Any], problems: Problems) -> None:
             problems.overridden(path, f"{problems.document.file}, smoke")
 
 
+class Said(str):
+    """An override that an option of a command stands for: messages name that option in its place.
+
+    Args:
+        item: `key=value`.
+        origin: The option.
+    """
+
+    origin: str
+
+    def __new__(cls, item: str, origin: str) -> Said:
+        """Returns the override."""
+        made = super().__new__(cls, item)
+        made.origin = origin
+        return made
+
+
 def _apply(raw: dict[str, Any], item: str, problems: Problems) -> None:
-    origin = shortened(f"--set {item}")
+    origin = item.origin if isinstance(item, Said) else shortened(f"--set {item}")
     key, equals, text = item.partition("=")
     path = tuple(part.strip() for part in key.split("."))
     if not equals or not all(path):

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from coretune.data.contents import are_repeated
-from coretune.data.dataset import no_domains
-from coretune.data.domain_splits import checked_domains
+from coretune.data.domain_splits import checked_domains, no_domains, split_source
 from coretune.data.fingerprint import file_hashes
 from coretune.data.source import domains_of, open_source, remarks_of
 from coretune.errors import RequestError, UnfitError
@@ -41,22 +40,30 @@ class Domained:
         sources: The other domains.
         repeated: How many images of the held-out domain are the same file as one of another domain.
         remarks: What else its source has to say of the files.
+        problem: Why it cannot be divided, e.g. since a class is in no source domain; empty if it can.
     """
 
     sources: tuple[str, ...]
     repeated: int = 0
     remarks: tuple[str, ...] = ()
+    problem: str = ""
 
 
 UNDIVIDED = Domained(())
 """Of a data set that holds none out."""
 
 
-def domained(dataset: DatasetChoice, loaded: LoadedStudy) -> Domained:
+def domained(dataset: DatasetChoice, loaded: LoadedStudy, fingerprint: str) -> Domained:
     """Returns what is known of a data set that holds a domain out.
 
+    Args:
+        dataset: The data set.
+        loaded: The study.
+        fingerprint: SHA-256 of the data.
+
     Raises:
-        RequestError: That domain is not there, or the selection rule needs more of the others.
+        RequestError: That domain is not there, more images are asked for than there are, or the selection rule needs
+            more domains.
         UnfitError: The data are not as expected.
     """
     domain = str(dataset.held_out_domain)
@@ -71,9 +78,17 @@ def domained(dataset: DatasetChoice, loaded: LoadedStudy) -> Domained:
             f"selection: {loaded.study.selection} needs two source domains at least; datasets.{dataset.section} has "
             f"one beside {domain}: {found[0]}"
         )
+    try:
+        split_source(source, dataset.spec(fingerprint))
+    except RequestError as error:
+        raise type(error)(f"datasets.{dataset.section}: {error}") from error
+    except UnfitError as error:
+        problem = str(error)
+    else:
+        problem = ""
     of_it = domains.of == domains.names.index(domain)
     repeated = are_repeated(source.names, np.flatnonzero(of_it), file_hashes(source), np.flatnonzero(~of_it))
-    return Domained(found, int(repeated.sum()), remarks_of(source))
+    return Domained(found, int(repeated.sum()), remarks_of(source), problem)
 
 
 def check_domains(cells: Iterable[Cell], loaded: LoadedStudy, there: Container[str]) -> None:
@@ -93,10 +108,12 @@ def check_domains(cells: Iterable[Cell], loaded: LoadedStudy, there: Container[s
             if dataset.label in seen or dataset.label not in there:
                 continue
             seen.add(dataset.label)
-            domains = domains_of(open_source(loaded.catalog, dataset.ref, dataset.path))
+            source = open_source(loaded.catalog, dataset.ref, dataset.path)
+            domains = domains_of(source)
             if domains is None or "" in domains.names:
                 raise RequestError(
-                    f"{why} needs the domain of every training image; datasets.{dataset.section}: {no_domains(domains)}"
+                    f"{why} needs the domain of every training image; datasets.{dataset.section}: "
+                    f"{no_domains(domains, source)}"
                 )
 
 

@@ -305,16 +305,18 @@ def look(loaded: LoadedStudy, cells: Iterable[Cell]) -> Found:
             missing["checkpoint", label] = missing_checkpoint(backbone, error)
         except UnfitError as error:
             wrong.append(type(error)(f"backbone {label}: {error}"))
-    found = Found(fingerprints, checkpoints, missing, tuple(wrong))
     check_domains(cells, loaded, fingerprints)
     domains = {
-        label: domained(dataset, loaded)
+        label: domained(dataset, loaded, fingerprints[label])
         for label, dataset in datasets_of(cells).items()
         if label in fingerprints and dataset.held_out_domain is not None
     }
+    for label in [label for label, about in domains.items() if about.problem]:
+        wrong.append(UnfitError(f"data set {label}: {domains[label].problem}"))
+        del fingerprints[label]
+    found = Found(fingerprints, checkpoints, missing, tuple(wrong), domains=domains)
     return replace(
         found,
-        domains=domains,
         sights=sights_by_label([cell for cell in cells if found.has(cell)], loaded.catalog, fingerprints),
     )
 

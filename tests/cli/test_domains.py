@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from support.command import coretune
 from support.image_sets import PACS, draw, folders
 
-from coretune.errors import RequestError, UnfitError
+from coretune.errors import CoretuneError, RequestError, StudyError, UnfitError
 from coretune.spec.load import find_study, load_study
 from coretune_cli.domains import STUDY, overrides
 
@@ -51,10 +52,47 @@ def test_what_is_wrong_is_said(tmp_path: Path) -> None:
         overrides(None, None, [], " ,", None)
     with pytest.raises(RequestError, match="unknown dataset 'pac'; did you mean pacs"):
         overrides("pac", None, [], None, None)
-    with pytest.raises(RequestError, match="--dataset folder: these images have no domains; domain_folders reads"):
+    with pytest.raises(RequestError, match="--dataset folder: these images have no domains; folders <domain>/<class>"):
         overrides("folder", folders(tmp_path / "f", ("cat", "dog"), ("",)), [], None, None)
     with pytest.raises(UnfitError, match="is no folder; expected <domain>/<class>/<image>"):
         overrides(None, tmp_path / "absent", [], None, None)
+
+
+def test_all_domains_may_be_said_and_names_are_checked(tmp_path: Path) -> None:
+    root = own_images(tmp_path / "photos")
+    assert overrides(None, root, ["all"], None, None) == overrides(None, root, [], None, None)
+    assert overrides("pacs", None, ["all"], None, None) == ['datasets={"pacs": {"held_out_domain": "all"}}']
+    with pytest.raises(RequestError, match=r"^--held-out: no domain 'Night'; did you mean night\?$"):
+        overrides(None, root, ["night", "Night"], None, None)
+    with pytest.raises(StudyError) as error:
+        load_study(find_study(STUDY), overrides("pacs", tmp_path, ["photo", "Photo"], None, None))
+    assert str(error.value) == (
+        "--dataset, --path and --held-out: datasets.pacs.held_out_domain: pacs has no domain 'Photo'; did you mean "
+        "photo?"
+    )
+    with pytest.raises(StudyError, match=r"^--methods: methods\.cee"):
+        load_study(find_study(STUDY), overrides(None, None, [], "cee", None))
+
+
+def test_a_table_without_domains_says_what_lacks_and_where(tmp_path: Path) -> None:
+    root = own_images(tmp_path)
+    names = [f"{d}/{c}/{i}.png,{c}" for d in ("day", "night") for c in ("cat", "dog") for i in range(3)]
+    table = root / "images.csv"
+
+    def said(head: str, domain: Callable[[int], str]) -> str:
+        table.write_text("\n".join([head, *(f"{name},{domain(i)}" for i, name in enumerate(names))]))
+        with pytest.raises(CoretuneError) as error:
+            overrides("manifest", table, [], None, None)
+        return str(error.value)
+
+    assert said("path,label,domian", lambda i: "day") == (
+        f"--dataset manifest: {table} has no column domain (it has path, label, domian; did you mean domian?)"
+    )
+    assert said("path,label,weather", lambda i: "day").endswith("has no column domain (it has path, label, weather)")
+    assert said("path,label,domain", lambda i: "day" if i % 2 else "") == (
+        f"--dataset manifest: 6 images have no domain: column domain is empty in {table}:2, {table}:4, {table}:6 and "
+        "3 more"
+    )
 
 
 @pytest.mark.slow

@@ -105,7 +105,7 @@ def test_a_plan_is_drawn_whatever_is_known(recorded: int | None) -> None:
         "study": "s",
         "results": "r",
         "cells": [{**cell, "key": "k", "space": {}, "recorded": recorded, "missing": recorded is None}],
-        "missing": [{"text": "data set d is missing"}] if recorded is None else [],
+        "missing": [{"kind": "checkpoint", "text": "data set d is missing"}] if recorded is None else [],
         "prepare": [{"label": "b", "run_id": None, "kind": "pretraining", "recorded": None}],
         "totals": {
             "trials": 2,
@@ -121,5 +121,9 @@ def test_a_plan_is_drawn_whatever_is_known(recorded: int | None) -> None:
     assert isinstance(out.file, io.StringIO)
     text = out.file.getvalue()
     assert "[b]d[/b]" in text and "note: a note" in text
-    assert ("recorded: unknown" in text) == ("missing  data set d is missing" in text) == (recorded is None)
+    assert (
+        ("recorded: unknown (checkpoint absent)" in text)
+        == ("missing  data set d is missing" in text)
+        == (recorded is None)
+    )
     assert ("4 recorded, 3 of them to evaluate, 1 to train" in text) == (recorded is not None)

@@ -139,6 +139,12 @@ def test_a_class_may_be_missing_in_some_domains_but_not_in_all_that_are_trained_
         split_by_domain(labels, domains, spec(), classes=("cat", "dog"))
 
 
+def test_a_class_whose_only_images_validate_is_said_to_be_there() -> None:
+    labels, domains = images({(0, 0): 1, (0, 1): 1, (1, 0): 1, (1, 1): 1, (2, 0): 1, (2, 1): 1})
+    with pytest.raises(UnfitError, match=r"\(0 of 1\): the validation part has the others \(data.validation: 0.2\)$"):
+        split_by_domain(labels, domains, spec(validation=0.2), classes=("cat", "dog"))
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

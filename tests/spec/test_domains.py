@@ -79,7 +79,7 @@ def test_images_of_your_own_are_folders_of_domains() -> None:
         ("{pacs: {held_out_domain: [photo, photo]}}", "datasets.pacs.held_out_domain: photo stands there twice"),
         (
             "{m: {path: x, held_out_domain: ['a b', 'a.b']}}",
-            "datasets.m.held_out_domain: a b and a.b would have one label, a_b",
+            "datasets.m.held_out_domain: a b and a.b would have one label, a_b; leave out the one that",
         ),
         ("{pacs: {held_out_domain: 3}}", "datasets.pacs.held_out_domain: must be all, the name of a domain or a list"),
         ("{pacs: {held_out_domain: []}}", "datasets.pacs.held_out_domain: must be all, the name of a domain or a list"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from support.driving import answer, make_book
 
 from coretune.data.domain_splits import split_source
 from coretune.data.source import open_source
-from coretune.errors import RequestError, StudyError
+from coretune.errors import RequestError, StudyError, UnfitError
 from coretune.report import leaderboard
 from coretune.report.domains import build
 from coretune.results.cellfile import CellFile
@@ -268,3 +269,15 @@ def test_swad_goes_with_training_domain_validation_alone(tmp_path: Path, rule: s
     plain = study(tmp_path / "alone", "finals.weights=last")
     assert found.final_evaluation().weights == "swad"
     assert found.final_specs(found.cells[0], {}) == plain.final_specs(plain.cells[0], {}), "the same trainings"
+
+
+def test_a_class_that_no_source_domain_has_stands_in_the_plan_and_ends_the_run(tmp_path: Path) -> None:
+    found = study(tmp_path).loaded
+    for domain in ("art", "sketch"):
+        shutil.rmtree(tmp_path / "images" / domain / "dog")
+    plan = make_plan(found, ResultsStore(tmp_path / "results"))
+    said = "data set mine-photo: too few images are left to train on in the source domains, of 1 class: dog (0 of 1)"
+    assert plan.cells[0].recorded is None and f"recorded: unknown: {said}" in plan.notes
+    with pytest.raises(UnfitError) as error:
+        resolve(found)
+    assert str(error.value) == said
