@@ -63,7 +63,11 @@ def draw_domains(table: DomainTable) -> Figure:
         mark for row in table.rows for one in row.figures if one.mean is not None for mark in one.marks
     )
     unit = UNITS.get(table.metric, "")
-    said = f"test {table.metric} {unit} on the domain that was held out, mean ± s.e. over {table.spread}"
+    numbers = sorted({one.n for row in table.rows for one in row.figures if one.mean is not None})
+    said = (
+        f"test {table.metric} {unit} on the domain that was held out, mean ± s.e. over {table.spread}, "
+        f"n = {' or '.join(map(str, numbers))}"
+    )
     figure.suptitle(f"{table.study}: {said}", fontsize=9)
     figure.supxlabel("\n".join(filter(None, [f"selection: {rules}", "; ".join(marks), *_gaps(table)])), fontsize=7)
     return figure

@@ -43,4 +43,4 @@ def not_begun(section: str, backbone: str, lacking: Sequence[Lacking]) -> str:
         if (one.kind, one.label) in wanted
     ]
     verb = "were" if len(things) > 1 else "was"
-    return f"not begun: {' and '.join(things)} {verb} missing in the last session" if things else "not begun"
+    return f"not begun, {' and '.join(things)} {verb} missing in the last session" if things else "not begun"

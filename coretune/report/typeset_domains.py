@@ -106,24 +106,33 @@ def cells(row: DomainRow, table: DomainTable) -> list[str]:
         signed(worst, domain_signs.of_worst(row), signs),
         signed(difference, domain_signs.of_difference(row, table), signs),
         p_text(found.p_t) if found is not None else "",
-        _seeds(row),
+        numbers(row),
         row.selection_rule,
     ]
 
 
 def legend(rows: Sequence[DomainRow], table: DomainTable) -> list[str]:
-    """Returns what the columns of one data set's table mean, one sentence each."""
+    """Returns what the columns of one data set's table mean, one sentence each; of an empty one why it is."""
     better = "Higher" if table.direction == "max" else "Lower"
     unit = UNITS.get(table.metric, "")
     signs, one = domain_signs.signs_of(table), unit_of(table.spread)
+    marks = [f"{signs[mark]} {mark.rstrip('.')}." for mark in domain_signs.marks_of(rows, table)]
+    if all(figure.mean is None for row in rows for figure in row.figures):
+        return marks
     return [
         f"{better} is better. Test {table.metric} {unit} on the domain that was held out, {_spread(table)}.".replace(
             "  ", " "
         ),
         f"The average is over all these domains within each {one}, its spread over {one}s; the worst domain is the one "
         "with the worst mean.",
-        *(f"{signs[mark]} {mark.rstrip('.')}." for mark in domain_signs.marks_of(rows, table)),
+        *marks,
     ]
+
+
+def numbers(row: DomainRow) -> str:
+    """Returns how many seeds or repeats stand behind the figures of a row: one number where they agree, else each."""
+    found = [figure.n for figure in row.figures]
+    return str(found[0]) if len(set(found)) == 1 else " / ".join(map(str, found))
 
 
 def _spread(table: DomainTable) -> str:
@@ -165,12 +174,6 @@ def _number(figure: DomainFigure | Summary, digits: int) -> str:
         return ""
     spread = "" if figure.stderr is None else f" ± {figure.stderr:.{digits}f}"
     return f"{figure.mean:.{digits}f}{spread}"
-
-
-def _seeds(row: DomainRow) -> str:
-    """Returns how many seeds stand behind the figures of a row: one number where they agree, else each."""
-    numbers = [figure.n for figure in row.figures]
-    return str(numbers[0]) if len(set(numbers)) == 1 else " / ".join(map(str, numbers))
 
 
 def _complete(rows: Sequence[DomainRow]) -> bool:

@@ -20,8 +20,8 @@ def row(method: str, values: dict[str, list[float]], base: list[float] | None = 
     return DomainRow("pacs", "net", method, tuple(figures), summarise(averages), figures[0], difference, "defaults")
 
 
-def drawn(width: int, *, complete: bool = True) -> str:
-    rows = (
+def drawn(width: int, *, complete: bool = True, rows: tuple[DomainRow, ...] = ()) -> str:
+    rows = rows or (
         row("ce", {"art": [60.0, 62.0], "photo": [90.0, 91.0]}),
         row("core_tuning", {"art": [59.0, 60.0], "photo": [89.0, 92.0]}, [75.0, 76.5]),
     )
@@ -46,3 +46,23 @@ def test_a_narrow_screen_keeps_domains_and_their_average() -> None:
     text = drawn(60)
     assert max(map(len, text.splitlines())) <= 60
     assert "90.50 ± 0.50†" in text and "average of 2" in text and "worst domain" not in text.splitlines()[1]
+
+
+def test_where_even_that_is_too_wide_each_figure_has_a_line_and_keeps_its_sign() -> None:
+    text = drawn(38)
+    lines = [line.split() for line in text.splitlines()[1:8]]
+    assert lines[0] == ["method", "domain", "top1"]
+    assert lines[2] == ["ce", "photo", "90.50", "±", "0.50†"]
+    assert lines[6] == ["core_tuning", "average", "of", "2", "75.00", "±", "1.00†"] and "…" not in text
+
+
+def test_n_is_said_where_its_column_had_to_go() -> None:
+    assert "\nn: 2." in drawn(38) and "\nn: " not in drawn(160)
+    one = row("other", {"art": [60.0], "photo": [90.0]})
+    both = (row("ce", {"art": [60.0, 62.0], "photo": [90.0, 91.0]}), one)
+    assert "n: 2 of ce; 1 of other." in drawn(38, rows=both)
+
+
+def test_a_hyphen_in_a_domain_is_no_minus() -> None:
+    text = drawn(160, rows=(row("ce", {"clip-art": [60.0, 62.0], "photo": [90.0, 91.0]}),))
+    assert "clip-art 61.00 ± 1.00" in text

@@ -86,20 +86,18 @@ def test_a_data_set_that_is_missing_stands_there_empty_with_the_reason(builder) 
     (builder.store.root / "state.json").write_text(json.dumps({"missing": lacking}))
     table = require(builder.store)
     assert not table.complete and [row.dataset for row in table.rows] == ["pacs", "pacs", "vlcs", "vlcs"]
-    said = "† no score: not begun: data set vlcs was missing in the last session."
+    said = "† no score: not begun, data set vlcs was missing in the last session."
     note = "missing in the last session: data set vlcs"
-    for text, title in (
-        (domains_to_markdown(table), "synthetic: vlcs"),
-        (on_screen(table), "vlcs, one domain held out"),
-    ):
-        assert said in text and note in text and title in text
-    assert domains_to_markdown(table).count("**Not complete**") == 1
+    markdown, screen = domains_to_markdown(table), on_screen(table)
+    assert all(said in text and note in text for text in (markdown, screen))
+    assert "## synthetic: vlcs" in markdown and "vlcs, one domain held out" in screen
+    assert [markdown.count(once) for once in ("**Not complete**", "Higher is better")] == [1, 1]
     rows = list(csv.DictReader(io.StringIO(domains_to_csv(table))))
     assert [row["complete"] for row in rows] == ["True", "True", "False", "False"]
-    assert rows[2]["SUN09.status"] == "not begun: data set vlcs was missing in the last session"
+    assert rows[2]["SUN09.status"] == "not begun, data set vlcs was missing in the last session"
     drawn = draw_domains(table)
     assert [axes.get_title() for axes in drawn.axes] == ["pacs: art", "photo", "average"]
-    assert "no score of ce on vlcs, core_tuning on vlcs: not begun: data set vlcs was" in drawn.get_supxlabel()
+    assert "no score of ce on vlcs, core_tuning on vlcs: not begun, data set vlcs was" in drawn.get_supxlabel()
 
 
 def test_without_a_common_seed_there_is_no_average_and_without_the_baselines_no_difference(builder) -> None:

@@ -198,7 +198,7 @@ def test_the_figure_has_a_panel_per_domain_and_one_for_the_average(builder, tmp_
         means = [(row.figures[place] if place < 3 else row.average).mean for row in table.rows]
         found = [float(container.lines[0].get_xdata()[0]) for container in axes.containers]
         assert found == pytest.approx(means)
-    assert "transductive" in drawn.get_supxlabel() and "seeds of one configuration" in drawn.get_suptitle()
+    assert "transductive" in drawn.get_supxlabel() and "over seeds of one configuration, n = 3" in drawn.get_suptitle()
     for ending in ("png", "svg", "pdf"):
         write_domains(table, tmp_path / f"f.{ending}")
         assert (tmp_path / f"f.{ending}").stat().st_size > 1000
