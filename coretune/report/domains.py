@@ -44,7 +44,7 @@ class DomainFigure:
         n: Final seeds that count.
         mean: Mean over them; None for none.
         stderr: Standard error of the mean; None for fewer than two.
-        selection_rule: How configuration and weights were chosen.
+        selection_rule: How configuration and weights were chosen; empty where none was.
         marks: What has to stand beside the figure, e.g. that it is transductive.
         status: How far the cell is, in words.
         complete: Whether every final run has its score.
@@ -254,7 +254,7 @@ def _figure(domain: str, scores: Scores, trials: int | None) -> DomainFigure:
         n=summary.n,
         mean=summary.mean,
         stderr=summary.stderr,
-        selection_rule=scores.selection_rule(),
+        selection_rule=scores.selection_rule() if scores.cell.choice is not None else "",
         marks=tuple(held_out_marks(scores.cell)),
         status=scores.status(trials),
         complete=scores.complete,

@@ -57,7 +57,7 @@ def test_a_cell_whose_search_failed_says_so_in_every_form(builder) -> None:
     assert all("no configuration chosen yet" not in text for text in (markdown, tex, screen))
     row = list(csv.DictReader(io.StringIO(domains_to_csv(table))))[1]
     assert (row["photo.status"], row["complete"]) == ("failed: none of 2 trials completed", "False")
-    assert row["art.status"] == "2 of 2 final runs" and not table.complete
+    assert row["photo.selection_rule"] == "" and row["art.status"] == "2 of 2 final runs" and not table.complete
 
 
 @pytest.mark.parametrize(
