@@ -101,7 +101,7 @@ def test_domains_are_numbered_among_the_images_that_are_asked_for(
     ("domains", "message"),
     [
         (None, "these images have no domains; folders <domain>/<class>/<image> are read with"),
-        (Domains(("", "day"), np.array([0, 1, 0])), "2 images have none: their column `domain` is empty"),
+        (Domains(("", "day"), np.array([0, 1, 0])), "2 images have no domain: their column `domain` is empty"),
     ],
 )
 def test_what_needs_domains_is_refused_where_an_image_has_none(domains: Domains | None, message: str) -> None:
