@@ -12,6 +12,7 @@ from coretune.errors import RequestError
 from coretune_cli.arguments import JsonOption, ResultsArgument
 from coretune_cli.output import console, note, show, show_json, show_text
 from coretune_cli.places import find_results
+from coretune_cli.segment_runs import picture_command
 
 if TYPE_CHECKING:
     from coretune.report.contrasts import Contrasts
@@ -65,13 +66,18 @@ OutputOption = Annotated[Path | None, typer.Option("--output", "-o", help="The f
 @app.command("show")
 def show_command(results: ResultsArgument = None, as_json: JsonOption = False) -> int:
     """Show the leaderboard of a study, finished or not."""
-    leaderboard = load(results)
+    from coretune.report.leaderboard import build
+
+    store = open_results(results)
+    leaderboard = build(store)
     if as_json:
         from coretune.report.export import to_dict
 
         show_json(to_dict(leaderboard))
     else:
         show_leaderboard(leaderboard)
+        if (command := picture_command(store)) is not None:
+            note(f"what it predicts, as a picture: {command}")
     return 0
 
 

@@ -62,8 +62,12 @@ def newest_results(base: Path = RESULTS) -> Path:
     return found[0]
 
 
-def find_results(words: str | None) -> tuple[Path, bool]:
+def find_results(words: str | None, *, single_runs: bool = False) -> tuple[Path, bool]:
     """Returns the results directory that an argument means: a path, a study's name below ./results, or the newest.
+
+    Args:
+        words: The argument.
+        single_runs: Whether a directory will do that holds single runs and no study, where it is named.
 
     Returns:
         The directory, and whether it was chosen for want of an argument.
@@ -82,7 +86,7 @@ def find_results(words: str | None) -> tuple[Path, bool]:
         return copy, False
     places = (Path(words), RESULTS / words)
     for folder in places:
-        if is_results(folder):
+        if is_results(folder) or (single_runs and _holds_runs(folder)):
             return folder, False
     for folder in places:
         if _holds_runs(folder):

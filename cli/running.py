@@ -26,6 +26,7 @@ from coretune_cli.arguments import (
 from coretune_cli.formats import parse_duration, plural
 from coretune_cli.output import note, show_json, show_text
 from coretune_cli.places import RESULTS, find_results
+from coretune_cli.segment_runs import picture_command
 
 if TYPE_CHECKING:
     from coretune.results.record import Record
@@ -219,6 +220,8 @@ def report(outcome: Outcome, *, as_json: bool, address: str | None = None) -> No
         )
     else:
         note(f"done: {outcome.results}/leaderboard.csv, runs.csv")
+    if outcome.phase != "interrupted" and (command := picture_command(store)) is not None:
+        note(f"what it predicts, as a picture: {command}")
 
 
 def _note_failures(failed: list[Record], outcome: Outcome, address: str | None) -> None:

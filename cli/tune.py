@@ -20,6 +20,7 @@ from coretune_cli.formats import duration, plural, score
 from coretune_cli.on_cluster import elsewhere
 from coretune_cli.output import console, note, show, show_json
 from coretune_cli.pretrain import BatchOption, SeedOption, SizeOption, given, settings
+from coretune_cli.segment_runs import picture_command
 
 if TYPE_CHECKING:
     from coretune.runs.tune import TuneResult
@@ -232,6 +233,8 @@ def report(result: TuneResult, out: Path, *, as_json: bool, path: Path | None = 
         as_json: Whether stdout is for programs.
         path: Where the data lie, where that was said.
     """
+    from coretune.results.store import ResultsStore
+
     record = result.record
     validation = {which: record.metrics[which] for which in ("last", "best") if which in record.metrics}
     if as_json:
@@ -256,6 +259,8 @@ def report(result: TuneResult, out: Path, *, as_json: bool, path: Path | None = 
     }
     names = [name for name in dict.fromkeys(name for found in parts.values() for name in found) if name != "epoch"]
     show(_figures(parts, names), f"weights  {result.weights}")
+    if (command := picture_command(ResultsStore(out), path)) is not None:
+        note(f"what it predicts, as a picture: {command}")
     if record.spec.get("adversary") is not None:
         words = ["robust", "eval", str(out), "--run", record.run_id, "--attack", "autoattack"]
         said = shlex.join(words + ([] if path is None else ["--path", str(path)]))

@@ -41,7 +41,9 @@ class Scene:
     predicted: Mapping[str, Plane]
 
 
-def write_scenes(path: Path, scenes: Sequence[Scene], classes: Sequence[str]) -> None:
+def write_scenes(
+    path: Path, scenes: Sequence[Scene], classes: Sequence[str], heads: Mapping[str, str] | None = None
+) -> None:
     """Writes the picture of `draw_scenes` as a PNG of 120 dots per inch, whole or not at all.
 
     Raises:
@@ -49,12 +51,17 @@ def write_scenes(path: Path, scenes: Sequence[Scene], classes: Sequence[str]) ->
         StorageError: The disk is full or the folder is read-only.
     """
     content = io.BytesIO()
-    draw_scenes(scenes, classes).savefig(content, format="png", dpi=120)
+    draw_scenes(scenes, classes, heads).savefig(content, format="png", dpi=120)
     put_atomic(path, content.getvalue())
 
 
-def draw_scenes(scenes: Sequence[Scene], classes: Sequence[str]) -> Figure:
+def draw_scenes(scenes: Sequence[Scene], classes: Sequence[str], heads: Mapping[str, str] | None = None) -> Figure:
     """Draws a row for each image: the image, its truth, and each prediction; the classes that occur are named below.
+
+    Args:
+        scenes: The images.
+        classes: Names of the classes.
+        heads: What stands above the predictions of a label; None: the label.
 
     Raises:
         RequestError: There is no image, or images have different predictions.
@@ -62,17 +69,17 @@ def draw_scenes(scenes: Sequence[Scene], classes: Sequence[str]) -> Figure:
     labels = list(scenes[0].predicted) if scenes else []
     if not labels or any(list(scene.predicted) != labels for scene in scenes):
         raise RequestError("a picture of predictions needs an image, and the same predictions of each")
-    heads = ["image", "truth", *labels]
-    figure = Figure(figsize=(2.6 * len(heads), 2.1 * len(scenes) + 0.6), dpi=120, layout="constrained")
-    axes = figure.subplots(len(scenes), len(heads), squeeze=False)
+    titles = ["image", "truth", *((heads or {}).get(label, label) for label in labels)]
+    figure = Figure(figsize=(2.6 * len(titles), 2.1 * len(scenes) + 0.9), dpi=120, layout="constrained")
+    axes = figure.subplots(len(scenes), len(titles), squeeze=False)
     for row, scene in zip(axes, scenes, strict=True):
         planes = [coloured(scene.truth), *(coloured(scene.predicted[label]) for label in labels)]
-        for place, picture, head in zip(row, [scene.image, *planes], heads, strict=True):
+        for place, picture, title in zip(row, [scene.image, *planes], titles, strict=True):
             place.imshow(picture, interpolation="nearest")
             place.set_xticks([])
             place.set_yticks([])
             if scene is scenes[0]:
-                place.set_title(head, fontsize=9)
+                place.set_title(title, fontsize=8)
         row[0].set_ylabel(scene.name, fontsize=6)
     everything = [plane for scene in scenes for plane in (scene.truth, *scene.predicted.values())]
     seen = sorted(set(np.concatenate([np.unique(plane) for plane in everything]).tolist()) - {VOID})

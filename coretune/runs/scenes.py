@@ -48,7 +48,7 @@ def predicted_scenes(
         The images, and the names of the classes.
 
     Raises:
-        RequestError: A run is none of segmentation, or has other data than the first.
+        RequestError: A run is none of segmentation, or has other data or other test images than the first.
         UnfitError: The data are not there, or have changed.
         StorageError: Weights are gone or damaged.
     """
@@ -67,6 +67,8 @@ def predicted_scenes(
         chosen = test[np.unique(np.linspace(0, len(test) - 1, min(images, len(test))).astype(np.int64))]
         classes = packed.classes
         scenes = scenes or [_scene(packed, index) for index in chosen.tolist()]
+        if [scene.name for scene in scenes] != [packed.names[index] for index in chosen.tolist()]:
+            raise RequestError(f"run {run_id} is tested on other images than the first run; name runs of one data set")
         model = load_model(job, weights, dataset, store, catalog, context).eval()
         found = [
             plane

@@ -52,6 +52,11 @@ def test_wrong_directories(here: Path) -> None:
         find_results("results/notes")
 
 
+def test_single_runs_will_do_where_they_are_asked_for(singles: Path) -> None:
+    assert find_results("results/tune", single_runs=True) == (Path("results/tune"), False)
+    assert find_results(None, single_runs=True) == (Path("results/new"), True)
+
+
 @pytest.fixture
 def singles(here: Path) -> Path:
     """Runs of `coretune.tune`, written last of all."""

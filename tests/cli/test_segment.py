@@ -118,9 +118,11 @@ def test_a_smoke_run_ends_in_a_leaderboard(tmp_path: Path) -> None:
         assert row["validation.last.miou"]
     drawn = coretune("segment", "show", "--images", "2", folder=tmp_path)
     assert drawn.returncode == 0 and "2 test images of ce, core_tuning" in drawn.stderr, drawn.stderr
+    picture = f"what it predicts, as a picture: coretune segment show results/{STUDY}"
+    assert picture in done.stderr
     assert (tmp_path / "predictions.png").read_bytes().startswith(b"\x89PNG")
     shown = coretune("leaderboard", "show", STUDY, folder=tmp_path)
-    assert "IoU traffic_light" in shown.stdout and "pixel accuracy" in shown.stdout
+    assert "IoU traffic_light" in shown.stdout and "pixel accuracy" in shown.stdout and picture in shown.stderr
     attacked = coretune("robust", "eval", STUDY, "--attack", "pgd", folder=tmp_path)
     assert attacked.returncode == 2 and "predicts a class for each pixel" in attacked.stderr
 
@@ -133,6 +135,11 @@ def test_one_model_is_tuned_by_one_command(cli: Any, tmp_path: Path) -> None:
     assert said.code == 0, said.err
     assert "small_resnet on 4 images" in said.err and "pixel_accuracy" in said.out
     assert any(line.split()[:1] == ["iou_a"] for line in said.out.splitlines())
+    assert f"coretune segment show results/tune --path {root}" in said.err
+    without = cli("segment", "show", "results/tune")
+    assert without.code == 2 and "do not record where voc lies: say --path DIR" in without.err
+    drawn = cli("segment", "show", "results/tune", "--path", str(root), "--images", "1")
+    assert drawn.code == 0 and "predictions.png: 1 test image of core_tuning" in drawn.err
     wrong = cli("tune", *words, "--method", "scl")
     assert wrong.code == 2 and "these have: ce, core_tuning" in wrong.err
 

@@ -29,6 +29,8 @@ def test_a_picture_has_a_row_for_each_image_and_a_column_for_each_prediction(tmp
     figure = draw_scenes(scenes, ("sky", "road", "car"))
     assert len(figure.axes) == 8
     assert [axes.get_title() for axes in figure.axes[:4]] == ["image", "truth", "ce", "core_tuning"]
+    headed = draw_scenes(scenes, ("sky", "road", "car"), {"ce": "ce\nseed 7"})
+    assert [axes.get_title() for axes in headed.axes[:4]] == ["image", "truth", "ce\nseed 7", "core_tuning"]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["sky", "road", "car", "void"]
     write_scenes(tmp_path / "p.png", scenes, ("sky", "road", "car"))
     assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")

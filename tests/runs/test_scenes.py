@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +14,14 @@ from coretune.runs.alone import context_on
 from coretune.runs.scenes import predicted_scenes
 
 
-def tuned(root: Path, out: Path, method: str) -> ct.TuneResult:
+def tuned(root: Path, out: Path, method: str, data: Mapping[str, int] | None = None) -> ct.TuneResult:
     return ct.tune(
         "voc",
         path=str(root),
         method=method,
         backbone="small_resnet",
         backbone_params={"widths": [8, 16], "stem_stride": 2},
-        data={"input_size": 32},
+        data={"input_size": 32, **(data or {})},
         train={"epochs": 1, "batch": 4, "lr": 0.05, "schedule": "polynomial"},
         segmentation={"head": "fcn", "pixels": 40},
         out=out,
@@ -49,6 +50,14 @@ def test_runs_predict_the_same_images(tmp_path: Path) -> None:
     predicted = np.concatenate([each.predicted["ce"].ravel() for each in everything])
     accuracy = 100 * (predicted == truth)[truth != 255].mean()
     assert results["ce"].test.metrics["pixel_accuracy"] == pytest.approx(accuracy)
+
+
+def test_runs_that_are_tested_on_other_images_are_not_drawn_together(tmp_path: Path) -> None:
+    root = scenes(tmp_path / "streets", {"train": 6, "val": 2, "test": 4})
+    results = [tuned(root, tmp_path / "out", "ce", data) for data in ({}, {"held_out_limit": 2})]
+    runs = {str(place): (result.record.run_id, "last") for place, result in enumerate(results)}
+    with pytest.raises(RequestError, match="is tested on other images than the first run"):
+        predicted_scenes(ResultsStore(tmp_path / "out"), runs, context_on("cpu"), images=4, path=str(root))
 
 
 def test_a_backbone_without_fine_maps_is_refused_before_the_data_are_looked_at() -> None:
