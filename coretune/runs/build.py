@@ -31,6 +31,7 @@ from coretune.segment.methods import DenseMethod
 from coretune.segment.model import SegmentationModel
 from coretune.segment.task import SegmentationTask
 from coretune.spec.components import Catalog, Kind, needs_domains
+from coretune.spec.domain_room import no_room
 from coretune.spec.run import RunSpec
 from coretune.spec.seeds import derive_seed
 from coretune.spec.study import Resources
@@ -96,14 +97,16 @@ def build_parts(
     Raises:
         UnfitError: The weights that the run needs are not there.
         RequestError: They do not fit the architecture, a component has another version here, or the method needs
-            domains and the images have none.
+            domains and the images have none, or a contrast batch too few images of each.
     """
     spec = job.spec
     if keep_average and spec.task != "classification":
         raise RequestError(f"weights: swad averages by the cross-entropy of validation images; {spec.task} has none")
     params = catalog.parameters(TASKS[spec.task].method_kind, spec.method)
     if needs_domains(params):
-        dataset.needed_domains(_trained_on(dataset, spec), f"method {spec.method.name}")
+        domains = dataset.needed_domains(_trained_on(dataset, spec), f"method {spec.method.name}")
+        if (why := no_room(spec.method.name, params, spec.train, len(domains.names))) is not None:
+            raise RequestError(why)
     model, method = build_model(job, dataset, catalog, context, initial_weights(job, store), note)
     # Batch norm that several workers synchronise is put into the backbone call by call, behind a compiler's back.
     if context.compile and method.compilable and context.shard.workers == 1:

@@ -96,7 +96,7 @@ def with_training(record: Record, training: Training, evaluate_s: float) -> Reco
         metrics = {"last": dict(last.metrics), "train": finite(last.train)}
         timings |= {"train_s": last.seconds, "evaluate_s": last.evaluate_s + evaluate_s}
         timings["images_per_s"] = last.images / max(last.seconds, 1e-9)
-        notes += [f"{name}: {count}" for name, count in last.counts.items() if count]
+        notes += training.notes
         notes += [f"the mean of {name} is not finite" for name in last.train if name not in metrics["train"]]
     if training.best is not None:
         metrics["best"] = {**training.best.metrics, "epoch": float(training.best.epoch)}

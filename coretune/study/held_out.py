@@ -11,11 +11,14 @@ import numpy as np
 from coretune.data.contents import are_repeated
 from coretune.data.domain_splits import checked_domains, no_domains, split_source
 from coretune.data.fingerprint import file_hashes
-from coretune.data.source import domains_of, open_source, remarks_of
+from coretune.data.source import Domains, domains_of, open_source, remarks_of
 from coretune.errors import RequestError, UnfitError
 from coretune.spec.cells import Cell, DatasetChoice
 from coretune.spec.components import Catalog, needs_domains
+from coretune.spec.domain_room import no_room
+from coretune.spec.domains import LEAVE_ONE_OUT
 from coretune.spec.load import LoadedStudy
+from coretune.spec.run import TrainSpec
 from coretune.spec.study import Study
 
 
@@ -92,7 +95,7 @@ def domained(dataset: DatasetChoice, loaded: LoadedStudy, fingerprint: str) -> D
 
 
 def check_domains(cells: Iterable[Cell], loaded: LoadedStudy, there: Container[str]) -> None:
-    """Makes sure that data have domains wherever a cell needs the domain of every image.
+    """Makes sure that data have domains wherever a cell needs the domain of every image, and contrast batches room.
 
     Args:
         cells: The cells.
@@ -100,21 +103,53 @@ def check_domains(cells: Iterable[Cell], loaded: LoadedStudy, there: Container[s
         there: Labels of the data sets that are there; the others are not looked at.
 
     Raises:
-        RequestError: They have none.
+        RequestError: They have none, or a contrast batch has never two images of as many as a method compares.
     """
-    seen: set[str] = set()
+    known: dict[str, Domains] = {}
     for cell in cells:
         for dataset, why in _needing_domains(cell, loaded.catalog):
-            if dataset.label in seen or dataset.label not in there:
-                continue
-            seen.add(dataset.label)
-            source = open_source(loaded.catalog, dataset.ref, dataset.path)
-            domains = domains_of(source)
-            if domains is None or "" in domains.names:
-                raise RequestError(
-                    f"{why} needs the domain of every training image; datasets.{dataset.section}: "
-                    f"{no_domains(domains, source)}"
-                )
+            if dataset.label in there and dataset.label not in known:
+                known[dataset.label] = _domains(dataset, loaded.catalog, why)
+        if (found := known.get(cell.dataset.label)) is not None:
+            _check_room(cell, loaded, len(found.names))
+
+
+def _domains(dataset: DatasetChoice, catalog: Catalog, why: str) -> Domains:
+    """Returns the domains of a data set, for what needs that of every image.
+
+    Raises:
+        RequestError: Some have none.
+    """
+    source = open_source(catalog, dataset.ref, dataset.path)
+    domains = domains_of(source)
+    if domains is None or "" in domains.names:
+        said = no_domains(domains, source)
+        raise RequestError(f"{why} needs the domain of every training image; datasets.{dataset.section}: {said}")
+    return domains
+
+
+def _check_room(cell: Cell, loaded: LoadedStudy, domains: int) -> None:
+    """Makes sure that each configuration of a cell has contrast batches in which its method can compare domains.
+
+    Args:
+        cell: The cell.
+        loaded: The study.
+        domains: How many domains its data have.
+
+    Raises:
+        RequestError: One has none.
+    """
+    method, sources = cell.method, domains - (cell.dataset.held_out_domain is not None)
+    numbers = {"": sources}
+    if loaded.study.selection == LEAVE_ONE_OUT:
+        numbers[f" (in the trials of selection: {LEAVE_ONE_OUT})"] = sources - 1
+    model = loaded.catalog.get("method", method.name).parameters
+    for values in _configurations(cell):
+        params, train = cell.settings(values)
+        for where, number in numbers.items():
+            why = no_room(method.name, model.model_validate(params), TrainSpec.model_validate(train), number)
+            if why is not None:
+                raise RequestError(f"methods.{method.label}: {why}{where}")
 
 
 def _needing_domains(cell: Cell, catalog: Catalog) -> Iterator[tuple[DatasetChoice, str]]:

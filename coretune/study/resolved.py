@@ -282,7 +282,7 @@ def look(loaded: LoadedStudy, cells: Iterable[Cell]) -> Found:
 
     Raises:
         RequestError: A held-out domain is not there, a backbone has seen it and may not, or a method needs domains and
-            the images have none.
+            the images have none, or contrast batches too few images of each.
     """
     cells = list(cells)
     fingerprints: dict[str, str] = {}
@@ -305,12 +305,12 @@ def look(loaded: LoadedStudy, cells: Iterable[Cell]) -> Found:
             missing["checkpoint", label] = missing_checkpoint(backbone, error)
         except UnfitError as error:
             wrong.append(type(error)(f"backbone {label}: {error}"))
-    check_domains(cells, loaded, fingerprints)
     domains = {
         label: domained(dataset, loaded, fingerprints[label])
         for label, dataset in datasets_of(cells).items()
         if label in fingerprints and dataset.held_out_domain is not None
     }
+    check_domains(cells, loaded, fingerprints)
     for label in [label for label, about in domains.items() if about.problem]:
         wrong.append(UnfitError(f"data set {label}: {domains[label].problem}"))
         del fingerprints[label]

@@ -184,6 +184,11 @@ class Training(Iterator[Tick | EpochReport]):
         self._events.close()
 
     @property
+    def notes(self) -> list[str]:
+        """What the record should say of what was counted up to the last epoch report."""
+        return self._parts.method.notes(self.history[-1].counts) if self.history else []
+
+    @property
     def resumable(self) -> bool:
         """Whether `state()` is valid: not after `next` raised, e.g. in the middle of a step."""
         return self._whole

@@ -151,6 +151,14 @@ class Method(nn.Module):
             number: How many domains D are trained on; a held-out one is none of them.
         """
 
+    def notes(self, counts: Mapping[str, int]) -> list[str]:
+        """Returns what a record says of the counts of a training; by default each that is not zero.
+
+        Args:
+            counts: Sums of `LossTerms.counts` over the training, by name.
+        """
+        return [f"{name}: {count}" for name, count in counts.items() if count]
+
     def prepare(self, encoder: nn.Module) -> None:
         """Called once, with the initial encoder, before the optimiser is made: freeze, copy, remember."""
 

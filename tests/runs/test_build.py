@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import dataclasses
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from support.training import catalog, context, digits_job, digits_spec
 
 from coretune.data.dataset import Dataset
 from coretune.data.fingerprint import hash_file
+from coretune.data.source import Domains
 from coretune.errors import RequestError, UnfitError
 from coretune.nets.small_resnet import SmallResNet
 from coretune.nets.weights import save_weights
@@ -68,7 +71,7 @@ def test_torchs_own_random_numbers_neither_matter_nor_change(digits: Dataset, tm
 
 
 def test_a_single_class_is_nothing_to_classify(digits: Dataset) -> None:
-    single = dataclasses.replace(digits, packed=dataclasses.replace(digits.packed, classes=("image",)))
+    single = replace(digits, packed=replace(digits.packed, classes=("image",)))
     with pytest.raises(RequestError, match="a single class: there is nothing to tell apart"):
         build_model(digits_job(), single, catalog(), context())
     build_model(digits_job(digits_spec("moco_v2")), single, catalog(), context())
@@ -191,3 +194,15 @@ def test_a_method_that_needs_domains_trains_on_no_other_data_but_judges_them(dig
     with pytest.raises(RequestError, match="method coral needs the domain of every training image: these images have"):
         build_parts(job, digits, ResultsStore(tmp_path), catalog(), context())
     assert build_model(job, digits, catalog(), context())[1].classifier is not None
+
+
+def test_a_method_that_would_never_compare_domains_is_refused(digits: Dataset, tmp_path: Path) -> None:
+    of = Domains(("a", "b"), np.arange(len(digits.packed.labels)) % 2)
+    for contrast, fits in ((5, True), (2, False)):
+        job = digits_job(digits_spec("coral", batch=10, contrast_batch=contrast, domain_balanced=True))
+        build = partial(build_parts, job, replace(digits, domains=of), ResultsStore(tmp_path), catalog(), context())
+        if fits:
+            build()
+            continue
+        with pytest.raises(RequestError, match="contrast batch of 2 from 2 domains in turn has them of none"):
+            build()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -140,3 +141,16 @@ def test_a_trained_model_is_read_back_and_judged_the_same(method: str, weights: 
     model = load_model(job, weights, open_job_data(job, catalog()), store, catalog(), context())
     kept, _ = load_weights(store.weights_path(spec.run_id, weights))
     assert_same_tensors(model.state_dict(), {k: v for k, v in kept.items() if not k.startswith("method.")})
+
+
+def test_a_record_says_in_how_many_contrast_batches_no_domains_were_compared(tmp_path: Path) -> None:
+    job = digits_job(digits_spec("coral", batch=10, contrast_batch=5))
+    execution = Execution(job, ResultsStore(tmp_path), catalog(), context(), with_domains)
+    list(execution)
+    assert execution.record is not None
+    (note,) = execution.record.notes
+    assert re.fullmatch(r"in \d+ of 8 contrast batches no two domains had two images: nothing was aligned", note)
+    balanced = digits_job(digits_spec("coral", batch=10, contrast_batch=5, domain_balanced=True))
+    execution = Execution(balanced, ResultsStore(tmp_path), catalog(), context(), with_domains)
+    list(execution)
+    assert execution.record is not None and execution.record.notes == ()

@@ -258,6 +258,46 @@ train: {{epochs: 1}}
     assert found.run_spec(found.cells[0], {}, 0).train.domain_balanced
 
 
+FOUR = ("art", "cartoon", "photo", "sketch")
+BALANCED = ("train.domain_balanced=true", "train.batch=24")
+
+
+@pytest.mark.parametrize(
+    ("method", "contrast", "least", "said"),
+    [
+        (
+            "coral",
+            3,
+            5,
+            "needs two images of 2 domains in a contrast batch, and a contrast batch of 3 from 3 domains in ",
+        ),
+        ("coral", 4, 5, "has them of 1; train.contrast_batch (and train.batch): 5 at least"),
+        (
+            "irm",
+            3,
+            4,
+            "needs two images of 1 domain in a contrast batch, and a contrast batch of 3 from 3 domains in turn",
+        ),
+    ],
+)
+def test_contrast_batches_in_which_a_method_never_compares_domains_are_refused_before_anything_is_trained(
+    tmp_path: Path, method: str, contrast: int, least: int, said: str
+) -> None:
+    sets = (*BALANCED, f"methods=[ce, {method}]", "train.batch=60")
+    text = refused(tmp_path, *sets, f"train.contrast_batch={contrast}", domains=FOUR)
+    assert text.startswith(f"methods.{method}: {method} ") and said in text and f": {least} at least" in text
+    proposed = f"train.contrast_batch={{choice: [12, {contrast}]}}"
+    assert refused(tmp_path, *sets, proposed, domains=FOUR) == text, "what the search may propose is looked at, too"
+    study(tmp_path, *sets, f"train.contrast_batch={least}", domains=FOUR)
+
+
+def test_leave_one_out_of_two_source_domains_leaves_coral_nothing_to_compare(tmp_path: Path) -> None:
+    said = refused(tmp_path, f"selection={LOSO}", "methods=[coral]", "train.contrast_batch=32", "train.batch=32")
+    text = "methods.coral: coral compares 2 domains at least, and is trained on 1"
+    assert said == f"{text} (in the trials of selection: {LOSO})"
+    study(tmp_path / "four", f"selection={LOSO}", "methods=[coral]", domains=FOUR)
+
+
 @pytest.mark.parametrize("rule", [LOSO, "oracle"])
 def test_swad_goes_with_training_domain_validation_alone(tmp_path: Path, rule: str) -> None:
     with pytest.raises(StudyError, match="swad finds its window by the source domains' validation loss"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -11,7 +12,7 @@ from coretune.spec.catalog.methods.domains import CoralParameters
 from coretune.tuning.arguments import computing_dtype, full_precision
 from coretune.tuning.domain_means import domain_means
 from coretune.tuning.method import LossTerms, Step
-from coretune.tuning.methods.of_domains import OfDomains
+from coretune.tuning.methods.of_domains import OfDomains, said_of
 
 
 class Coral(OfDomains):
@@ -42,7 +43,12 @@ class Coral(OfDomains):
         return LossTerms(
             total=cross_entropy + self.gamma * alignment,
             terms={"cross_entropy": cross_entropy.detach(), "alignment": alignment.detach()},
+            counts=self.left_out(members, CoralParameters.domains_with_two),
         )
+
+    def notes(self, counts: Mapping[str, int]) -> list[str]:
+        """Says in how many contrast batches there was no pair of domains."""
+        return said_of(counts, "no two domains had two images: nothing was aligned")
 
 
 def misalignment(features: Tensor, members: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from coretune.spec.catalog.methods.domains import IrmParameters
 from coretune.tuning.domain_means import domain_means
 from coretune.tuning.method import LossTerms, Step
-from coretune.tuning.methods.of_domains import OfDomains
+from coretune.tuning.methods.of_domains import OfDomains, said_of
 
 
 class Irm(OfDomains):
@@ -68,7 +68,12 @@ class Irm(OfDomains):
         return LossTerms(
             total=(cross_entropy + weight * penalty) / weight.clamp_min(1.0),
             terms={"cross_entropy": cross_entropy.detach(), "invariance": penalty.detach()},
+            counts=self.left_out(members, IrmParameters.domains_with_two),
         )
+
+    def notes(self, counts: Mapping[str, int]) -> list[str]:
+        """Says in how many contrast batches no domain had two halves."""
+        return said_of(counts, "no domain had two images: there was no penalty")
 
 
 def full_penalty_from(anneal: float, epochs: int) -> int:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -10,6 +13,9 @@ from coretune.tuning.arguments import bad_argument, computing_dtype
 from coretune.tuning.domain_means import memberships
 from coretune.tuning.method import Step
 from coretune.tuning.methods.cross_entropy import CrossEntropy
+
+BATCHES, LEFT_OUT = "contrast_batches", "contrast_batches_left_out"
+"""Counts: contrast batches, and those in which there was nothing to compare."""
 
 
 class OfDomains(CrossEntropy):
@@ -48,8 +54,19 @@ class OfDomains(CrossEntropy):
             )
         return memberships(step.domain, self.domains)
 
+    def left_out(self, members: Tensor, needed: int) -> dict[str, Tensor]:
+        """Returns the counts of a contrast batch: itself, and whether fewer domains than needed have two samples."""
+        few = (members.sum(dim=1) >= 2).sum() < needed
+        return {BATCHES: few.new_ones((), dtype=torch.int64), LEFT_OUT: few.long()}
+
     def losses(self, step: Step) -> tuple[Tensor, Tensor]:
         """Returns the logits (n, C) and the cross-entropy (n,) of each sample, in float32 (float64 for float64)."""
         logits: Tensor = self.classifier(step.features)
         logits = logits.to(computing_dtype(logits))
         return logits, F.cross_entropy(logits, step.labels, reduction="none")
+
+
+def said_of(counts: Mapping[str, int], why: str) -> list[str]:
+    """Returns a note of the contrast batches in which there was nothing to compare; none where there were none."""
+    missed, number = counts.get(LEFT_OUT, 0), counts.get(BATCHES, 0)
+    return [f"in {missed:,} of {number:,} contrast batches {why}"] if missed else []

@@ -180,6 +180,30 @@ def test_the_penalty_of_irm_jumps_once_and_the_optimiser_forgets_then() -> None:
     assert [full_penalty_from(anneal, 10) for anneal in (0.0, 0.05, 0.1, 1.0)] == [0, 1, 1, 10]
 
 
+@pytest.mark.parametrize(
+    ("kind", "params", "enough", "why"),
+    [
+        (Coral, CoralParameters(), 2, "no two domains had two images: nothing was aligned"),
+        (Irm, IrmParameters(), 1, "no domain had two images: there was no penalty"),
+    ],
+)
+def test_contrast_batches_in_which_nothing_is_compared_are_counted_and_said(
+    kind: type[OfDomains], params: Any, enough: int, why: str
+) -> None:
+    method, missed = made(kind, params), 0
+    total = dict.fromkeys(("contrast_batches", "contrast_batches_left_out"), 0)
+    for seed in range(40):
+        at = step(4, seed=seed)
+        assert at.domain is not None
+        missed += sum(at.domain.tolist().count(one) >= 2 for one in range(3)) < enough
+        for name, count in method.loss(at).counts.items():
+            total[name] += int(count)
+    assert total == {"contrast_batches": 40, "contrast_batches_left_out": missed}
+    assert method.notes(total) == ([f"in {missed} of 40 contrast batches {why}"] if missed else [])
+    few = method.loss(step(1)).counts
+    assert method.notes({name: int(count) for name, count in few.items()}) == [f"in 1 of 1 contrast batches {why}"]
+
+
 @pytest.mark.parametrize(("kind", "params"), METHODS)
 def test_data_without_domains_are_refused(kind: type[OfDomains], params: Any) -> None:
     assert needs_domains(params)

@@ -15,10 +15,14 @@ class OfDomainsParameters(Frozen):
     """Parameters of a method that needs the domain of every image."""
 
     needs_domains: ClassVar[bool] = True
+    domains_with_two: ClassVar[int] = 0
+    """Of how many domains it needs two images in a contrast batch."""
 
 
 class CoralParameters(OfDomainsParameters):
     """CORAL (arXiv 1607.01719)."""
+
+    domains_with_two: ClassVar[int] = 2
 
     gamma: float = Field(
         1.0, ge=0, description="Weight γ of the distance between the means and covariances of domains' features."
@@ -35,6 +39,8 @@ class GroupDroParameters(OfDomainsParameters):
 
 class IrmParameters(OfDomainsParameters):
     """IRM (arXiv 1907.02893)."""
+
+    domains_with_two: ClassVar[int] = 1
 
     penalty: float = Field(100.0, ge=0, description="Weight λ of the penalty, once it has its full weight.")
     anneal: float = Field(
