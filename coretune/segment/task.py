@@ -65,11 +65,7 @@ class SegmentationTask:
         self._spec = spec
         self._options = spec.segmentation or SegmentationSpec()
         self._indices = dataset.split.labelled
-        if self._options.head == "deeplabv3" and len(self._indices) < 2:
-            raise RequestError(
-                "segmentation.head: deeplabv3 normalises a single value of each image, and there is one image to train "
-                "on: take fcn or lraspp, or more images"
-            )
+        self._options.check_images(len(self._indices))
         self.objective: tuple[str, Literal["max", "min"]] | None = (MIOU, "max")
         self._weights: Tensor | None = None
         if self._options.class_weights == "median_frequency":

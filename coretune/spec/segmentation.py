@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
+from coretune.errors import RequestError
 from coretune.spec.frozen import Frozen
 
 MIOU = "miou"
@@ -80,6 +81,18 @@ class SegmentationSpec(Frozen):
         if not 0 < value[0] <= value[1] <= 10:
             raise ValueError(f"needs 0 < low <= high <= 10, got {list(value)}")
         return value
+
+    def check_images(self, images: int) -> None:
+        """Makes sure that a head can be trained on so many images.
+
+        Raises:
+            RequestError: It cannot.
+        """
+        if self.head == "deeplabv3" and images < 2:
+            raise RequestError(
+                "segmentation.head: deeplabv3 normalises a single value of each image, and there is one image to train "
+                "on: take fcn or lraspp, or more images"
+            )
 
     def without_sampling(self) -> SegmentationSpec:
         """Returns it as it is for a method that samples no pixels, of which these keys say nothing."""

@@ -89,6 +89,7 @@ def _divided(loaded: LoadedStudy, dataset: DatasetChoice) -> tuple[Split, int, i
     if dataset.segmentation is not None:
         masks = open_masks(catalog, ref, path)
         parts, unread = _masks_divided(masks, dataset)
+        dataset.segmentation.check_images(len(parts.labelled))
         remarks = [*about_counts(about, dataset, masks.parts, None), *unread]
         return parts, len(masks.names), len(masks.classes), remarks
     source = open_source(catalog, ref, path)

@@ -39,7 +39,7 @@ def check_data(study: ResolvedStudy, cache: Path, on_packing: Callable[[str, Pac
         on_packing: Told what is packed, in words, and how far that is; what it raises ends the packing, resumably.
 
     Raises:
-        RequestError: More images are asked for than there are; names the data set.
+        RequestError: More images are asked for than there are, or needed by a head; names the data set.
         UnfitError: Images cannot be read; names the data set.
         StorageError: A pack cannot be written.
     """
@@ -60,6 +60,8 @@ def check_data(study: ResolvedStudy, cache: Path, on_packing: Callable[[str, Pac
             opening = open_mask_dataset if dataset.segmentation is not None else open_dataset
             try:
                 opened: Dataset[Any] = opening(catalog, data, dataset.path, cache, told)
+                if dataset.segmentation is not None:
+                    dataset.segmentation.check_images(len(opened.split.labelled))
             except (RequestError, UnfitError) as error:
                 raise type(error)(f"data set {dataset.label}: {error}") from error
             about = catalog.dataset(dataset.ref.name)

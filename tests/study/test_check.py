@@ -15,6 +15,8 @@ from coretune.errors import RequestError
 from coretune.spec.load import LoadedStudy, resolve_study
 from coretune.spec.yamlfile import parse_yaml
 from coretune.study.check import check_study
+from coretune.study.data import check_data
+from coretune.study.resolved import resolve
 
 MASKS = """
 name: tiny
@@ -59,3 +61,15 @@ def test_masks_that_nothing_can_be_learned_from_are_wrong_once_they_are_packed(
     pack_masks(source, fingerprint(source), tmp_path / "cache")
     (data,) = check_study(study)
     assert data.state == "wrong" and data.text.startswith("no pixel of any class in the 1 masks of the test part")
+
+
+def test_a_single_image_is_too_few_for_a_head_before_anything_runs(tmp_path: Path) -> None:
+    root = scenes(tmp_path / "streets", {"train": 1, "val": 1, "test": 1})
+    streets = (f"datasets={{streets: {{dataset: voc, path: {root}}}}}", "data={}", "objective.metric=miou")
+    pooled, fcn = loaded(*streets), loaded(*streets, "segmentation.head=fcn")
+    for look in (check_study, lambda study: check_data(resolve(study), tmp_path / "cache", lambda label, now: None)):
+        with pytest.raises(
+            RequestError, match=r"data set streets: segmentation\.head: deeplabv3 .* there is one image"
+        ):
+            look(pooled)
+        assert look(fcn)
