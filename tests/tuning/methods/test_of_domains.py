@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from coretune.spec.catalog.methods.domains import CoralParameters, GroupDroParameters, IrmParameters
+from coretune.spec.catalog.methods.domains import COMPONENTS, CoralParameters, GroupDroParameters, IrmParameters
 from coretune.spec.components import needs_domains
-from coretune.tuning.domain_means import memberships
+from coretune.tuning.domain_means import domain_means, memberships
 from coretune.tuning.method import Step
 from coretune.tuning.methods.coral import Coral, misalignment
 from coretune.tuning.methods.group_dro import GroupDro
@@ -202,6 +202,20 @@ def test_contrast_batches_in_which_nothing_is_compared_are_counted_and_said(
     assert method.notes(total) == ([f"in {missed} of 40 contrast batches {why}"] if missed else [])
     few = method.loss(step(1)).counts
     assert method.notes({name: int(count) for name, count in few.items()}) == [f"in 1 of 1 contrast batches {why}"]
+
+
+def test_the_division_of_irm_leaves_sgd_a_part_of_the_step_and_is_said_where_it_is_listed() -> None:
+    method, at = made(Irm, IrmParameters(penalty=100.0, anneal=0.5)), step(12)
+    method.start_epoch(9, 10, at.generator)
+    (found,) = torch.autograd.grad(method.loss(at).total, method.classifier.weight)
+    logits, losses = method.losses(at)
+    members = memberships(at.domain, 3)
+    by_hand = domain_means(losses, members).over_domains() / 100 + invariance(logits, at.labels, members)
+    (expected,) = torch.autograd.grad(by_hand, method.classifier.weight)
+    assert torch.allclose(found, expected)
+    (listed,) = (each for each in COMPONENTS if each.name == "irm")
+    assert "divided by the penalty's weight" in listed.source
+    assert "1/λ of lr" in str(IrmParameters.model_fields["penalty"].description)
 
 
 @pytest.mark.parametrize(("kind", "params"), METHODS)

@@ -42,7 +42,12 @@ class IrmParameters(OfDomainsParameters):
 
     domains_with_two: ClassVar[int] = 1
 
-    penalty: float = Field(100.0, ge=0, description="Weight λ of the penalty, once it has its full weight.")
+    penalty: float = Field(
+        100.0,
+        ge=0,
+        description="Weight λ of the penalty, once it has its full weight. Where λ is above 1 the whole loss is "
+        "divided by it then: with SGD cross-entropy has 1/λ of lr.",
+    )
     anneal: float = Field(
         0.1, ge=0, le=1, description="Part of the training, in whole epochs, in which the penalty has the weight 1."
     )
@@ -76,7 +81,8 @@ COMPONENTS: list[Component] = [
         version=1,
         target="coretune.tuning.methods.irm:Irm",
         summary="IRM: CE-tuning with a penalty on classifiers that some domain would scale otherwise",
-        source="Arjovsky, Bottou, Gulrajani, Lopez-Paz, arXiv 1907.02893, as in DomainBed, arXiv 2007.01434",
+        source="Arjovsky, Bottou, Gulrajani, Lopez-Paz, arXiv 1907.02893, divided by the penalty's weight as in their "
+        "code; else as in DomainBed, arXiv 2007.01434",
         parameters=IrmParameters,
         space={"penalty": Space("log_uniform", 0.1, 1e5), "anneal": Space("uniform", 0.0, 0.5)},
     ),
