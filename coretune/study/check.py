@@ -19,9 +19,9 @@ from coretune.errors import MissingError, RequestError, UnfitError
 from coretune.nets.weights import load_encoder
 from coretune.spec.cells import BackboneChoice, DatasetChoice
 from coretune.spec.load import LoadedStudy
+from coretune.study.found import datasets_of, look_at_checkpoint
 from coretune.study.missing import Missing, missing_checkpoint, missing_data
 from coretune.study.remarks import about_counts
-from coretune.study.resolved import datasets_of, look_at_checkpoint
 
 
 @dataclass(frozen=True)

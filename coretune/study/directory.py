@@ -15,8 +15,8 @@ from coretune.results.store import ResultsStore
 from coretune.spec.load import LoadedStudy
 from coretune.spec.paths import begins_with_variable
 from coretune.spec.yamlfile import read_yaml, resolve_scalar
+from coretune.study.found import datasets_of
 from coretune.study.journal import is_journal
-from coretune.study.resolved import datasets_of
 
 STUDY = "study.yaml"
 _ODD_BREAKS = frozenset("\r\x85\u2028\u2029")

@@ -17,7 +17,8 @@ from coretune.spec.catalog import load_catalog
 from coretune.spec.components import Ref
 from coretune.spec.study import Resources
 from coretune.study.events import EventLog
-from coretune.study.resolved import ResolvedStudy, datasets_of
+from coretune.study.found import datasets_of
+from coretune.study.resolved import ResolvedStudy
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from coretune.spec.cells import Cell, DatasetChoice
 from coretune.spec.load import LoadedStudy
 from coretune.spec.run import RunSpec
 from coretune.spec.study import SearchOptions
+from coretune.study.found import datasets_of, look
 from coretune.study.held_out import validation_domains
 from coretune.study.missing import MissingCell, to_dicts
 from coretune.study.optuna_cell import grid
@@ -30,8 +31,6 @@ from coretune.study.resolved import (
     ResolvedStudy,
     check_executable,
     check_maps,
-    datasets_of,
-    look,
     resolve_cell,
 )
 

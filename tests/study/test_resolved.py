@@ -11,7 +11,7 @@ from coretune.errors import RequestError, UnfitError
 from coretune.spec.cells import final_seed
 from coretune.spec.load import resolve_study
 from coretune.spec.yamlfile import parse_yaml
-from coretune.study.resolved import look_at_data, only_matching, resolve
+from coretune.study.resolved import only_matching, resolve
 
 LOADED = resolve_study(parse_yaml(STUDY, "tiny.yaml"))
 
@@ -62,13 +62,6 @@ def test_absent_data_are_told_with_their_label_and_place(tmp_path: Path) -> None
     where = tmp_path / "absent"
     with pytest.raises(UnfitError, match=f"^data set photos: {where} is no folder; expected"):
         resolved(f"datasets={{photos: {{dataset: folder, path: {where}}}}}")
-
-
-def test_the_fingerprint_is_of_the_data() -> None:
-    study = resolved()
-    digest = look_at_data(LOADED, LOADED.cells[0].dataset)
-    assert len(digest) == 64 and set(study.fingerprints.values()) == {digest}
-    assert {cell.fingerprint for cell in study.cells} == {digest}
 
 
 def test_what_a_cell_starts_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
