@@ -118,9 +118,12 @@ def _kind_of(path: Path, *, unlabelled: bool) -> str:
 def _voc_parameters(path: Path) -> dict[str, int]:
     """Returns the number of classes that the masks tell, where no file names them."""
     from coretune.data.sources.voc import classes_by_values
+    from coretune_cli.output import note
 
-    number = classes_by_values(path)
-    return {} if number is None else {"classes": number}
+    told = classes_by_values(path)
+    if told is not None and told.remark:
+        note(f"{path}: {told.classes} classes by the values of the masks, {told.remark}")
+    return {} if told is None else {"classes": told.classes}
 
 
 def _fetched(about: DatasetComponent, said: str | None) -> Path:

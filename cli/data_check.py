@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from coretune.data.mask_check import MaskReport
 
 MOST = 20
-"""Lines of one kind that are shown; --json has all."""
+"""Groups of copies that are shown; --json has all. Images that cannot be used are all named: they are to be mended."""
 
 
 def check(
@@ -71,9 +71,10 @@ def report_view(report: Report | MaskReport, chosen: Chosen) -> RenderableType:
             )
         )
     verdict = [Text(f"! {problem}", style="bold red") for problem in report.problems]
-    details = [f"  {line}" for line in report.unreadable] + [f"  {' = '.join(group)}" for group in copies]
-    if len(details) > MOST:
-        details = [*details[:MOST], f"  and {len(details) - MOST:,} more (--json has all)"]
+    details = [f"  {line}" for line in report.unreadable]
+    details += [f"  {' = '.join(group)}" for group in copies[:MOST]]
+    if len(copies) > MOST:
+        details.append(f"  and {len(copies) - MOST:,} more (--json has all)")
     remarks = [Text(f"· {remark}") for remark in report.remarks]
     if not verdict:
         verdict = [Text("nothing is wrong", style="bold green")]

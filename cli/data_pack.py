@@ -65,9 +65,9 @@ def pack(
     what = "with masks, at their own size" if done.side is None else f"of {done.side} pixels"
     note(f"{chosen.about.name}: {plural(len(packed.names), 'image')} {what}, {size(number)}; {state}")
     if packed.unreadable:
-        what = "" if done.side is None else ": a study refuses them, or skips them (data.corrupt)"
-        note(f"{counted(packed.unreadable, len(packed.names))}{what}", "red")
-        for line in listed(packed.unreadable):
+        what = ": a study refuses them, or skips them (data.corrupt)"
+        note(f"{counted(len(packed.unreadable), len(packed.names), masks=done.side is None)}{what}", "red")
+        for line in listed([image.reason for image in packed.unreadable]):
             note(f"  {line}")
     show_text(str(folder))
     return 1 if packed.unreadable else 0

@@ -143,8 +143,9 @@ def component_part(component: Component, definitions: Schema) -> list[str]:
     lines += [f"Recipe of its own: {said(component.train)}."] if component.train else []
     if isinstance(component, DatasetComponent):
         masks = component.labels == "pixel"
-        side = f"Side {component.image_size} pixels. Augmentation: {said(component.augment)}."
-        lines += ["A class per pixel: for `coretune data` only."] if masks else [side]
+        kept = "A class per pixel, for [segmentation](segmentation.md): images are kept at their own size; squares of"
+        side = f"{kept} {component.image_size} pixels are cut." if masks else f"Side {component.image_size} pixels."
+        lines += [f"{side} Augmentation: {said(component.augment)}."]
         lines += [f"Split: {component.splits}."] if component.splits else []
         lines += [f"Licence: {component.licence}."] if component.licence else []
     # Without parameters there: a component that a study cannot name.

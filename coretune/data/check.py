@@ -20,6 +20,7 @@ from coretune.data.look import (
 )
 from coretune.data.resize import square
 from coretune.data.source import TEST, Domains, Source, domains_of, remarks_of
+from coretune.data.unreadable import counted
 from coretune.spec.components import DatasetComponent
 from coretune.spec.wording import some
 
@@ -98,7 +99,7 @@ def check(source: Source, about: DatasetComponent, on_image: Callable[[], None] 
     shared = across_domains(same, domains.of, source.names) if domains is not None else ()
     problems = [
         *miscounted(about, len(source.names), parts, by_domain),
-        *unread_or_across(len(unreadable), len(source.names), same),
+        *unread_or_across(counted(len(unreadable), len(source.names)) if unreadable else "", same),
     ]
     return Report(
         name=about.name,
@@ -166,10 +167,10 @@ def _near(source: Source, seen: Mapping[int, _Look]) -> tuple[Near, ...] | None:
     return tuple(sorted(near, key=lambda pair: -pair.similarity))
 
 
-def unread_or_across(unreadable: int, images: int, same: Copies) -> Iterator[str]:
-    """Yields that images cannot be read, and that some stand in several parts."""
-    if unreadable:
-        yield f"{unreadable:,} of {images:,} images cannot be read"
+def unread_or_across(unread: str, same: Copies) -> Iterator[str]:
+    """Yields that images cannot be read, in the words given, and that some stand in several parts."""
+    if unread:
+        yield unread
     if same.across:
         yield f"{len(same.across):,} images stand in several parts, e.g. {' = '.join(same.across[0])}"
 
@@ -190,6 +191,12 @@ def _by_domain(domains: Domains | None) -> dict[str, int]:
         return {}
     counts = np.bincount(domains.of, minlength=len(domains.names)).tolist()
     return dict(zip(domains.names, counts, strict=True))
+
+
+def how_left_out(*, masks: bool = False) -> str:
+    """Returns what a study does about images that cannot be read or, with masks, used."""
+    wrong = "used" if masks else "read"
+    return f"a study refuses images that cannot be {wrong}; with `corrupt: skip` below `data`, it leaves them out"
 
 
 def miscounted(
@@ -231,7 +238,7 @@ def _remarks(
     if "undecided" in parts and "test" in about.counts:
         yield "this layout has no official test part: it is drawn, and results are not those of the official one"
     if unreadable:
-        yield "a study refuses images that cannot be read; with `corrupt: skip` below `data`, it leaves them out"
+        yield how_left_out()
     if repeated:
         pool = "; those of the undecided ones may come apart when parts are drawn" if "undecided" in parts else ""
         yield f"{repeated:,} images are the same as another one of their part{pool}"

@@ -47,9 +47,9 @@ class Dataset(Generic[Pack]):
 
     @property
     def left_out(self) -> str:
-        """How many images are left out since they cannot be read, in words; empty if all can."""
-        unreadable = self.packed.unreadable
-        return f"{counted(unreadable, len(self.packed.names))}: left out" if unreadable else ""
+        """How many images are left out since they cannot be read or used, in words; empty if all can."""
+        number, masks = len(self.packed.unreadable), not isinstance(self.packed, Packed)
+        return f"{counted(number, len(self.packed.names), masks=masks)}: left out" if number else ""
 
     def domains_among(self, indices: NDArray[np.int64]) -> Domains | None:
         """Returns the domains that some images are of, numbered anew: −1 for an image of another domain.
@@ -107,7 +107,7 @@ def open_dataset(
         raise changed(data, path, found)
     packed = pack(source, found, data.image_size, cache, on_packing)
     if packed.unreadable and data.corrupt == "refuse":
-        raise refusal(packed.unreadable, len(packed.names))
+        raise refusal([item.reason for item in packed.unreadable], len(packed.names))
     packed = replace(packed, sides=data.test_sides)
     labels = packed.labels.copy()
     for item in packed.unreadable:

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from coretune.data.check import miscounted, unread_or_across
+from coretune.data.check import how_left_out, miscounted, unread_or_across
 from coretune.data.learnable import TRAINING, unlearnable
 from coretune.data.look import Sizes, by_part, content_of, copies, looked_at, sizes_of
-from coretune.data.masks import VOID, MaskSource, read_pair
-from coretune.data.source import TEST, TRAIN, UNDECIDED, VALIDATION
+from coretune.data.masks import VOID, MaskSource, read_pair, root_of
+from coretune.data.source import TEST, TRAIN, UNDECIDED, VALIDATION, remarks_of
+from coretune.data.unreadable import counted
 from coretune.spec.components import DatasetComponent
 from coretune.spec.wording import some
 
@@ -91,7 +92,7 @@ def check_masks(source: MaskSource, about: DatasetComponent, on_image: Callable[
     classes = _classes(source, pixels, source.parts[list(seen)])
     problems = [
         *miscounted(about, len(source.names), parts, {}),
-        *unread_or_across(len(unreadable), len(source.names), same),
+        *unread_or_across(_unused(source, len(unreadable)), same),
         *unlearnable(pixels[:, : len(source.classes)], _parts(source.parts[list(seen)]), source.classes),
     ]
     return MaskReport(
@@ -105,7 +106,11 @@ def check_masks(source: MaskSource, about: DatasetComponent, on_image: Callable[
         across=same.across,
         repeated=same.repeated,
         problems=tuple(problems),
-        remarks=tuple(_remarks(classes, parts, same.repeated)),
+        remarks=(
+            *remarks_of(source),
+            *_remarks(source, classes, parts, same.repeated),
+            *([how_left_out(masks=True)] if unreadable else []),
+        ),
     )
 
 
@@ -119,6 +124,13 @@ def _classes(source: MaskSource, pixels: NDArray[np.int64], parts: NDArray[np.in
     }
 
 
+def _unused(source: MaskSource, number: int) -> str:
+    """Returns how many images cannot be used, and what their names are relative to; empty if all can."""
+    root = root_of(source)
+    below = f" (files below {root})" if root is not None else ""
+    return f"{counted(number, len(source.names), masks=True)}{below}" if number else ""
+
+
 def _parts(parts: NDArray[np.int8]) -> dict[str, NDArray[np.int64]]:
     """Returns the images of each part that has some, as a study divides them: what is undecided is trained on, too."""
     members = {TRAINING: (TRAIN, UNDECIDED), "validation": (VALIDATION,), "test": (TEST,)}
@@ -126,7 +138,15 @@ def _parts(parts: NDArray[np.int8]) -> dict[str, NDArray[np.int64]]:
     return {name: indices for name, indices in found.items() if len(indices)}
 
 
-def _remarks(classes: Mapping[str, ClassPixels], parts: Mapping[str, int], repeated: int) -> Iterator[str]:
+def _remarks(
+    source: MaskSource, classes: Mapping[str, ClassPixels], parts: Mapping[str, int], repeated: int
+) -> Iterator[str]:
+    found = [name for name, each in classes.items() if each.images]
+    numbered = source.classes == tuple(map(str, range(len(source.classes))))
+    if numbered and 1 < len(found) < len(classes):
+        alone = sum(classes[found[-1]].images.values()) == 1
+        stray = f"; {found[-1]} is in a single image: is it a class?" if alone else ""
+        yield f"of {len(classes):,} classes, {len(found):,} occur: {some(found, 12)}{stray}"
     for part in parts:
         absent = [name for name, found in classes.items() if not found.images.get(part)]
         if absent:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,9 +12,10 @@ from coretune.data.contents import contents_among
 from coretune.data.dataset import Dataset, changed
 from coretune.data.fingerprint import file_hashes, fingerprint_of
 from coretune.data.learnable import TRAINING, unlearnable
+from coretune.data.look import looked_at
 from coretune.data.mask_counts import pixel_counts
 from coretune.data.mask_pack import PackedMasks, pack_masks
-from coretune.data.masks import MaskSource
+from coretune.data.masks import MaskSource, absent_of, read_pair, root_of
 from coretune.data.packing import OnPacking
 from coretune.data.source import open_masks
 from coretune.data.splits import Split, split
@@ -23,6 +25,9 @@ from coretune.spec.components import Catalog
 from coretune.spec.run import DataSpec
 
 MaskDataset = Dataset[PackedMasks]
+
+_log = logging.getLogger("coretune.data")
+_log.addHandler(logging.NullHandler())
 
 
 def open_mask_dataset(
@@ -67,12 +72,34 @@ def divide_masks(source: MaskSource, packed: PackedMasks, data: DataSpec) -> Spl
         UnfitError: Images cannot be read and are not to be skipped, or `unlearnable`.
     """
     if packed.unreadable and data.corrupt == "refuse":
-        raise refusal(packed.unreadable, len(packed.names))
+        raise _refusal(source, [item.reason for item in packed.unreadable])
     found = split_masks(source, data, left_out=[item.image for item in packed.unreadable])
     parts = {TRAINING: found.labelled, "validation": found.validation, "test": found.test}
     if wrong := list(unlearnable(pixel_counts(packed), parts, packed.classes)):
         raise UnfitError("; ".join(wrong))
     return found
+
+
+def refuse_absent(source: MaskSource) -> None:
+    """Refuses images with masks of which files are not there, together with all else that is wrong with any of them.
+
+    Raises:
+        UnfitError: There are some.
+    """
+    absent = absent_of(source)
+    if not absent:
+        return
+    number = len(source.names)
+    _log.info("%s of %s images lack a file: reading all, to tell what else is wrong", f"{len(absent):,}", f"{number:,}")
+
+    def look(index: int) -> None:
+        read_pair(source, index)
+
+    raise _refusal(source, looked_at(number, look, lambda: None)[1])
+
+
+def _refusal(source: MaskSource, reasons: Sequence[str]) -> UnfitError:
+    return refusal(reasons, len(source.names), masks=True, root=root_of(source))
 
 
 def split_masks(source: MaskSource, data: DataSpec, *, left_out: Sequence[int] = ()) -> Split:

@@ -75,6 +75,21 @@ class MaskSource(Protocol):
         """
 
 
+def absent_of(source: MaskSource) -> tuple[int, ...]:
+    """Returns the images of which a file is known not to be there, before any is read.
+
+    A source that knows has an attribute `absent`, a tuple of indices; others need not have it.
+    """
+    absent = getattr(source, "absent", ())
+    return absent if isinstance(absent, tuple) else ()
+
+
+def root_of(source: MaskSource) -> Path | None:
+    """Returns what the names of files in a source's messages are relative to, its attribute `root`, if it has one."""
+    root = getattr(source, "root", None)
+    return root if isinstance(root, Path) else None
+
+
 def read_pair(source: MaskSource, index: int) -> Pair:
     """Returns an image, (H, W, 3) RGB, and its mask, (H, W), whose values are classes or `VOID`.
 
@@ -91,12 +106,13 @@ def read_pair(source: MaskSource, index: int) -> Pair:
     if not wrong:
         wrong = _misfits(source, index, *found)
     if wrong:
-        raise UnfitError("; ".join(wrong))
+        raise UnfitError("; ".join(dict.fromkeys(wrong)))
     return found[0], found[1]
 
 
 def _misfits(source: MaskSource, index: int, image: NDArray[np.uint8], mask: NDArray[np.uint8]) -> list[str]:
-    name, wrong = source.names[index], []
+    named = getattr(source, "mask_name", None)
+    name, wrong = str(named(index)) if callable(named) else source.names[index], list[str]()
     if image.shape[:2] != mask.shape:
         wrong.append(f"{name}: the mask is {_by(mask)} pixels, the image {_by(image)}")
     values = np.flatnonzero(np.bincount(mask.ravel(), minlength=VOID + 1))

@@ -94,7 +94,7 @@ def lacking_domains(source: Source) -> str:
     return lacking if isinstance(lacking, str) else ""
 
 
-def remarks_of(source: Source) -> tuple[str, ...]:
+def remarks_of(source: Source | MaskSource) -> tuple[str, ...]:
     """Returns what a source has to say of its files, one line each.
 
     A source that does has an attribute `remarks`, a tuple of strings; others need not have it.

@@ -123,8 +123,8 @@ class DataOptions(Frozen):
     split_seed: int = Field(0, ge=0, description="Seed of the parts that are drawn.")
     corrupt: Literal["refuse", "skip"] = Field(
         "refuse",
-        description="What is done about images that cannot be read: the study is refused, or they are skipped: in no "
-        "part, and counted nowhere.",
+        description="What is done about images that cannot be read or, with masks, used (a file is missing, a mask "
+        "does not fit): the study is refused, or they are skipped: in no part, and counted nowhere.",
     )
     augment: Augment | None = Field(
         None,

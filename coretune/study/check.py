@@ -9,12 +9,13 @@ from typing import Literal
 
 from coretune.data.domain_splits import split_source
 from coretune.data.fingerprint import fingerprint
-from coretune.data.mask_dataset import divide_masks, split_masks
+from coretune.data.mask_dataset import divide_masks, refuse_absent, split_masks
 from coretune.data.mask_pack import packed_before
-from coretune.data.masks import MaskSource
+from coretune.data.masks import MaskSource, absent_of
 from coretune.data.roots import cache_root
 from coretune.data.source import domains_of, located, open_masks, open_source
 from coretune.data.splits import Split
+from coretune.data.unreadable import counted
 from coretune.errors import MissingError, RequestError, UnfitError
 from coretune.nets.weights import load_encoder
 from coretune.spec.cells import BackboneChoice, DatasetChoice
@@ -104,7 +105,12 @@ def _masks_divided(source: MaskSource, dataset: DatasetChoice) -> tuple[Split, l
     data, packed = dataset.spec(found), packed_before(source, found, cache_root())
     if packed is not None:
         return divide_masks(source, packed, data), []
-    return split_masks(source, data), ["the masks are not packed and were not read: `coretune data check` reads them"]
+    absent = absent_of(source)
+    if data.corrupt == "refuse":
+        refuse_absent(source)
+    left_out = [f"{counted(len(absent), len(source.names), masks=True)}: left out"] if absent else []
+    unread = "the masks are not packed and were not read: `coretune data check` reads them"
+    return split_masks(source, data, left_out=absent), [*left_out, unread]
 
 
 def _checkpoint(loaded: LoadedStudy, backbone: BackboneChoice) -> Checked:

@@ -22,7 +22,7 @@ class Looked(NamedTuple):
     """What was found of the data.
 
     Attributes:
-        left_out: The images that are left out since they cannot be read, by label, of data sets that have some.
+        left_out: The images that are left out since they cannot be read or used, by label, of data sets that have some.
         remarks: What is worth knowing, one line each.
     """
 

@@ -191,11 +191,11 @@ def _check_data(
         left_out, remarks = check_data(resolved, cache_root(), on_packing)
         for text in remarks:
             events.add("warning", text)
-        for label, images in left_out.items():
-            many = "image cannot be read and is" if len(images) == 1 else "images cannot be read and are"
-            events.add("warning", f"data set {label}: {len(images):,} {many} left out: {'; '.join(listed(images))}")
-        if left_out:
-            reasons = {label: [image.reason for image in images] for label, images in left_out.items()}
+        reasons = {label: [image.reason for image in images] for label, images in left_out.items()}
+        for label, lines in reasons.items():
+            many = "image is" if len(lines) == 1 else "images are"
+            events.add("warning", f"data set {label}: {len(lines):,} {many} left out: {'; '.join(listed(lines))}")
+        if reasons:
             store.put_json("manifest.json", {**(store.json("manifest.json") or {}), "left_out": reasons})
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from coretune.data.decode import head_of, resemblance
 from coretune.data.fingerprint import content_hash, fingerprint
+from coretune.data.mask_dataset import refuse_absent
+from coretune.data.masks import MaskSource
 from coretune.data.source import holds_nothing, open_any
 from coretune.errors import MissingError, UnfitError
 from coretune.spec.cells import Cell, DatasetChoice
@@ -112,7 +114,10 @@ def look_at_data(loaded: LoadedStudy, dataset: DatasetChoice) -> str:
         MissingError: It is not there; says where it should be.
         UnfitError: What is there is not as expected.
     """
-    return fingerprint(open_any(loaded.catalog, dataset.ref, dataset.path))
+    source = open_any(loaded.catalog, dataset.ref, dataset.path)
+    if isinstance(source, MaskSource) and dataset.options.corrupt == "refuse":
+        refuse_absent(source)
+    return fingerprint(source)
 
 
 def look_at_checkpoint(path: Path) -> str:

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torchvision
 from support import image_sets as sets
@@ -152,9 +153,26 @@ def test_images_with_masks(cli: Any, tmp_path: Path) -> None:
     assert said.code == 2 and "--size 32: images with masks are packed at their own size; leave it out" in said.err
     (tmp_path / "mine" / "SegmentationClass" / "a.png").write_bytes(b"")
     said = cli("data", "pack", "mine")
-    assert said.code == 1 and "mask of a: an empty file" in said.err
+    assert said.code == 1 and "SegmentationClass/a.png: an empty file" in said.err
+    assert "1 of 3 images cannot be used: a study refuses them, or skips them (data.corrupt)" in said.err
     said = cli("data", "check", "mine")
-    assert said.code == 1 and "! 1 of 3 images cannot be read" in said.out and "mask of a: an empty file" in said.out
+    assert said.code == 1 and "! 1 of 3 images cannot be used" in said.out
+    assert "  SegmentationClass/a.png: an empty file" in said.out
+    names = [f"x{number}" for number in range(30)]
+    (tmp_path / "mine" / "ImageSets" / "Segmentation" / "train.txt").write_text("\n".join(["b", *names]))
+    (tmp_path / "mine" / "classes.txt").write_text("sky\nroad\ncar\n")
+    said = cli("data", "check", "mine")
+    assert "! 30 of 32 images cannot be used" in said.out and all(
+        f"JPEGImages/{name}.jpg" in said.out for name in names
+    )
+
+
+def test_a_stray_value_in_masks_is_told(cli: Any, tmp_path: Path) -> None:
+    mask_sets.voc(tmp_path / "mine", {"train": ["a", "b"], "val": ["c"]}, classes=3)
+    mask_sets.save_mask(tmp_path / "mine" / "SegmentationClass" / "a.png", np.full((6, 9), 254, dtype=np.uint8))
+    said = cli("data", "check", "mine")
+    assert "mine: 255 classes by the values of the masks, of which 4 occur, up to 254" in said.err
+    assert "of 255 classes, 4 occur: 0, 1, 2, 254; 254 is in a single image: is it a class?" in said.out
 
 
 def test_voc_by_its_name(cli: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -47,10 +47,10 @@ def test_what_is_wrong_is_told(root: Path) -> None:
     (root / "JPEGImages" / "d.jpg").write_bytes((root / "JPEGImages" / "a.jpg").read_bytes())
     sets.save_mask(root / "SegmentationClass" / "c.png", np.full((6, 10), 3, dtype=np.uint8))
     found = report(root)
-    assert found.unreadable == ("c: the mask has value 3; expected 0 to 2, or 255 for void",)
+    assert found.unreadable == ("SegmentationClass/c.png: the mask has value 3; expected 0 to 2, or 255 for void",)
     assert found.across == (("a", "b", "d"),) and found.repeated == 1
     assert found.problems == (
-        "1 of 4 images cannot be read",
+        f"1 of 4 images cannot be used (files below {root})",
         "1 images stand in several parts, e.g. a = b = d",
     )
     assert "1 images are the same as another one of their part" in found.remarks
@@ -88,3 +88,24 @@ def test_nothing_can_be_read(root: Path) -> None:
         (root / "JPEGImages" / f"{name}.jpg").write_bytes(b"")
     found = report(root)
     assert found.sizes is None and found.void == 0 and len(found.unreadable) == 4
+
+
+def test_classes_that_do_not_occur_and_names_that_are_repeated_are_remarked(root: Path) -> None:
+    (root / "classes.txt").unlink()
+    lists = root / "ImageSets" / "Segmentation"
+    (lists / "train.txt").write_text("a\nb\nc\na\n")
+    sets.save_mask(root / "SegmentationClass" / "b.png", np.full((6, 10), 254, dtype=np.uint8))
+    found = check_masks(voc(root, VocParameters(classes=255)), mask_set("voc"))
+    assert found.problems == ()
+    assert found.remarks[0] == "1 lines repeat a name, which counts once (a in ImageSets/Segmentation/train.txt:4)"
+    assert found.remarks[1] == "of 255 classes, 3 occur: 0, 1, 254; 254 is in a single image: is it a class?"
+
+
+def test_pairs_that_are_missing_are_told_with_all_else(root: Path) -> None:
+    (root / "JPEGImages" / "a.jpg").unlink()
+    sets.save_mask(root / "SegmentationClass" / "d.png", np.zeros((3, 3), dtype=np.uint8))
+    found = report(root)
+    assert len(found.unreadable) == 2 and found.problems == (f"2 of 4 images cannot be used (files below {root})",)
+    assert found.remarks[-1] == (
+        "a study refuses images that cannot be used; with `corrupt: skip` below `data`, it leaves them out"
+    )

@@ -10,7 +10,7 @@ from support.scenes import CLASSES, scenes
 
 from coretune.data.fingerprint import fingerprint
 from coretune.data.mask_counts import COUNTS, pixel_counts
-from coretune.data.mask_dataset import MaskDataset, open_mask_dataset
+from coretune.data.mask_dataset import MaskDataset, open_mask_dataset, refuse_absent
 from coretune.data.source import open_masks
 from coretune.errors import RequestError, UnfitError
 from coretune.spec.catalog import load_catalog
@@ -64,25 +64,38 @@ def test_what_is_wrong_is_named_by_file_all_at_once(root: Path, cache: Path) -> 
     masks = root / "SegmentationClass"
     save_mask(masks / "train00.png", np.zeros((5, 7), dtype=np.uint8))
     Image.fromarray(np.zeros((40, 48, 3), dtype=np.uint8)).save(masks / "train01.png")
+    (masks / "train02.png").unlink()
     save_mask(masks / "val00.png", np.full((40, 48), 9, dtype=np.uint8))
-    with pytest.raises(UnfitError) as caught:
-        opened(root, cache)
-    said = str(caught.value)
-    assert "3 of 10 images cannot be read" in said
-    assert "train00: the mask is 7×5 pixels, the image" in said
-    assert "mask of train01: a mask of mode RGB" in said
-    assert "val00: the mask has value 9; expected 0 to 2, or 255 for void" in said
-    left = opened(root, cache, corrupt="skip")
-    assert len(left.split.train) == 4 and len(left.split.validation) == 1
-
-
-def test_missing_pairs_and_empty_lists_are_named(root: Path, cache: Path) -> None:
-    (root / "SegmentationClass" / "train02.png").unlink()
     (root / "JPEGImages" / "test01.jpg").unlink()
     with pytest.raises(UnfitError) as caught:
         opened(root, cache)
     said = str(caught.value)
-    assert "no image in JPEGImages/ (test01)" in said and "no mask in SegmentationClass/ (train02)" in said
+    assert said.startswith(f"{root}: 5 of 10 images cannot be used; repair or remove them")
+    assert "  SegmentationClass/train00.png: the mask is 7×5 pixels, the image" in said
+    assert "  SegmentationClass/train01.png: a mask of mode RGB" in said
+    assert "  SegmentationClass/train02.png: there is no such mask, named in ImageSets/Segmentation/train.txt:3" in said
+    assert "  SegmentationClass/val00.png: the mask has value 9; expected 0 to 2, or 255 for void" in said
+    assert "  JPEGImages/test01.jpg: there is no such image, named in ImageSets/Segmentation/test.txt:2" in said
+    with pytest.raises(UnfitError) as early:
+        refuse_absent(open_masks(CATALOG, REF, str(root)))
+    assert str(early.value) == said, "in a plan as in a run"
+    left = opened(root, cache, corrupt="skip")
+    assert left.left_out == "5 of 10 images cannot be used: left out"
+    assert [len(part) for part in (left.split.train, left.split.validation, left.split.test)] == [3, 1, 1]
+
+
+def test_images_that_are_left_out_move_no_other(root: Path, cache: Path) -> None:
+    whole = opened(root, cache, label_fraction=0.5)
+    (root / "JPEGImages" / "train00.jpg").unlink()
+    left = opened(root, cache, label_fraction=0.5, corrupt="skip")
+    assert left.packed.names == whole.packed.names
+    assert {left.packed.names[i] for i in left.split.train} == {f"train0{i}" for i in range(1, 6)}
+    for index in range(10):
+        for found, before in zip(left.packed[index], whole.packed[index], strict=True):
+            assert left.packed.names[index] == "train00" or np.array_equal(found, before)
+
+
+def test_an_empty_list_is_named(root: Path, cache: Path) -> None:
     (root / "ImageSets" / "Segmentation" / "val.txt").write_text("")
     with pytest.raises(UnfitError, match=r"val\.txt: an empty file"):
         opened(root, cache)

@@ -70,7 +70,8 @@ def test_what_does_not_fit_is_named_and_leaves_the_others(source: VocImages, cac
     sets.save_mask(mine / "SegmentationClass" / "i090.png", np.zeros((4, 4), dtype=np.uint8))
     packed = pack_masks(source, fingerprint(source), cache)
     assert [item.image for item in packed.unreadable] == [3, 40, 90]
-    assert [item.reason.split(":")[0] for item in packed.unreadable] == ["i003", "mask of i040", "i090"]
+    files = ["JPEGImages/i003.jpg", "SegmentationClass/i040.png", "SegmentationClass/i090.png"]
+    assert [item.reason.split(":")[0] for item in packed.unreadable] == files
     check(packed, source, but=(3, 40, 90))
     assert tuple(packed.sizes[3]) == (0, 0) and packed[3][0].size == 0
     assert packed[40][0].shape == (7, 9, 3) and not packed[40][0].any()

@@ -19,7 +19,7 @@ from coretune.data.pack import pack
 from coretune.data.source import TEST, UNDECIDED, VALIDATION, open_source
 from coretune.data.sources.folder import Folder
 from coretune.data.splits import Split, split
-from coretune.data.unreadable import UNREADABLE, Unreadable, listed, refusal
+from coretune.data.unreadable import UNREADABLE, listed, refusal
 from coretune.errors import RequestError, StorageError, UnfitError
 from coretune.spec.catalog.datasets import FolderParameters
 from coretune.spec.components import Catalog, Ref
@@ -70,14 +70,16 @@ def test_refusing_says_which_and_what_would_help(catalog: Catalog, pets: Path, c
 
 
 def test_ten_are_named_and_the_others_counted() -> None:
-    many = [Unreadable(i, 0, f"{i}.jpg: an empty file") for i in range(1234)]
+    many = [f"{i}.jpg: an empty file" for i in range(1234)]
     lines = str(refusal(many, 5000)).splitlines()
     assert lines[0].startswith("1,234 of 5,000 images cannot be read; repair")
     assert lines[1:] == [
         *(f"  {i}.jpg: an empty file" for i in range(10)),
         "  and 1,224 more, which `coretune data check` lists",
     ]
-    assert listed(many[:10]) == [f"{i}.jpg: an empty file" for i in range(10)]
+    assert listed(many[:10]) == many[:10]
+    said = str(refusal(many[:1], 5000, masks=True, root=Path("/data/mine")))
+    assert said.startswith("/data/mine: 1 of 5,000 images cannot be used; repair")
 
 
 def test_skipped_images_keep_their_place_and_are_in_no_part(catalog: Catalog, pets: Path, cache: Path) -> None:

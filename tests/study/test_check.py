@@ -11,11 +11,13 @@ from support.scenes import scenes
 from coretune.data.fingerprint import fingerprint
 from coretune.data.mask_pack import pack_masks
 from coretune.data.source import open_masks
-from coretune.errors import RequestError
+from coretune.errors import RequestError, UnfitError
+from coretune.results.store import ResultsStore
 from coretune.spec.load import LoadedStudy, resolve_study
 from coretune.spec.yamlfile import parse_yaml
 from coretune.study.check import check_study
 from coretune.study.data import check_data
+from coretune.study.plan import make_plan
 from coretune.study.resolved import resolve
 
 MASKS = """
@@ -73,3 +75,26 @@ def test_a_single_image_is_too_few_for_a_head_before_anything_runs(tmp_path: Pat
         ):
             look(pooled)
         assert look(fcn)
+
+
+def test_pairs_that_are_missing_are_wrong_unless_they_are_skipped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("CORETUNE_CACHE", str(tmp_path / "cache"))
+    root = scenes(tmp_path / "mine", {"train": 3, "val": 1, "test": 1})
+    (root / "JPEGImages" / "train00.jpg").unlink()
+    save_mask(root / "SegmentationClass" / "val00.png", np.zeros((2, 2), dtype=np.uint8))
+    text = MASKS.format(root=root)
+    study = resolve_study(parse_yaml(text, "tiny.yaml"), ())
+    (data,) = check_study(study)
+    assert data.state == "wrong" and data.text.startswith(f"{root}: 2 of 5 images cannot be used; repair")
+    with pytest.raises(UnfitError, match=rf"^data set mine: {root}: 2 of 5 images cannot be used") as refused:
+        resolve(study)
+    assert "JPEGImages/train00.jpg: there is no such image" in str(refused.value)
+    assert "SegmentationClass/val00.png: the mask is 2×2 pixels" in str(refused.value)
+    with caplog.at_level("INFO", "coretune.data"):
+        (note,) = (text for text in make_plan(study, ResultsStore(tmp_path / "r")).notes if "unknown" in text)
+    assert "2 of 5 images cannot be used" in note and "1 of 5 images lack a file" in caplog.text
+    (data,) = check_study(resolve_study(parse_yaml(text, "tiny.yaml"), ("data.corrupt=skip",)))
+    assert data.state == "there" and "2 to train on, 1 to validate" in data.text
+    assert data.remarks[0] == "1 of 5 images cannot be used: left out"

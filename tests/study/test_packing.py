@@ -117,7 +117,7 @@ def test_what_is_left_out_is_told_in_the_log_and_in_the_manifest(
     monkeypatch.setattr(engine, "_train", lambda resolved, store, book, *others: book.stop("no Ray in this test"))
     run_study(load_study(study, ["data.corrupt=skip"]), out=tmp_path / "results")
     log = (tmp_path / "results" / "log.txt").read_text()
-    assert "warning data set photos: 12 images cannot be read and are left out: cat/0.png: an empty file; " in log
+    assert "warning data set photos: 12 images are left out: cat/0.png: an empty file; " in log
     assert log.count("an empty file") == 10 and "and 2 more" in log
     manifest = ResultsStore(tmp_path / "results").json("manifest.json")
     assert manifest is not None and manifest["study"] == "tiny"

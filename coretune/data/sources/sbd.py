@@ -14,8 +14,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from coretune.data.source import TRAIN
 from coretune.data.sources.layouts import find_below, levels
-from coretune.data.sources.lists import matlab, text_lines
+from coretune.data.sources.lists import matlab
+from coretune.data.sources.voc_lists import Named, read_lists
 from coretune.errors import UnfitError
 
 PNG_FOLDER = "SegmentationClassAug"
@@ -32,13 +34,13 @@ class Boundaries(NamedTuple):
         folder: Of the masks.
         suffix: Of a mask: `.mat` or `.png`.
         lists: The files that name them.
-        names: Names of all that have a mask there and are listed.
+        named: What stands in them, all of it to train on.
     """
 
     folder: Path
     suffix: str
     lists: tuple[Path, ...]
-    names: tuple[str, ...]
+    named: tuple[Named, ...]
 
 
 def find_boundaries(path: Path, voc: Path) -> Boundaries | None:
@@ -59,7 +61,8 @@ def find_boundaries(path: Path, voc: Path) -> Boundaries | None:
     listed = next((file for file in lists if file.is_file()), None)
     if folder is not None and listed is not None:
         # Some lists name image and mask in a line, by their paths.
-        names = (Path(line.split()[0]).name.removesuffix(".jpg") for _, line in text_lines(listed))
+        stands = read_lists({listed: TRAIN})
+        names = (each._replace(name=Path(each.name.split()[0]).name.removesuffix(".jpg")) for each in stands)
         return Boundaries(folder, ".png", (listed,), tuple(names))
     markers = (MARKER, *OWN_LISTS)
     # Where the path is of VOC alone, SBD may lie beside it.
@@ -69,7 +72,7 @@ def find_boundaries(path: Path, voc: Path) -> Boundaries | None:
         _refuse_parts(places, folder, lists)
         return None
     files = tuple(root / name for name in OWN_LISTS)
-    return Boundaries(root / MARKER, ".mat", files, tuple(line for file in files for _, line in text_lines(file)))
+    return Boundaries(root / MARKER, ".mat", files, tuple(read_lists(dict.fromkeys(files, TRAIN))))
 
 
 def _refuse_parts(places: Sequence[Path], folder: Path | None, lists: Sequence[Path]) -> None:
@@ -98,7 +101,7 @@ def sbd_mask(file: Path, name: str) -> NDArray[np.uint8]:
     try:
         values = np.asarray(matlab(file, "GTcls")["GTcls"]["Segmentation"].item())
     except (ValueError, IndexError, TypeError, AttributeError) as error:
-        raise UnfitError(f"{name}: {file.name}: GTcls has no Segmentation in it") from error
+        raise UnfitError(f"{name}: GTcls has no Segmentation in it") from error
     if values.ndim != 2 or values.dtype != np.uint8:
-        raise UnfitError(f"{name}: {file.name}: GTcls.Segmentation is no image of 8 bits a pixel")
+        raise UnfitError(f"{name}: GTcls.Segmentation is no image of 8 bits a pixel")
     return values

@@ -8,49 +8,27 @@
 
 from __future__ import annotations
 
-import os
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from coretune.data.decode import DECODING, EXTENSIONS, decode, image_size
+from coretune.data.decode import DECODING, decode, image_size
 from coretune.data.masks import MASKING, VOID, decode_mask
 from coretune.data.source import TEST, TRAIN, VALIDATION
 from coretune.data.sources.layouts import find_below, found_in
-from coretune.data.sources.lists import class_names, text_lines
+from coretune.data.sources.lists import class_names
 from coretune.data.sources.parquet_files import CLASSES
 from coretune.data.sources.sbd import sbd_mask
 from coretune.data.sources.tree import VOC_IMAGES, VOC_MASKS
+from coretune.data.sources.voc_lists import LAYOUT, LISTS, Item, listed, named_below, read_lists, repeated
 from coretune.errors import UnfitError
 from coretune.spec.catalog.mask_sets import VocParameters
 from coretune.spec.wording import some
 
-LISTS = Path("ImageSets") / "Segmentation"
 PARTS = {"train": TRAIN, "val": VALIDATION, "test": TEST}
-LAYOUT = (
-    f"expected {VOC_IMAGES}/<name>.jpg, {VOC_MASKS}/<name>.png and {LISTS.as_posix()}/<train|val|test>.txt, in it or "
-    "at most two folders below it"
-)
-
-
-class Item(NamedTuple):
-    """An image and its mask.
-
-    Attributes:
-        name: Its name in the lists.
-        part: TRAIN, VALIDATION, or TEST.
-        image: The image's file.
-        mask: The mask's file.
-    """
-
-    name: str
-    part: int
-    image: Path
-    mask: Path
 
 
 class VocImages:
@@ -62,44 +40,69 @@ class VocImages:
         classes: Names of the classes.
         lists: Further files that parts or classes come from.
         reading: Name and version of how lists become parts.
+        remarks: What there is to say of the lists, one line each.
     """
 
     def __init__(
-        self, root: Path, items: Sequence[Item], classes: Sequence[str], *, lists: Sequence[Path], reading: str
+        self,
+        root: Path,
+        items: Sequence[Item],
+        classes: Sequence[str],
+        *,
+        lists: Sequence[Path],
+        reading: str,
+        remarks: tuple[str, ...] = (),
     ) -> None:
-        self._root, self._items, self._lists = root, tuple(items), tuple(lists)
+        self._items, self._lists = tuple(items), tuple(lists)
+        self.root, self.remarks = root, remarks
+        self.absent = tuple(index for index, item in enumerate(items) if item.no_image or item.no_mask)
         self.classes = tuple(classes)
         self.names = tuple(item.name for item in items)
         self.parts: NDArray[np.int8] = np.array([item.part for item in items], dtype=np.int8)
         self.decoding = f"{reading}+{MASKING}+{DECODING}:{len(self.classes)}"
 
     def files(self) -> list[tuple[str, Path]]:
-        """Returns images, masks and lists."""
-        files = [*self._lists, *(file for item in self._items for file in (item.image, item.mask))]
-        return [(Path(os.path.relpath(file, self._root)).as_posix(), file) for file in files]
+        """Returns the images, masks and lists that are there."""
+        images = [item.image for item in self._items if not item.no_image]
+        masks = [item.mask for item in self._items if not item.no_mask]
+        return [(self._name(file), file) for file in (*self._lists, *images, *masks)]
 
     def size(self, index: int) -> tuple[int, int]:
         """Returns height and width of an image by its header; zeros where it cannot be read."""
-        return image_size(self._items[index].image)
+        item = self._items[index]
+        return (0, 0) if item.no_image else image_size(item.image)
 
     def image(self, index: int) -> NDArray[np.uint8]:
         """Returns one image, (H, W, 3) RGB.
 
         Raises:
-            UnfitError: It cannot be read.
+            UnfitError: It is not there, or cannot be read.
             StorageError: The machine cannot read it, now.
         """
-        return decode(self._items[index].image, self.names[index])
+        item = self._items[index]
+        if item.no_image:
+            raise UnfitError(item.no_image)
+        return decode(item.image, self._name(item.image))
 
     def mask(self, index: int) -> NDArray[np.uint8]:
         """Returns the values of one mask, (H, W).
 
         Raises:
-            UnfitError: It cannot be read.
+            UnfitError: It is not there, or cannot be read.
             StorageError: The machine cannot read it, now.
         """
-        file, name = self._items[index].mask, f"mask of {self.names[index]}"
-        return sbd_mask(file, name) if file.suffix == ".mat" else decode_mask(file, name)
+        item = self._items[index]
+        if item.no_mask:
+            raise UnfitError(item.no_mask)
+        read = sbd_mask if item.mask.suffix == ".mat" else decode_mask
+        return read(item.mask, self.mask_name(index))
+
+    def mask_name(self, index: int) -> str:
+        """Returns what a message calls a mask: its file."""
+        return self._name(self._items[index].mask)
+
+    def _name(self, file: Path) -> str:
+        return named_below(self.root, file)
 
 
 def voc(path: Path | None, params: VocParameters) -> VocImages:
@@ -110,16 +113,18 @@ def voc(path: Path | None, params: VocParameters) -> VocImages:
         params: How many classes there are, where no `classes.txt` names them.
 
     Raises:
-        UnfitError: A folder, list, image or mask is not there; the number of classes is not known.
+        UnfitError: A folder or list is not there; the number of classes is not known.
     """
     root = None if path is None else _root(path)
     if path is None or root is None:
         raise UnfitError(f"{path}: no images with masks: {'no path' if path is None else found_in(path)}; {LAYOUT}")
     lists = _lists(root)
-    items = listed(root, lists, {})
-    named = classes_file(path, root)
-    classes = _classes(root, named, params.classes, items)
-    return VocImages(root, items, classes, lists=[*lists, *([named] if named else [])], reading="voc/1")
+    named = read_lists(lists)
+    items = listed(root, named)
+    file = classes_file(path, root)
+    classes = _classes(root, file, params.classes, items)
+    files = [*lists, *([file] if file else [])]
+    return VocImages(root, items, classes, lists=files, reading="voc/1", remarks=repeated(root, named))
 
 
 def is_voc(path: Path) -> bool:
@@ -127,17 +132,29 @@ def is_voc(path: Path) -> bool:
     return _root(path) is not None
 
 
-def classes_by_values(path: Path) -> int | None:
+class Told(NamedTuple):
+    """What masks tell of their classes.
+
+    Attributes:
+        classes: How many there are at least.
+        remark: That fewer occur; empty if all do.
+    """
+
+    classes: int
+    remark: str
+
+
+def classes_by_values(path: Path) -> Told | None:
     """Returns how many classes the masks of a folder in VOC's layout tell of, or None where a file names them.
 
     Raises:
-        UnfitError: An image or a mask that is listed is not there.
+        UnfitError: A folder or list is not there.
     """
     root = _root(path)
     if root is None or classes_file(path, root) is not None:
         return None
-    values = values_of(listed(root, _lists(root), {}))
-    return _number(values) if values else None
+    values = values_of(listed(root, read_lists(_lists(root))))
+    return Told(_number(values), _only(values)) if values else None
 
 
 def _root(path: Path) -> Path | None:
@@ -148,25 +165,16 @@ def _root(path: Path) -> Path | None:
     return None
 
 
-def _lists(root: Path) -> dict[Path, dict[str, int]]:
-    """Returns the part of each name, by list.
+def _lists(root: Path) -> dict[Path, int]:
+    """Returns the part of each list that is there.
 
     Raises:
-        UnfitError: There is nothing to train on, or a list cannot be read.
+        UnfitError: There is nothing to train on.
     """
     files = {root / LISTS / f"{name}.txt": part for name, part in PARTS.items()}
     if not (train := root / LISTS / "train.txt").is_file():
         raise UnfitError(f"{train}: there is no such list: found {_found(train.parent)}; {LAYOUT}")
-    return read_lists({file: part for file, part in files.items() if file.is_file()})
-
-
-def read_lists(files: Mapping[Path, int]) -> dict[Path, dict[str, int]]:
-    """Returns the part of each name, by list; given the part of each list.
-
-    Raises:
-        UnfitError: A list cannot be read.
-    """
-    return {file: {name: part for _, name in text_lines(file)} for file, part in files.items()}
+    return {file: part for file, part in files.items() if file.is_file()}
 
 
 def _found(folder: Path) -> str:
@@ -180,54 +188,6 @@ def classes_file(path: Path, root: Path) -> Path | None:
     return next((place / CLASSES for place in places if (place / CLASSES).is_file()), None)
 
 
-def listed(root: Path, lists: Mapping[Path, Mapping[str, int]], masks: Mapping[str, Path]) -> list[Item]:
-    """Returns the images that lists name, sorted by name.
-
-    Args:
-        root: The folder of images and masks.
-        lists: The part of each name, by list.
-        masks: Masks that lie elsewhere than in `SegmentationClass`, by name.
-
-    Raises:
-        UnfitError: A name stands in two lists, or an image or a mask is not there; all of them.
-    """
-    parts: dict[str, int] = {}
-    twice = []
-    for names in lists.values():
-        twice += [name for name in names if name in parts]
-        parts.update(names)
-    images, own = _by_stem(root / VOC_IMAGES), _by_stem(root / VOC_MASKS)
-    several = [name for name in parts if len(images.get(name, ())) > 1 or len(own.get(name, ())) > 1]
-    found = {name: masks.get(name, next(iter(own.get(name, ())), None)) for name in parts}
-    wrong = [
-        *_absent("stand in several lists", twice, len(parts)),
-        *_absent("have several images or masks", several, len(parts)),
-        *_absent(f"have no image in {VOC_IMAGES}/", [name for name in parts if name not in images], len(parts)),
-        *_absent(f"have no mask in {VOC_MASKS}/", [name for name, file in found.items() if file is None], len(parts)),
-    ]
-    if wrong:
-        raise UnfitError(f"{root}: {'; '.join(wrong)}")
-    return [Item(name, parts[name], images[name][0], mask) for name, mask in sorted(found.items()) if mask is not None]
-
-
-def _absent(what: str, names: Sequence[str], total: int) -> list[str]:
-    return [f"{len(names):,} of {total:,} names {what} ({some(sorted(names), 3)})"] if names else []
-
-
-def _by_stem(folder: Path) -> dict[str, list[Path]]:
-    """Returns the images in a folder by their names without suffix."""
-    try:
-        with os.scandir(folder) as entries:
-            split = [(*os.path.splitext(entry.name), entry.path) for entry in entries]
-    except OSError as error:
-        raise UnfitError(f"{folder}: cannot be read: {error.strerror or error}; {LAYOUT}") from error
-    found: defaultdict[str, list[Path]] = defaultdict(list)
-    for stem, suffix, path in sorted(split):
-        if suffix.lower() in EXTENSIONS:
-            found[stem].append(Path(path))
-    return found
-
-
 def _classes(root: Path, named: Path | None, number: int | None, items: Sequence[Item]) -> tuple[str, ...]:
     """Returns the names of the classes: those of `classes.txt`, else numbers.
 
@@ -239,10 +199,10 @@ def _classes(root: Path, named: Path | None, number: int | None, items: Sequence
         values = values_of(items)
         if not values:
             raise UnfitError(f"{root}: no mask has a class: {_first_fault(items)}")
-        hint = f"`classes: {_number(values)}`"
+        occur = f" ({only})" if (only := _only(values)) else ""
         raise UnfitError(
             f"{root}: the masks have the values {some([str(value) for value in values], 12)}; say how many classes "
-            f"there are, {hint}, or name them in {CLASSES}, one a line, from value 0 on"
+            f"there are, `classes: {_number(values)}`{occur}, or name them in {CLASSES}, one a line, from value 0 on"
         )
     names = class_names(named) if named is not None else tuple(map(str, range(number or 0)))
     if number is not None and len(names) != number:
@@ -252,14 +212,22 @@ def _classes(root: Path, named: Path | None, number: int | None, items: Sequence
     return names
 
 
+def _only(values: Sequence[int]) -> str:
+    """Returns that some of the classes that values tell of do not occur; empty if all do."""
+    number = _number(values)
+    return f"of which {len(values):,} occur, up to {values[-1]}" if 1 < len(values) < number else ""
+
+
 def _number(values: Sequence[int]) -> int:
     """Returns how many classes some values, in order, tell of."""
     return max(2, values[-1] + 1)
 
 
 def _first_fault(items: Sequence[Item]) -> str:
+    if items[0].no_mask:
+        return items[0].no_mask
     try:
-        decode_mask(items[0].mask, f"mask of {items[0].name}")
+        decode_mask(items[0].mask, items[0].mask.name)
     except UnfitError as error:
         return str(error)
     return "all pixels are void"
@@ -269,6 +237,8 @@ def values_of(items: Sequence[Item]) -> list[int]:
     """Returns the values of classes that occur in masks, in order; masks that cannot be read are passed over."""
     seen = np.zeros(VOID + 1, dtype=bool)
     for item in items:
+        if item.no_mask:
+            continue
         try:
             seen |= np.bincount(decode_mask(item.mask, item.name).ravel(), minlength=VOID + 1) > 0
         except UnfitError:

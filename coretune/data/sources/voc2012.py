@@ -10,8 +10,9 @@ from coretune.data.sources.layouts import absent, find_below, found_in, nowhere
 from coretune.data.sources.mask_parquet import MaskParquet
 from coretune.data.sources.sbd import find_boundaries
 from coretune.data.sources.tree import holds_parquet
-from coretune.data.sources.voc import LISTS, Item, VocImages, classes_file, listed, read_lists
-from coretune.errors import MissingError, UnfitError
+from coretune.data.sources.voc import VocImages, classes_file
+from coretune.data.sources.voc_lists import LISTS, listed, read_lists, repeated
+from coretune.errors import MissingError
 from coretune.spec.catalog.mask_sets import mask_set
 from coretune.spec.frozen import Frozen
 
@@ -60,8 +61,10 @@ def voc2012(path: Path | None, params: Frozen) -> MaskSource:
         return MaskParquet(path, CLASSES, validation_is_test=True)
     if root is None:
         raise absent(about, f"{path}: {about.name} is not there: {found_in(path)}")
-    lists = read_lists(_own(root))
-    return VocImages(root, listed(root, lists, {}), CLASSES, lists=list(lists), reading="voc2012/1")
+    lists = _own(root)
+    named = read_lists(lists)
+    items, remarks = listed(root, named), repeated(root, named)
+    return VocImages(root, items, CLASSES, lists=list(lists), reading="voc2012/1", remarks=remarks)
 
 
 def voc2012_aug(path: Path | None, params: Frozen) -> MaskSource:
@@ -88,13 +91,14 @@ def voc2012_aug(path: Path | None, params: Frozen) -> MaskSource:
     boundaries = find_boundaries(path, root)
     if boundaries is None:
         raise _without_boundaries(path)
-    lists = read_lists(_own(root))
-    official = {name: part for names in lists.values() for name, part in names.items()}
-    added = {name: TRAIN for name in boundaries.names if name not in official}
-    masks = {name: boundaries.folder / f"{name}{boundaries.suffix}" for name in added}
-    items = listed(root, {**lists, boundaries.lists[0]: added}, masks)
-    _check_there(boundaries.folder, items)
-    return VocImages(root, items, CLASSES, lists=[*lists, *boundaries.lists], reading="voc2012_aug/1")
+    lists = _own(root)
+    own = read_lists(lists)
+    official = {each.name for each in own}
+    named = [*own, *(each for each in boundaries.named if each.name not in official)]
+    masks = {each.name: boundaries.folder / f"{each.name}{boundaries.suffix}" for each in named[len(own) :]}
+    items = listed(root, named, masks, "; was SBD's archive unpacked to its end?")
+    files, remarks = [*lists, *boundaries.lists], repeated(root, named)
+    return VocImages(root, items, CLASSES, lists=files, reading="voc2012_aug/1", remarks=remarks)
 
 
 def is_train_aug(path: Path) -> bool:
@@ -120,14 +124,3 @@ def _root(path: Path) -> Path | None:
 
 def _own(root: Path) -> dict[Path, int]:
     return {root / TRAIN_LIST: TRAIN, root / LISTS / "val.txt": TEST}
-
-
-def _check_there(folder: Path, items: list[Item]) -> None:
-    """Refuses masks that lists name and that are not in their folder, which is read once."""
-    there = {file.name for file in folder.iterdir()}
-    missing = [item.mask.name for item in items if item.mask.parent == folder and item.mask.name not in there]
-    if missing:
-        raise UnfitError(
-            f"{folder}: {len(missing):,} masks that the lists name are not there ({', '.join(missing[:3])}); was the "
-            "archive unpacked to its end?"
-        )

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from support import mask_sets as sets
 
+from coretune.data.masks import read_pair
 from coretune.data.source import TEST, TRAIN, VALIDATION
 from coretune.data.sources.folder import Folder
 from coretune.data.sources.images import Images
@@ -57,7 +58,12 @@ def test_a_number_of_classes_is_enough(root: Path) -> None:
 def test_without_either_the_values_are_told(root: Path) -> None:
     with pytest.raises(UnfitError, match=r"the masks have the values 0, 1, 2; say .* there are, `classes: 3`, or name"):
         opened(root)
-    assert classes_by_values(root) == 3
+    assert classes_by_values(root) == (3, "")
+    assert opened(root, 3).absent == ()
+    sets.save_mask(root / "SegmentationClass" / "a.png", np.full((7, 9), 254, dtype=np.uint8))
+    assert classes_by_values(root) == (255, "of which 4 occur, up to 254")
+    with pytest.raises(UnfitError, match=r"0, 1, 2, 254; .* `classes: 255` \(of which 4 occur, up to 254\),"):
+        opened(root)
     (root / "classes.txt").write_text("sky\nroad\ncar\n")
     assert classes_by_values(root) is None
 
@@ -75,17 +81,54 @@ def test_names_that_contradict_the_number_or_are_no_names(root: Path) -> None:
         opened(root)
 
 
-def test_all_that_is_missing_is_said_at_once(root: Path) -> None:
+def faults(source: VocImages) -> list[str]:
+    found = []
+    for index in range(len(source.names)):
+        try:
+            read_pair(source, index)
+        except UnfitError as error:
+            found.append(str(error))
+    return found
+
+
+def test_what_is_missing_or_does_not_fit_is_said_with_file_and_line(root: Path) -> None:
+    before = dict(opened(root, 3).files())
     os.remove(root / "JPEGImages" / "a.jpg")
+    os.remove(root / "SegmentationClass" / "a.png")
     os.remove(root / "SegmentationClass" / "b.png")
-    os.remove(root / "SegmentationClass" / "c.png")
-    (root / "ImageSets" / "Segmentation" / "val.txt").write_text("c\nd\n")
-    with pytest.raises(UnfitError) as raised:
-        opened(root, 3)
-    assert str(raised.value) == (
-        f"{root}: 1 of 4 names stand in several lists (d); 1 of 4 names have no image in JPEGImages/ (a); "
-        "2 of 4 names have no mask in SegmentationClass/ (b, c)"
-    )
+    sets.save_mask(root / "SegmentationClass" / "c.png", np.full((2, 5), 7, dtype=np.uint8))
+    source = opened(root, 3)
+    assert source.absent == (0, 1) and source.size(0) == (0, 0) and source.size(1) == (6, 9)
+    assert faults(source) == [
+        "JPEGImages/a.jpg: there is no such image, named in ImageSets/Segmentation/train.txt:2; "
+        "SegmentationClass/a.png: there is no such mask, named in ImageSets/Segmentation/train.txt:2",
+        "SegmentationClass/b.png: there is no such mask, named in ImageSets/Segmentation/train.txt:1",
+        "SegmentationClass/c.png: the mask is 5×2 pixels, the image 9×8; "
+        "SegmentationClass/c.png: the mask has value 7; expected 0 to 2, or 255 for void",
+    ]
+    gone = {"JPEGImages/a.jpg", "SegmentationClass/a.png", "SegmentationClass/b.png"}
+    assert dict(source.files()).keys() == before.keys() - gone
+
+
+def test_a_name_in_several_lists_or_twice_in_one(root: Path) -> None:
+    lists = root / "ImageSets" / "Segmentation"
+    (lists / "val.txt").write_text("c\n\nd\n")
+    (lists / "train.txt").write_text("b\na\nb\n")
+    source = opened(root, 3)
+    assert source.names == ("a", "b", "c", "d") and source.absent == (3,)
+    assert faults(source) == [
+        "d: stands in several lists, ImageSets/Segmentation/val.txt:3 and ImageSets/Segmentation/test.txt:1; "
+        "leave it in one"
+    ]
+    assert source.remarks == ("1 lines repeat a name, which counts once (b in ImageSets/Segmentation/train.txt:3)",)
+
+
+@pytest.mark.parametrize("line", ["a.jpg", "a 1", "/JPEGImages/a.jpg /SegmentationClass/a.png"])
+def test_a_line_that_is_more_than_a_name_is_told_what_it_should_be(root: Path, line: str) -> None:
+    (root / "ImageSets" / "Segmentation" / "train.txt").write_text(f"b\n{line}\n")
+    (said,) = faults(opened(root, 3))
+    assert said.startswith(f"ImageSets/Segmentation/train.txt:2: no image has the name {line};")
+    assert said.endswith("a line is one name without folder or suffix: a")
 
 
 def test_an_empty_list(root: Path) -> None:
@@ -129,8 +172,10 @@ def test_images_and_masks_are_no_classes(root: Path, tmp_path: Path) -> None:
 def test_two_images_of_one_name(root: Path) -> None:
     sets.save_picture(root / "JPEGImages" / "a.png", sets.picture(9))
     sets.save_mask(root / "SegmentationClass" / "c.tif", sets.mask(9))
-    with pytest.raises(UnfitError, match=r"2 of 4 names have several images or masks \(a, c\)"):
-        opened(root, 3)
+    assert faults(opened(root, 3)) == [
+        "JPEGImages/a.jpg and JPEGImages/a.png: 2 images of one name",
+        "SegmentationClass/c.png and SegmentationClass/c.tif: 2 masks of one name",
+    ]
 
 
 def test_masks_that_tell_of_no_class(root: Path) -> None:
@@ -140,7 +185,7 @@ def test_masks_that_tell_of_no_class(root: Path) -> None:
         opened(root)
     for name in "abcd":
         sets.save_picture(root / "SegmentationClass" / f"{name}.png", sets.picture(1))
-    with pytest.raises(UnfitError, match="no mask has a class: mask of a: a mask of mode RGB"):
+    with pytest.raises(UnfitError, match=r"no mask has a class: a\.png: a mask of mode RGB"):
         opened(root)
 
 

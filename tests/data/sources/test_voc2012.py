@@ -58,8 +58,10 @@ def test_train_aug_from_png_files(tmp_path: Path, beside: bool, name: str) -> No
     assert source.parts.tolist() == [TRAIN, TRAIN, TEST, TEST, TRAIN, TRAIN]
     assert np.unique(source.mask(5)).tolist() == [2]
     os.remove(folder / "2010_1.png")
-    with pytest.raises(UnfitError, match=r"1 masks that the lists name are not there \(2010_1\.png\)"):
-        voc2012_aug(tmp_path, NONE)
+    source = voc2012_aug(tmp_path, NONE)
+    assert source.absent == (5,)
+    with pytest.raises(UnfitError, match=rf"SegmentationClassAug/2010_1\.png: .* in .*/{name}:2; was .* to its end\?$"):
+        source.mask(5)
 
 
 def test_a_list_may_name_image_and_mask_by_their_paths(tmp_path: Path) -> None:
