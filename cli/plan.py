@@ -121,6 +121,8 @@ def plan_view(value: Mapping[str, Any], width: int) -> RenderableType:
     ]
     for space in _spaces(cells):
         parts.append(space)
+    if value["selection"]:
+        parts += [Text(""), Text.assemble(("selection  ", "dim"), str(value["selection"]))]
     if prepare:
         parts += [Text(""), *(_prepare_line(item) for item in prepare)]
     if "check" in value:

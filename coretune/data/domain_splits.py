@@ -6,7 +6,9 @@ by class over all source domains: `labels_per_class: 5` is five images of a clas
 
 Where another domain validates (`validation_domain`), the training parts of the source domains stay as they are, less
 that of this domain, which validates whole; so the ways to choose differ in nothing else. An oracle validates on the
-held-out domain itself: on all that is tested, or with `domainbed_80` on the fifth that is kept back.
+held-out domain itself: on all that is tested, or with `domainbed_80` on the fifth that is kept back. With
+`held_out_limit` that is a sample of these images, drawn apart from the one that is tested: DomainBed's oracle looks at
+other images of the domain than it reports on, too.
 
 DomainBed (Gulrajani and Lopez-Paz, ICLR 2021, arXiv 2007.01434) also keeps a fifth of the held-out domain back, for its
 oracle selection, and reports on the other 80 %: `held_out_part: domainbed_80`. Like there, that fifth, rounded down, is

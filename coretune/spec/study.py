@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     AfterValidator,
@@ -375,6 +375,17 @@ class Study(Frozen):
     )
     resources: Resources = Field(Resources(), description="What runs get: slots, CPUs, GPUs, threads.")
     keep: Literal["finals", "all", "none"] = Field("finals", description="Whose weights stay when the study is done.")
+
+    @field_validator("selection", mode="before")
+    @classmethod
+    def _weights_are_said_elsewhere(cls, value: Any) -> Any:
+        if value in get_args(Which):
+            rules = ", ".join(get_args(SelectionRule))
+            raise ValueError(
+                f"must be one of {rules}, got {shown(value)}; which weights are tested is said by "
+                f"finals.weights: {value}"
+            )
+        return value
 
     @field_validator("smoke")
     @classmethod

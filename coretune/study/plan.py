@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
@@ -18,9 +18,11 @@ from coretune.results.retry import needed_weights, should_evaluate, should_train
 from coretune.results.store import ResultsStore
 from coretune.spec.budget import unequal_budgets
 from coretune.spec.cells import Cell, DatasetChoice
+from coretune.spec.domains import LEAVE_ONE_OUT
 from coretune.spec.load import LoadedStudy
-from coretune.spec.run import RunSpec
-from coretune.spec.study import SearchOptions
+from coretune.spec.run import RunSpec, TrainSpec
+from coretune.spec.study import SearchOptions, Study
+from coretune.spec.tested import selection_in_words
 from coretune.study.found import datasets_of, look
 from coretune.study.held_out import validation_domains
 from coretune.study.missing import MissingCell, to_dicts
@@ -33,6 +35,7 @@ from coretune.study.resolved import (
     check_maps,
     resolve_cell,
 )
+from coretune.study.trials import looks_planned
 
 RunState = Literal["recorded", "to evaluate", "to train again", "to train"]
 
@@ -93,6 +96,9 @@ class Plan:
     prepare: tuple[PlannedItem, ...]
     missing: tuple[MissingCell, ...]
     notes: tuple[str, ...]
+    selection: str = ""
+    """What will stand beside figures of the test part, and why searches have more runs than trials; empty for the
+    usual."""
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the plan as plain values, with totals."""
@@ -113,6 +119,7 @@ class Plan:
                 "to_train": None if recorded is None else runs - recorded,
                 "to_evaluate": None if recorded is None else sum(cell.to_evaluate for cell in self.cells),
             },
+            "selection": self.selection,
             "notes": list(self.notes),
         }
 
@@ -148,7 +155,30 @@ def make_plan(loaded: LoadedStudy, store: ResultsStore) -> Plan:
     if loaded.study.contrasts is not None and loaded.study.finals.seeds == 1:
         notes.append("contrasts cannot be judged with finals.seeds: 1: a paired test needs 2 at least, 6 are usual")
     prepare = tuple(_prepare(loaded, found.fingerprints, store))
-    return Plan(loaded.study.name, str(store.root), tuple(cells), prepare, missing, tuple(notes))
+    selection = _selection(loaded, cells)
+    return Plan(loaded.study.name, str(store.root), tuple(cells), prepare, missing, tuple(notes), selection)
+
+
+def _selection(loaded: LoadedStudy, cells: Sequence[PlannedCell]) -> str:
+    """Returns the selection rule in words: of an oracle with its looks, of leave-one-out with the runs of a search."""
+    study = loaded.study
+    recipes = [TrainSpec.model_validate(cell.settings({})[1]) for cell in loaded.cells]
+    looks = [looks_planned(study, cell.runs_search, train) for cell, train in zip(cells, recipes, strict=True)]
+    said = [selection_in_words(study, looks)]
+    if study.selection == LEAVE_ONE_OUT:
+        said += dict.fromkeys(filter(None, (_folds(study, cell) for cell in cells)))
+    return "; ".join(filter(None, said))
+
+
+def _folds(study: Study, cell: PlannedCell) -> str:
+    """Returns why a search of leave-one-out has as many runs as it has; empty where that is not known."""
+    repeats = study.search.repeats if isinstance(study.search, SearchOptions) else 1
+    folds = cell.runs_search // max(1, cell.trials * repeats)
+    if folds < 2:
+        return ""
+    more = f" × {repeats} repeats" if repeats > 1 else ""
+    trials = f"{cell.trials:,} trial{'' if cell.trials == 1 else 's'}"
+    return f"{trials} × {folds} source domains{more} = {cell.runs_search:,} search runs"
 
 
 def _cell(study: ResolvedStudy, cell: Cell, resolved: ResolvedCell | None, store: ResultsStore) -> PlannedCell:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from coretune.results.cellfile import TrialState
-from coretune.spec.run import RunSpec
+from coretune.spec.run import RunSpec, TrainSpec
 from coretune.spec.study import SearchOptions, Study
 
 
@@ -62,19 +62,36 @@ def looks(study: Study, trials: Sequence[Trial], finals: Sequence[Final]) -> int
     if study.selection != "oracle":
         return 0
     best = study.finals.weights == "best"
-    pruned = isinstance(study.search, SearchOptions) and study.search.pruner != "none"
-    found = sum(_seen(trial, by_epoch=best or pruned) for trial in trials)
-    return found + (_evaluated(finals[0].spec) if best and finals else 0)
+    found = sum(_seen(trial, by_epoch=best or _pruned(study)) for trial in trials)
+    return found + (_evaluated(finals[0].spec.train) if best and finals else 0)
 
 
-def _evaluated(spec: RunSpec) -> int:
+def looks_planned(study: Study, runs: int, train: TrainSpec) -> int:
+    """Returns what `looks` will be once a search is done, at the most: a pruner ends runs earlier.
+
+    Args:
+        study: The study.
+        runs: How many runs the search has.
+        train: Their recipe.
+    """
+    if study.selection != "oracle":
+        return 0
+    each, best = _evaluated(train), study.finals.weights == "best"
+    return runs * (each if best or _pruned(study) else 1) + (each if best else 0)
+
+
+def _pruned(study: Study) -> bool:
+    return isinstance(study.search, SearchOptions) and study.search.pruner != "none"
+
+
+def _evaluated(train: TrainSpec) -> int:
     """Returns after how many epochs a run is evaluated."""
-    return -(-spec.train.epochs // spec.train.evaluate_every)
+    return -(-train.epochs // train.evaluate_every)
 
 
 def _seen(trial: Trial, *, by_epoch: bool) -> int:
     """Returns how many evaluations of a trial somebody looked at: those of every epoch, or of the last ones."""
-    each = _evaluated(trial.runs[0]) if by_epoch else 1
+    each = _evaluated(trial.runs[0].train) if by_epoch else 1
     if len(trial.runs) > 1:
         return each * max(len(trial.values), len(trial.intermediate))
     return each if trial.state == "completed" else len(trial.intermediate)

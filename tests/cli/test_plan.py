@@ -114,6 +114,7 @@ def test_a_plan_is_drawn_whatever_is_known(recorded: int | None) -> None:
             "to_train": None if recorded is None else 1,
             "to_evaluate": None if recorded is None else 3,
         },
+        "selection": "oracle" if recorded is None else "",
         "notes": ["a note"],
     }
     out = Console(file=io.StringIO(), width=80, markup=False)
@@ -121,6 +122,7 @@ def test_a_plan_is_drawn_whatever_is_known(recorded: int | None) -> None:
     assert isinstance(out.file, io.StringIO)
     text = out.file.getvalue()
     assert "[b]d[/b]" in text and "note: a note" in text
+    assert ("selection  oracle" in text) == (recorded is None) == ("selection" in text)
     assert (
         ("recorded: unknown (checkpoint absent)" in text)
         == ("missing  data set d is missing" in text)

@@ -92,8 +92,11 @@ def test_a_trial_of_leave_one_out_is_a_run_without_each_source_domain(tmp_path: 
     assert final_ids[0] == final_ids[1], "final runs are those of any other rule, and not trained twice"
     seeds = {spec.seed for spec in found.trial_specs(cell, {})}
     assert len(seeds) == 2, "the folds of a repeat share its seed"
-    plan = make_plan(found.loaded, ResultsStore(tmp_path / "none")).cells[0]
+    planned = make_plan(found.loaded, ResultsStore(tmp_path / "none"))
+    (plan,) = planned.cells
     assert (plan.trials, plan.runs_search, plan.runs_final) == (3, 12, 2)
+    rule = "leave-one-source-domain-out cross-validation; last epoch"
+    assert planned.selection == f"{rule}; 3 trials × 2 source domains × 2 repeats = 12 search runs"
 
 
 def test_the_folds_never_see_the_held_out_domain_nor_train_on_the_one_that_validates(tmp_path: Path) -> None:
@@ -138,6 +141,9 @@ def test_an_oracle_looks_at_the_held_out_domain_and_says_how_often(
 ) -> None:
     found = study(tmp_path, "selection=oracle", *said)
     assert set(domains_of(found, "trial")) == {"photo"} and set(domains_of(found, "final")) == {finals}
+    plan = make_plan(found.loaded, ResultsStore(tmp_path / "none")).selection
+    epoch = "best epoch on the held-out domain" if finals else "last epoch"
+    assert plan == f"oracle: chosen by {looks} looks at the held-out domain; {epoch}"
     cell = drive(found, tmp_path)
     assert cell.held_out is not None and (cell.held_out.selection, cell.held_out.looks) == ("oracle", looks)
     table = build(ResultsStore(tmp_path / "results"))
@@ -160,6 +166,10 @@ def test_an_oracle_validates_on_what_is_tested_or_on_what_is_kept_back(tmp_path:
     assert sorted([*apart.validation, *apart.test]) == whole.test.tolist()
     plain = split_source(source, data.replace(validation_domain=None))
     assert plain.train.tolist() == whole.train.tolist() == apart.train.tolist(), "rules differ in who chooses, alone"
+    for part, pool in (("whole", whole), ("domainbed_80", apart)):
+        few = split_source(source, data.replace(held_out_part=part, held_out_limit=2))
+        assert len(few.validation) == len(few.test) == 2
+        assert set(few.validation) <= set(pool.validation) and set(few.test) <= set(pool.test)
 
 
 def refused(root: Path, *said: str, **options: Any) -> str:
@@ -179,6 +189,7 @@ def test_what_a_rule_does_not_go_with_is_refused(tmp_path: Path) -> None:
         tmp_path, "selection=oracle", "datasets.digits={}"
     )
     assert "did you mean oracle?" in refused(tmp_path, "selection=oracel")
+    assert "got 'last'; which weights are tested is said by finals.weights: last" in refused(tmp_path, "selection=last")
     assert refused(tmp_path / "two", f"selection={LOSO}", domains=("art", "photo")) == (
         "selection: leave_one_source_domain_out needs two source domains at least; datasets.mine has one beside photo: "
         "art"
