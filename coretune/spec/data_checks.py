@@ -146,7 +146,19 @@ class DataChecks(Checks):
             self.problems.add(("segmentation",), "there is no data set with a class per pixel")
         if study.segmentation is not None:
             self.refuse_unknown(("segmentation",), study.segmentation, SEGMENTATION_KEYS)
+        if of_pixels:
+            self._no_average()
         return bool(of_pixels) if known else None
+
+    def _no_average(self) -> None:
+        """Notes weights of SWAD in a study of segmentation."""
+        text = f"swad finds its window by the cross-entropy of validation images, and {MIOU} judges these: last or best"
+        asked: dict[Path_, Any] = {("finals", "weights"): self.study.finals.weights}
+        asked |= {
+            ("evaluations", label, "weights"): raw.get("weights") for label, raw in self.study.evaluations.items()
+        }
+        for at in [at for at, weights in asked.items() if weights == "swad"]:
+            self.problems.add(at, text)
 
     def named(self, at: Path_, label: str, datasets: Choices) -> DatasetChoice | None:
         """Returns the one data set that a label of the file means, or None with its problem noted."""

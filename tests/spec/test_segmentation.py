@@ -106,6 +106,8 @@ def test_methods_without_a_form_for_pixels_are_refused_and_told_which_have_one()
             "name a data set of them",
         ),
         ({"objective": {"metric": ["miou", "top1"]}}, "objective.metric", "miou stands alone"),
+        ({"finals": {"weights": "swad"}}, "finals.weights", "swad finds its window by the cross-entropy"),
+        ({"evaluations": {"segmentation": {"weights": "swad"}}}, "evaluations.segmentation.weights", "last or best"),
     ],
 )
 def test_what_does_not_go_together_is_refused(keys: dict[str, Any], key: str, words: str) -> None:
