@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from support.scenes import scene
 
@@ -29,6 +29,7 @@ def test_at_scale_one_pixels_and_masks_are_those_of_the_image(draws: tuple[float
 
 
 @given(st.tuples(*[st.floats(0, 1, exclude_max=True, width=32)] * 3), st.sampled_from([8, 15, 20]))
+@example((0.0, 0.0, 0.28125), 8)
 def test_masks_follow_their_images(draws: tuple[float, float, float], side: int) -> None:
     """An image whose colours say its mask: where a pixel's neighbours are of its class, so is what is resized."""
     mask = np.zeros((40, 48), dtype=np.uint8)
@@ -38,7 +39,8 @@ def test_masks_follow_their_images(draws: tuple[float, float, float], side: int)
     assert pixels.shape == (3, side, side) and values.shape == (side, side)
     grey, inside = pixels[0] * 255, values != 255
     for c, other in ((0, 1), (1, 0)):
-        sure = inside & (grey > (149 if c == 1 else 60)) & (grey < (300 if c == 1 else 149))
+        # At the edge of the square a pixel's own class may have as little as 3/8 of its grey.
+        sure = inside & (grey > (165 if c == 1 else 60)) & (grey < (300 if c == 1 else 135))
         wrong = sure & (values == other)
         assert not wrong.any()
 
