@@ -108,6 +108,7 @@ def _panel(axes: Axes, figures: Sequence[DomainFigure | Summary], title: str) ->
             linestyle="none",
         )
     axes.set_title(title, fontsize=9)
+    axes.locator_params(axis="x", nbins=4)  # more run into one another in so narrow a panel
     axes.tick_params(labelsize=8)
     axes.grid(axis="x", color="0.93", linewidth=0.6)
     axes.set_axisbelow(True)
