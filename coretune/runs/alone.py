@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +25,9 @@ from coretune.tuning.context import Context
 from coretune.tuning.loop import EpochReport, Tick
 
 OnEvent = Callable[[Tick | EpochReport], None]
+
+STDERR = 2
+STOPPING = "stopping after the step or the evaluation under way; Ctrl-C again stops at once"
 
 
 def context_on(device: str | None) -> Context:
@@ -78,7 +82,8 @@ def execute_alone(
 ) -> Record:
     """Executes a run to its record. What is recorded already is not trained again.
 
-    Ctrl-C (SIGINT), SIGTERM and SIGHUP store the state of the training, from which the next execution goes on.
+    Ctrl-C (SIGINT), SIGTERM and SIGHUP store the state of the training, from which the next execution goes on. What is
+    under way is finished first, which may take minutes; standard error says so.
 
     Args:
         job: The run.
@@ -95,7 +100,12 @@ def execute_alone(
     """
     execution = Execution(job, store, catalog, context, open_data)
     asked: list[str] = []
-    with interruptible(asked.append, end=False):
+
+    def stop(reason: str) -> None:
+        asked.append(reason)
+        os.write(STDERR, f"\n{STOPPING}\n".encode())  # the streams of Python are no place to write to from a signal
+
+    with interruptible(stop, end=False):
         for event in execution:
             if on_event is not None:
                 on_event(event)

@@ -77,6 +77,7 @@ def test_ctrl_c_stores_the_state_and_the_same_command_goes_on(cli: Any) -> None:
         process.kill()
     assert process.returncode == 130
     assert said.splitlines()[-1] == "interrupted: the same command goes on"
+    assert "stopping after the step or the evaluation under way; Ctrl-C again stops at once" in said
     (run,) = logs.iterdir()
     assert (run / "state").is_dir() and not (run / "record.json").exists()
 
