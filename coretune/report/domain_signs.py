@@ -62,8 +62,13 @@ def marks_of(rows: Iterable[DomainRow], table: DomainTable) -> list[str]:
 
 def signs_of(table: DomainTable) -> dict[str, str]:
     """Returns a sign of its own for each mark of a table."""
+    return signs_for(marks_of(table.rows, table))
+
+
+def signs_for(marks: Iterable[str]) -> dict[str, str]:
+    """Returns a sign of its own for each of some marks."""
     signs = (sign * times for times in count(1) for sign in SIGNS)
-    return dict(zip(marks_of(table.rows, table), signs, strict=False))
+    return dict(zip(_once(marks), signs, strict=False))
 
 
 def signed(text: str, marks: Sequence[str], signs: Mapping[str, str]) -> str:

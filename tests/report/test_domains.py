@@ -6,6 +6,8 @@ import csv
 import io
 import math
 from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -192,16 +194,45 @@ def test_the_figure_has_a_panel_per_domain_and_one_for_the_average(builder, tmp_
     table = table_of(builder)
     drawn = draw_domains(table)
     panels = [axes for axes in drawn.axes if axes.axison]
-    assert [axes.get_title() for axes in panels] == ["pacs: art", "photo", "sketch", "average"]
+    assert [axes.get_title() for axes in panels] == ["pacs: art", "photo†", "sketch", "average†"]
     assert [text.get_text() for text in panels[0].get_yticklabels()] == ["ce", "core_tuning"]
     for axes, place in zip(panels, range(4), strict=True):
         means = [(row.figures[place] if place < 3 else row.average).mean for row in table.rows]
         found = [float(container.lines[0].get_xdata()[0]) for container in axes.containers]
         assert found == pytest.approx(means)
-    assert "transductive" in drawn.get_supxlabel() and "over seeds of one configuration, n = 3" in drawn.get_suptitle()
+    below, above = " ".join(drawn.get_supxlabel().split()), " ".join(drawn.get_suptitle().split())
+    assert "† transductive" in below and "over seeds of one configuration, n = 3" in above
     for ending in ("png", "svg", "pdf"):
         write_domains(table, tmp_path / f"f.{ending}")
         assert (tmp_path / f"f.{ending}").stat().st_size > 1000
+
+
+def test_all_that_a_figure_of_two_panels_says_stands_within_it(builder) -> None:
+    study(
+        builder, {"ce": {"photo": [60.0, 61.3, 64.1]}}, domains=("photo",), seen="8 images of photo " + "and more " * 30
+    )
+    drawn = draw_domains(table_of(builder))
+    drawn.canvas.draw()
+    for text in drawn.texts:
+        box = text.get_window_extent()
+        assert box.x0 >= 0 and box.x1 <= drawn.bbox.x1 and box.y0 >= 0 and box.y1 <= drawn.bbox.y1
+    labels = [[text.get_window_extent() for text in axes.get_xticklabels()] for axes in drawn.axes]
+    shown = [box for axes, boxes in zip(drawn.axes, labels, strict=True) for box in boxes if _within(box, axes)]
+    assert len(shown) > 2 and all(one.x1 < other.x0 for one, other in pairwise(shown))
+
+
+def test_a_sign_that_only_some_figures_of_a_panel_bear_stands_at_these(builder) -> None:
+    study(builder, seen="8 images of photo")
+    table = table_of(builder)
+    first, second = table.rows
+    clean = replace(second, figures=tuple(replace(figure, marks=()) for figure in second.figures))
+    panels = draw_domains(replace(table, rows=(first, clean))).axes
+    assert [axes.get_title() for axes in panels] == ["pacs: art", "photo", "sketch", "average"]
+    assert [[text.get_text() for text in axes.texts] for axes in panels] == [[], ["†"], [], ["†"]]
+
+
+def _within(box, axes) -> bool:
+    return axes.bbox.x0 - 1 <= (box.x0 + box.x1) / 2 <= axes.bbox.x1 + 1
 
 
 def test_a_figure_leaves_out_what_has_no_score_and_needs_one(builder, tmp_path) -> None:
