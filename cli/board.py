@@ -209,7 +209,6 @@ def footnotes(leaderboard: Leaderboard, axes: dict[str, Axis | None], *, explain
         axes: The bars' ends by data set.
         explained: Whether signs are explained; under one of several tables that is enough.
     """
-    ends = ", ".join(f"{name} {ends.low:.4g} to {ends.high:.4g}" for name, ends in axes.items() if ends is not None)
     lines = []
     if explained:
         lines.append(
@@ -223,9 +222,7 @@ def footnotes(leaderboard: Leaderboard, axes: dict[str, Axis | None], *, explain
         )
     if leaderboard.selection_rule:
         lines.append(f"Selection: {leaderboard.selection_rule}.")
-    if ends:
-        cut = any(axis is not None and axis.low > 0 for axis in axes.values())
-        lines.append(f"Bars{' do not begin at zero' if cut else ''}: {ends}.")
+    lines += _ends(axes)
     if any(row.metric == "relative_mce" for row in leaderboard.evaluations):
         lines.append(
             f"relative_mce: errors under corruptions as shares of those of {leaderboard.baseline}, mean, per cent."
@@ -233,6 +230,16 @@ def footnotes(leaderboard: Leaderboard, axes: dict[str, Axis | None], *, explain
     if not leaderboard.complete:
         lines.append("Not complete: not every final run has its test score.")
     return lines + [f"Note: {note.rstrip('.')}." for note in leaderboard.notes]
+
+
+def _ends(axes: dict[str, Axis | None]) -> list[str]:
+    """Returns what the ends of bars are: of those that begin at zero, and of those that do not."""
+    found = []
+    for said, cut in (("Bars", False), ("Bars that do not begin at zero", True)):
+        own = [(name, ends) for name, ends in axes.items() if ends is not None and (ends.low > 0) == cut]
+        if own:
+            found.append(f"{said}: {', '.join(f'{name} {ends.low:.4g} to {ends.high:.4g}' for name, ends in own)}.")
+    return found
 
 
 def footnote(text: str) -> Text:

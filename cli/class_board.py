@@ -28,20 +28,28 @@ def class_tables(label: str, rows: Sequence[EvaluatedRow], width: int) -> list[R
         rows: Of all cells and means.
         width: Characters of a line.
     """
+    from coretune.report.metric_order import merged
+
     parts: list[RenderableType] = []
     places = list(dict.fromkeys((row.dataset, row.backbone) for row in rows))
     for place in places:
-        lines: dict[str, dict[str, EvaluatedRow]] = {}
+        methods: dict[str, dict[str, EvaluatedRow]] = {}
         for row in rows:
             if (row.dataset, row.backbone) == place:
-                lines.setdefault(row.metric, {})[row.method] = row
-        methods = dict.fromkeys(method for found in lines.values() for method in found)
+                methods.setdefault(row.method, {})[row.metric] = row
+        lines = [
+            (metric, {method: found[metric] for method, found in methods.items() if metric in found})
+            for metric in merged(methods.values())
+        ]
         columns: list[Column[Line]] = [
             Column("%", lambda line: _named(line[0]), least=14),
-            *(Column(method, _of(method), rank, "right") for rank, method in enumerate(methods, 1)),
+            *(
+                Column(method, _of(method, max(row.n for row in found.values())), rank, "right")
+                for rank, (method, found) in enumerate(methods.items(), 1)
+            ),
         ]
         head = label if len(places) == 1 else f"{label}: {', '.join(place)}"
-        parts += [Text(head, style="bold"), fitted(columns, list(lines.items()), width), Text("")]
+        parts += [Text(head, style="bold"), fitted(columns, lines, width), Text("")]
     return parts
 
 
@@ -49,12 +57,15 @@ def _named(metric: str) -> str:
     return f"IoU {metric.removeprefix(IOU)}" if metric.startswith(IOU) else metric.replace("_", " ")
 
 
-def _of(method: str) -> Callable[[Line], Text]:
+def _of(method: str, seeds: int) -> Callable[[Line], Text]:
+    """Returns what writes a method's figure; one over fewer seeds than its others says over how many."""
+
     def shown(line: Line) -> Text:
         row = line[1].get(method)
         if row is None or row.mean is None:
             return Text("–", style="dim")
         tail = "" if row.stderr is None else f" ± {row.stderr:.2f}"
-        return Text.assemble(f"{row.mean:.2f}", (tail, "dim"))
+        fewer = f" ({row.n} of {seeds})" if row.n < seeds else ""
+        return Text.assemble(f"{row.mean:.2f}", (tail + fewer, "dim"))
 
     return shown

@@ -14,7 +14,8 @@ from dataclasses import replace
 from typing import Any
 
 from coretune.errors import RequestError
-from coretune.report.domains import DomainFigure, DomainRow, DomainTable, Place, require, worst_of
+from coretune.report.domains import DomainFigure, DomainRow, DomainTable, Place, compared, require, worst_of
+from coretune.report.notes import about_comparisons
 from coretune.report.spread import NEW_SPLITS, ONE_SPLIT, Spread, over_repeats, over_seeds
 from coretune.report.statistics import compare_paired, summarise
 from coretune.report.study import read_study
@@ -45,7 +46,12 @@ def build_repeated(stores: Sequence[ResultsStore]) -> DomainTable:
         complete=all(table.complete for table in tables) and all(one.complete for row in rows for one in row.figures),
         spread=_spread_of(studies),
     )
-    return replace(whole, notes=(*_notes(tables, studies, whole), over_repeats(studies[0], whole.spread)))
+    own = (*_comparisons(whole), over_repeats(studies[0], whole.spread))
+    return replace(whole, notes=(*_notes(tables, studies, whole), *own))
+
+
+def _comparisons(table: DomainTable) -> list[str]:
+    return about_comparisons(compared(table.rows), table.baseline)
 
 
 def _notes(tables: Sequence[DomainTable], studies: Sequence[Study], whole: DomainTable) -> Iterator[str]:
@@ -53,7 +59,7 @@ def _notes(tables: Sequence[DomainTable], studies: Sequence[Study], whole: Domai
     said: dict[str, list[int]] = {}
     for table, study in zip(tables, studies, strict=True):
         for note in (*_lacking(table, whole), *table.notes):
-            if note != over_seeds(study):  # a table of repeats has another spread
+            if note not in (over_seeds(study), *_comparisons(table)):  # a table of repeats has its own of both
                 said.setdefault(note, []).append(study.seed)
     for note, seeds in said.items():
         of = "" if len(seeds) == len(tables) else f"repeat of seed {' and of seed '.join(map(str, seeds))}: "

@@ -168,10 +168,16 @@ def build_from(reader: Reader, cells: Sequence[CellFile]) -> DomainTable | None:
             *notes.about_failures(table),
             *notes.about_searches(asked, table),
             *notes.about_tests((), asked, baseline),
+            *notes.about_comparisons(compared(rows), baseline),
             *about_held_out(cells),
             *reader.warnings,
         ),
     )
+
+
+def compared(rows: Iterable[DomainRow]) -> int:
+    """Returns how many rows have a difference to the baseline's."""
+    return sum(row.difference is not None and row.difference.difference is not None for row in rows)
 
 
 def _placed(table: Sequence[Scores]) -> dict[Place, dict[str, Scores]]:

@@ -22,6 +22,7 @@ from typing import Any, Literal, NamedTuple
 from pydantic import ValidationError
 
 from coretune.report.figures import average, figures, in_common
+from coretune.report.metric_order import merged
 from coretune.report.reader import Reader
 from coretune.report.scores import Scores, Seed, further_evaluations, partner
 from coretune.report.statistics import mean
@@ -247,7 +248,7 @@ def _series(
         scores.rule(str(said.get("weights", "last"))),
     )
     scored = (cell.metric,) if label == TEST else ()  # the leaderboard's own rows have it
-    for metric in dict.fromkeys(name for evaluation in runs.values() for name in evaluation.metrics):
+    for metric in merged(evaluation.metrics for evaluation in runs.values()):
         if metric in scored:
             continue
         values = {seed: each.metrics[metric] for seed, each in runs.items() if metric in each.metrics}

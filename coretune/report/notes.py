@@ -160,9 +160,12 @@ def about_tests(pairs: Sequence[int], asked: StudyFile, baseline: str | None) ->
                 f"with {min(pairs)} pair{'s' if min(pairs) > 1 else ''} Wilcoxon's p cannot fall below {smallest:.3g}; "
                 f"below {SIGNIFICANCE} takes 6"
             )
-    if len(pairs) > 1:
-        found.append(f"p-values are not corrected for the {len(pairs)} comparisons with {baseline}")
-    return found
+    return found + about_comparisons(len(pairs), baseline)
+
+
+def about_comparisons(count: int, baseline: str | None) -> list[str]:
+    """Returns that the p-values of several comparisons with the baseline are not corrected for their number."""
+    return [f"p-values are not corrected for the {count} comparisons with {baseline}"] if count > 1 else []
 
 
 def about_plan(reader: Reader, study: Study, table: Sequence[Scores]) -> list[str]:

@@ -12,8 +12,12 @@ from pydantic import ValidationError
 
 from coretune.report.reader import Reader
 from coretune.results.cellfile import CellFile, FinalEntry, TrialState
+from coretune.spec.domains import SELECTION_RULES
 from coretune.spec.run import EvalSpec
 from coretune.spec.tested import found_on, in_words, oracle_in_words
+
+ORACLE = f"{SELECTION_RULES['oracle']}: "
+"""What a rule and a mark begin with that both say that the held-out domain itself chose."""
 
 State = Literal["scored", "failed", "not evaluated", "unfinished"]
 Seed = tuple[int, int]
@@ -77,7 +81,10 @@ class Scores:
         Args:
             weights: Which ones are evaluated; None: those that the cell is scored with.
         """
-        return "; ".join([self.selection_rule(weights), *held_out_marks(self.cell)])
+        rule, marks = self.selection_rule(weights), held_out_marks(self.cell)
+        if rule.startswith(ORACLE):
+            marks = [mark.removeprefix(ORACLE) for mark in marks]
+        return "; ".join([rule, *marks])
 
     def selection_rule(self, weights: str | None = None) -> str:
         """Returns how configuration and weights were selected, in words; the weights are as in `rule`."""

@@ -66,7 +66,7 @@ def domains_to_markdown(table: DomainTable) -> str:
 
 
 def domains_to_latex(table: DomainTable) -> str:
-    """Returns a LaTeX table for the package booktabs for each data set; notes follow as comments."""
+    """Returns a LaTeX table for the package booktabs for each data set, with the notes in its caption."""
     parts = []
     for dataset, rows in groupby(table.rows, key=lambda row: row.dataset):
         group = list(rows)
@@ -75,7 +75,8 @@ def domains_to_latex(table: DomainTable) -> str:
         caption = f"{table.study}: {dataset}. {' '.join(legend(group, table))}"
         if not _complete(group):
             caption += " Not complete: not every domain has all its final runs."
-        text = latex_table(columns, header(group, table), lines, caption, table.notes)
+        caption += "".join(f" Note: {note.rstrip('.')}." for note in table.notes)
+        text = latex_table(columns, header(group, table), lines, caption, ())
         parts.append(domain_signs.to_tex(text))
     return "\n".join(parts)
 

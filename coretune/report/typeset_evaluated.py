@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from coretune.report.evaluated import EvaluatedRow
 from coretune.report.leaderboard import Leaderboard, common_rule
+from coretune.report.metric_order import merged
 from coretune.report.typeset import compared_cells, latex_cells, latex_table, markdown_page
 
 
@@ -40,7 +41,10 @@ def _tables(leaderboard: Leaderboard) -> Iterable[tuple[str, Sequence[EvaluatedR
     everything = (*leaderboard.evaluations, *leaderboard.evaluation_means)
     for choice, label in dict.fromkeys((row.choice, row.evaluation) for row in everything):
         rows = [row for row in everything if (row.choice, row.evaluation) == (choice, label)]
-        order = list(dict.fromkeys(row.metric for row in rows))
+        cells: dict[tuple[str, str, str], list[str]] = {}
+        for row in rows:
+            cells.setdefault((row.dataset, row.backbone, row.method), []).append(row.metric)
+        order = merged(cells.values())
         title = ", ".join(filter(None, (leaderboard.study, choice)))
         yield f"{title}: {label}", sorted(rows, key=lambda row: order.index(row.metric))
 

@@ -107,9 +107,16 @@ def test_fits(width: int) -> None:
 def test_says_what_its_numbers_mean() -> None:
     text = " ".join(drawn(ONE, 80).split())
     assert "± is the standard error of the mean" in text and "not the standard deviation" in text
-    assert f"Selection: {RULE}." in text and "Bars do not begin at zero" in text
+    assert f"Selection: {RULE}." in text and "Bars that do not begin at zero" in text
     assert "higher is better" in text and "Not complete" not in text
     assert "Not complete" in drawn(UNFINISHED, 80)
+
+
+def test_only_bars_that_do_not_begin_at_zero_are_said_not_to() -> None:
+    low = row(dataset="cars", mean=20.0, ci_low=0.0, ci_high=40.0)
+    lines = drawn(replace(ONE, rows=(row(), low)), 140).splitlines()
+    assert "Bars: cars 0 to 43.2." in lines
+    assert "Bars that do not begin at zero: digits 72.52 to 80.9." in lines
 
 
 def test_without_a_baseline_nothing_is_compared() -> None:

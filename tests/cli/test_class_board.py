@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from io import StringIO
 
 from rich.console import Console
@@ -51,3 +52,15 @@ def test_classes_are_rows_and_methods_columns() -> None:
 def test_each_backbone_has_a_table() -> None:
     lines = drawn([row("ce", "iou_sky", 80.0, "a"), row("ce", "iou_sky", 70.0, "b")])
     assert ["test:", "streets,", "a"] in lines and ["test:", "streets,", "b"] in lines
+
+
+def test_classes_keep_their_order_where_one_method_lacks_one() -> None:
+    rows = [row("ce", f"iou_{c}", 50.0) for c in (6, 8, 10)] + [row("core", f"iou_{c}", 50.0) for c in (6, 7, 8, 10)]
+    assert [line[1] for line in drawn(rows) if line[:1] == ["IoU"]] == ["6", "7", "8", "10"]
+
+
+def test_a_mean_over_fewer_seeds_says_over_how_many() -> None:
+    rare = replace(row("ce", "iou_7", 12.0), n=1, stderr=None)
+    lines = drawn([row("ce", "pixel_accuracy", 80.0), rare])
+    assert ["IoU", "7", "12.00", "(1", "of", "5)"] in lines
+    assert ["pixel", "accuracy", "80.00", "±", "0.50"] in lines

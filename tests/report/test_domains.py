@@ -261,3 +261,23 @@ def test_an_average_bears_the_marks_of_its_domains_and_a_worst_one_its_own(build
             True,
             False,
         ]
+
+
+def test_many_comparisons_are_said_in_every_form(builder) -> None:
+    study(builder, {**SCORES, "other": SCORES["ce"]})
+    table = table_of(builder)
+    said = "-values are not corrected for the 2 comparisons with ce"
+    assert f"p{said}" in table.notes and said in domains_to_markdown(table) and said in domains_to_latex(table)
+
+
+def test_one_comparison_needs_no_correction(builder) -> None:
+    study(builder)
+    assert not any("corrected" in note for note in table_of(builder).notes)
+
+
+def test_notes_are_printed_with_a_latex_table(builder) -> None:
+    study(builder)
+    for cell in list(builder.store.cells()):
+        builder.store.put_cell(cell.replace(held_out=cell.held_out.replace(repeated=2)))
+    (caption,) = (line for line in domains_to_latex(table_of(builder)).splitlines() if line.startswith(r"\caption"))
+    assert "Note: pacs: 2 images stand in the held-out domain photo and" in caption

@@ -212,3 +212,13 @@ def test_of_segmentation_the_evaluation_that_scores_has_more_to_tell(builder: An
     assert (mine.mean, mine.diff, mine.n_pairs) == (85.0, 5.0, 2)
     assert row(board.evaluations, "ce", "miou", "segmentation").mean == 41.0  # a further one has its miou, too
     assert {"test.miou", "test.pixel_accuracy", "test.iou_sky"} <= set(runs_table(builder.store)[0])
+
+
+def test_a_class_that_the_first_run_lacks_keeps_its_place(builder: Any) -> None:
+    builder.metric = "miou"
+    builder.study(datasets=("streets",))
+    cell = builder.cell("streets", "ce", [40.0, 42.0])
+    classes = ({"iou_0": 1.0, "iou_2": 1.0}, {"iou_0": 1.0, "iou_1": 1.0, "iou_2": 1.0})
+    for final, own in zip(cell.finals, classes, strict=True):
+        put(builder, final.run_id, builder.evaluation, {"miou": 40.0, **own}, {})
+    assert [each.metric for each in build(builder.store).evaluations] == ["iou_0", "iou_1", "iou_2"]

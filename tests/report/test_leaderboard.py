@@ -186,6 +186,19 @@ def test_what_a_figure_of_a_held_out_domain_is_stands_in_its_rule(builder) -> No
     )
 
 
+def test_a_rule_says_once_that_an_oracle_chose(builder) -> None:
+    builder.study(finals={"seeds": 1}, datasets=["a"])
+    cell = builder.cell("a", "ce", [70.0])
+    assert cell.choice is not None
+    held_out = HeldOutDomain(section="a", domain="photo", selection="oracle", looks=3)
+    rules = {"oracle: best top1 of 2 trials": 0, "defaults": 1}
+    for rule, times in rules.items():
+        builder.store.put_cell(cell.replace(choice=cell.choice.replace(rule=rule), held_out=held_out))
+        (found,) = build(builder.store).rows
+        mark = "oracle: " * times + "chosen by 3 looks at the held-out domain"
+        assert found.selection_rule == f"{rule}; last epoch; {mark}"
+
+
 def test_one_final_run_has_a_mean_and_no_spread(builder) -> None:
     builder.study(finals={"seeds": 1})
     builder.cell("digits", "ce", [70.0])
