@@ -113,7 +113,7 @@ def plan_view(value: Mapping[str, Any], width: int) -> RenderableType:
         value: What `Plan.to_dict` returns.
         width: Characters available.
     """
-    totals, cells, prepare = value["totals"], value["cells"], value["prepare"]
+    cells, prepare = value["cells"], value["prepare"]
     parts: list[RenderableType] = [
         Text.assemble((str(value["study"]), "bold"), ("  ", ""), (f"results in {value['results']}", "dim")),
         Text(""),
@@ -129,7 +129,7 @@ def plan_view(value: Mapping[str, Any], width: int) -> RenderableType:
         parts += [Text(""), *(_check_line(item) for item in value["check"])]
     elif value["missing"]:
         parts += [Text(""), *(Text.assemble(("missing  ", "magenta"), item["text"]) for item in value["missing"])]
-    parts += [Text(""), Text(_totals(totals, len(cells), _absent(value["missing"])), style="bold")]
+    parts += [Text(""), Text(_totals(value), style="bold")]
     if "cost" in value:
         parts += [Text(""), *_cost_lines(value["cost"])]
     checked = tuple(item["text"] for item in value.get("check", ()))
@@ -197,12 +197,24 @@ def _absent(missing: list[Mapping[str, Any]]) -> str:
     return f"{' and '.join(kinds)} absent" if kinds else "see the notes"
 
 
-def _totals(totals: Mapping[str, Any], cells: int, absent: str) -> str:
-    head = f"{plural(cells, 'cell')}, {plural(totals['trials'], 'trial')}, {plural(totals['runs'], 'run')}"
+def _totals(value: Mapping[str, Any]) -> str:
+    totals, cells = value["totals"], value["cells"]
+    head = f"{plural(len(cells), 'cell')}, {plural(totals['trials'], 'trial')}, {plural(totals['runs'], 'run')}"
     if totals["recorded"] is None or totals["to_train"] is None:
-        return f"{head}; recorded: unknown ({absent})"
+        absent, (runs, recorded) = _absent(value["missing"]), _of_known(value)
+        if not runs:
+            return f"{head}; recorded: unknown ({absent})"
+        return f"{head}; recorded: {recorded:,} of {runs:,}, unknown of the others ({absent})"
     evaluate = f", {totals['to_evaluate']:,} of them to evaluate" if totals["to_evaluate"] else ""
     return f"{head}: {totals['recorded']:,} recorded{evaluate}, {totals['to_train']:,} to train"
+
+
+def _of_known(value: Mapping[str, Any]) -> tuple[int, int]:
+    """Returns of how many runs it is known whether they are recorded, and how many of them are."""
+    cells = [cell for cell in value["cells"] if cell["recorded"] is not None]
+    prepare = [item for item in value["prepare"] if item["kind"] == "pretraining" and item["recorded"] is not None]
+    runs = sum(cell["runs_search"] + cell["runs_final"] for cell in cells) + len(prepare)
+    return runs, sum(cell["recorded"] for cell in cells) + sum(item["recorded"] for item in prepare)
 
 
 def _known(number: int | None) -> str:

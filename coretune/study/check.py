@@ -33,7 +33,7 @@ class Checked:
         kind: Which of the two.
         label: The data set's label, or that of the backbone that starts from the checkpoint.
         state: `there`, `missing`, or `wrong`: there and not as expected.
-        text: What was found, on one line.
+        text: What was found; of what is wrong, perhaps a line for each thing.
         remarks: What is worth knowing of it, one line each.
     """
 
@@ -45,12 +45,16 @@ class Checked:
 
 
 def check_study(loaded: LoadedStudy) -> list[Checked]:
-    """Looks at each data set and each checkpoint of a study. Decodes no image, and trains and writes nothing."""
+    """Looks at each data set and each checkpoint of a study. Decodes no image, and trains and writes nothing.
+
+    Of a data set that is missing there is one answer, however many domains of it are held out.
+    """
     backbones = {cell.backbone.label: cell.backbone for cell in loaded.cells}.values()
-    return [
+    found = (
         *(_data(loaded, dataset) for dataset in datasets_of(loaded.cells).values()),
         *(_checkpoint(loaded, backbone) for backbone in backbones if backbone.checkpoint is not None),
-    ]
+    )
+    return list(dict.fromkeys(found))
 
 
 def exit_code(found: Iterable[Checked], cells: int, missing_cells: int) -> int:
@@ -73,7 +77,7 @@ def _data(loaded: LoadedStudy, dataset: DatasetChoice) -> Checked:
     except MissingError as error:
         return _missing(missing_data(dataset, about, error))
     except UnfitError as error:
-        return Checked("data set", dataset.label, "wrong", _one_line(error))
+        return Checked("data set", dataset.label, "wrong", str(error))
     except RequestError as error:  # more is asked for than there is, which `run` refuses in the same words
         raise RequestError(f"data set {dataset.label}: {error}") from error
     place = located(about, dataset.path)
@@ -122,14 +126,10 @@ def _checkpoint(loaded: LoadedStudy, backbone: BackboneChoice) -> Checked:
     except MissingError as error:
         return _missing(missing_checkpoint(backbone, error))
     except (UnfitError, RequestError) as error:
-        return Checked("checkpoint", backbone.label, "wrong", _one_line(error))
+        return Checked("checkpoint", backbone.label, "wrong", str(error))
     said = f"{path}, {match.summary()}" if match is not None else f"{path}, of a run of coretune, matches in full"
     return Checked("checkpoint", backbone.label, "there", said)
 
 
 def _missing(thing: Missing) -> Checked:
     return Checked(thing.kind, thing.label, "missing", thing.text)
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())

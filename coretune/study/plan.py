@@ -143,7 +143,7 @@ def make_plan(loaded: LoadedStudy, store: ResultsStore) -> Plan:
         for cell in loaded.cells
     ]
     missing = tuple(MissingCell(cell, lacks) for cell in loaded.cells if (lacks := found.lacks(cell)))
-    notes = [f"recorded: unknown: {' '.join(str(error).split())}" for error in found.wrong]
+    notes = [f"recorded: unknown: {error}" for error in found.wrong]
     if again := sum(cell.to_train_again for cell in cells):
         notes.append(f"{again} recorded final runs lack evaluations and are trained again: their weights were not kept")
     there = [cell for cell in loaded.cells if cell.dataset.label in found.domains]

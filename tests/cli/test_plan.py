@@ -38,6 +38,12 @@ def test_plan_without_the_data(cli: Any) -> None:
     assert "missing  data set photos is missing: " in said.out
 
 
+def test_plan_counts_what_is_recorded_of_the_cells_whose_data_are_there(cli: Any) -> None:
+    Path("s.yaml").write_text(LACKING)
+    said = cli("study", "plan", "s.yaml", "--only", "backbone=net")
+    assert " runs; recorded: 0 of 6, unknown of the others (data absent)" in said.out
+
+
 def test_plan_says_what_it_would_cost(cli: Any) -> None:
     said = cli("study", "plan", "quickstart", "--cost", "--set", "preset=smoke", "--only", "method=ce")
     assert said.code == 0 and "1 run of" in said.out and "images/s" in said.out

@@ -46,6 +46,12 @@ def test_more_labels_than_there_are_is_a_wrong_request_of_a_named_data_set() -> 
         check_study(loaded("datasets.digits.labels_per_class=5000"))
 
 
+def test_a_data_set_that_is_missing_is_told_once_of_all_its_domains(tmp_path: Path) -> None:
+    study = loaded(f"datasets={{vlcs: {{held_out_domain: all, path: {tmp_path / 'none'}}}}}")
+    (data,) = check_study(study)
+    assert len(study.cells) > 4 and (data.label, data.state) == ("vlcs", "missing")
+
+
 def test_masks_that_nothing_can_be_learned_from_are_wrong_once_they_are_packed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -88,6 +94,10 @@ def test_pairs_that_are_missing_are_wrong_unless_they_are_skipped(
     study = resolve_study(parse_yaml(text, "tiny.yaml"), ())
     (data,) = check_study(study)
     assert data.state == "wrong" and data.text.startswith(f"{root}: 2 of 5 images cannot be used; repair")
+    assert [line.split(": ")[0].strip() for line in data.text.splitlines()[1:]] == [
+        "JPEGImages/train00.jpg",
+        "SegmentationClass/val00.png",
+    ]
     with pytest.raises(UnfitError, match=rf"^data set mine: {root}: 2 of 5 images cannot be used") as refused:
         resolve(study)
     assert "JPEGImages/train00.jpg: there is no such image" in str(refused.value)
