@@ -18,6 +18,7 @@ from coretune_cli.evaluation_text import described
 if TYPE_CHECKING:
     from coretune.report.evaluated import EvaluatedRow
     from coretune.report.leaderboard import Leaderboard, Row
+    from coretune.report.rule_signs import Selection
 
 PERCENT = ("top1", "mean_per_class", "robust_top1", "miou")
 BAR = 26
@@ -57,6 +58,8 @@ def _board(leaderboard: Leaderboard, width: int, *, explained: bool) -> Renderab
 
 def further_tables(leaderboard: Leaderboard, width: int) -> list[RenderableType]:
     """Draws the further evaluations of final runs: a table each, a row per cell and mean, a column per metric."""
+    from coretune.report.rule_signs import Selection
+
     parts: list[RenderableType] = []
     everything = (*leaderboard.evaluations, *leaderboard.evaluation_means)
     for label in dict.fromkeys(row.evaluation for row in everything):
@@ -73,7 +76,7 @@ def further_tables(leaderboard: Leaderboard, width: int) -> list[RenderableType]
             *([Column("backbone", _part(1), least=10)] if len({key[1] for key in cells}) > 1 else []),
             Column("method", _part(2), least=14),
             Column("n", lambda item: str(max(row.n for row in item[1].values())), 1, "right"),
-            *(_metric(metric, rank) for rank, metric in enumerate(metrics, 2)),
+            *(_metric(metric, rank, Selection(found)) for rank, metric in enumerate(metrics, 2)),
         ]
         words = described(found[0].spec)
         head = [Text(label, style="bold"), *([Text(words, style="dim")] if words not in ("", label) else [])]
@@ -83,19 +86,21 @@ def further_tables(leaderboard: Leaderboard, width: int) -> list[RenderableType]
 
 def _other_rule(rows: Sequence[EvaluatedRow], leaderboard: Leaderboard) -> list[RenderableType]:
     """Draws how configuration and weights of a further evaluation were chosen, where the leaderboard's rows do not."""
-    from coretune.report.leaderboard import common_rule
+    from coretune.report.rule_signs import Selection
 
-    cells = [row for row in rows if row.kind == "cell"]
-    if {row.selection_rule for row in cells} <= {row.selection_rule for row in leaderboard.rows}:
+    own = Selection(rows)
+    if len(own.rules) == 1 and own.rules == Selection(leaderboard.rows).rules:
         return []
-    return [footnote(f"Selection of {rows[0].evaluation}: {common_rule(cells)}."), Text("")]
+    return [footnote(f"Selection of {rows[0].evaluation}: {own}."), Text("")]
 
 
 def _part(place: int) -> Callable[[tuple[tuple[str, str, str], dict[str, EvaluatedRow]]], str]:
     return lambda item: item[0][place]
 
 
-def _metric(metric: str, rank: int) -> Column[tuple[tuple[str, str, str], dict[str, EvaluatedRow]]]:
+def _metric(
+    metric: str, rank: int, selection: Selection
+) -> Column[tuple[tuple[str, str, str], dict[str, EvaluatedRow]]]:
     """Returns the column of a metric of a further evaluation; of many metrics the last go first."""
     from coretune.report.typeset_evaluated import decimals
 
@@ -105,13 +110,16 @@ def _metric(metric: str, rank: int) -> Column[tuple[tuple[str, str, str], dict[s
             return Text("–", style="dim")
         digits = decimals(row.mean)
         tail = "" if row.stderr is None else f" ± {row.stderr:.{digits}f}"
-        return Text.assemble(f"{row.mean:.{digits}f}", (tail, "dim"))
+        return Text.assemble(f"{row.mean:.{digits}f}", (tail, "dim"), selection.sign(row))
 
     return Column(metric, shown, rank, "right")
 
 
 def board_columns(leaderboard: Leaderboard, axes: dict[str, Axis | None], width: int) -> list[Column[Row]]:
     """Returns the columns; the least important ones go where room is scarce."""
+    from coretune.report.rule_signs import Selection
+
+    selection = Selection(leaderboard.rows)
     digits = 2 if leaderboard.metric in PERCENT else 4
     length = BAR if width >= 120 else 16
     backbones = {row.backbone for row in leaderboard.rows}
@@ -121,7 +129,7 @@ def board_columns(leaderboard: Leaderboard, axes: dict[str, Axis | None], width:
         Column("method", lambda row: Text(row.method, style="bold" if row.rank == 1 else ""), least=14),
         Column("backbone", lambda row: row.backbone, DECORATION if len(backbones) == 1 else 0, least=10),
         Column("n", lambda row: str(row.n), 1, "right"),
-        Column("mean ± s.e.", lambda row: spread(row, digits), 0, "right"),
+        Column("mean ± s.e.", lambda row: spread(row, digits, selection.sign(row)), 0, "right"),
         Column("95 % interval", lambda row: interval_bar(row, axes.get(row.dataset), length), 6, fixed=length),
         Column("", lambda row: interval(row.ci_low, row.ci_high, digits), 7, "right"),
         Column(
@@ -165,12 +173,12 @@ def interval_bar(row: Row, axis: Axis | None, width: int) -> Text:
     return Text.assemble(("".join(chars[:low]), style), "".join(chars[low : high + 1]))
 
 
-def spread(row: Row, digits: int) -> Text:
-    """Writes a mean and its standard error."""
+def spread(row: Row, digits: int, sign: str = "") -> Text:
+    """Writes a mean and its standard error, and the sign that stands beside them."""
     if row.mean is None:
         return Text("–", style="dim")
     tail = f" ± {row.stderr:.{digits}f}" if row.stderr is not None else ""
-    return Text.assemble((f"{row.mean:.{digits}f}", "bold" if row.rank == 1 else ""), (tail, "dim"))
+    return Text.assemble((f"{row.mean:.{digits}f}", "bold" if row.rank == 1 else ""), (tail, "dim"), sign)
 
 
 def interval(low: float | None, high: float | None, digits: int) -> Text:
@@ -209,6 +217,8 @@ def footnotes(leaderboard: Leaderboard, axes: dict[str, Axis | None], *, explain
         axes: The bars' ends by data set.
         explained: Whether signs are explained; under one of several tables that is enough.
     """
+    from coretune.report.rule_signs import Selection
+
     lines = []
     if explained:
         lines.append(
@@ -220,8 +230,8 @@ def footnotes(leaderboard: Leaderboard, axes: dict[str, Axis | None], *, explain
             f"− {leaderboard.baseline}: difference to the baseline, paired by seed; p (t) of a paired t-test, "
             "p (W) of Wilcoxon's signed-rank test."
         )
-    if leaderboard.selection_rule:
-        lines.append(f"Selection: {leaderboard.selection_rule}.")
+    if leaderboard.rows:
+        lines.append(f"Selection: {Selection(leaderboard.rows)}.")
     lines += _ends(axes)
     if any(row.metric == "relative_mce" for row in leaderboard.evaluations):
         lines.append(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import RenderableType
@@ -12,6 +12,7 @@ from coretune_cli.columns import Column, fitted
 
 if TYPE_CHECKING:
     from coretune.report.evaluated import EvaluatedRow
+    from coretune.report.rule_signs import Selection
 
 IOU = "iou_"
 """What the names of the classes' metrics begin with."""
@@ -29,7 +30,9 @@ def class_tables(label: str, rows: Sequence[EvaluatedRow], width: int) -> list[R
         width: Characters of a line.
     """
     from coretune.report.metric_order import merged
+    from coretune.report.rule_signs import Selection
 
+    selection = Selection(rows)
     parts: list[RenderableType] = []
     places = list(dict.fromkeys((row.dataset, row.backbone) for row in rows))
     for place in places:
@@ -44,13 +47,23 @@ def class_tables(label: str, rows: Sequence[EvaluatedRow], width: int) -> list[R
         columns: list[Column[Line]] = [
             Column("%", lambda line: _named(line[0]), least=14),
             *(
-                Column(method, _of(method, max(row.n for row in found.values())), rank, "right")
+                Column(
+                    method + _sign(found.values(), selection),
+                    _of(method, max(row.n for row in found.values())),
+                    rank,
+                    "right",
+                )
                 for rank, (method, found) in enumerate(methods.items(), 1)
             ),
         ]
         head = label if len(places) == 1 else f"{label}: {', '.join(place)}"
         parts += [Text(head, style="bold"), fitted(columns, lines, width), Text("")]
     return parts
+
+
+def _sign(rows: Iterable[EvaluatedRow], selection: Selection) -> str:
+    """Returns the sign of all figures of a method."""
+    return next(filter(None, map(selection.sign, rows)), "")
 
 
 def _named(metric: str) -> str:

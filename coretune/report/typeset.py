@@ -6,9 +6,11 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol, TypeVar
 
+from coretune.report.domain_signs import to_tex
 from coretune.report.evaluated import EvaluatedRow
 from coretune.report.leaderboard import Leaderboard, Row
 from coretune.report.panels import panels
+from coretune.report.rule_signs import Selection
 
 UNITS = {"top1": "%", "mean_per_class": "%", "robust_top1": "%", "miou": "%", "cross_entropy": "nats"}
 LATEX = {
@@ -84,7 +86,7 @@ def _latex(leaderboard: Leaderboard) -> str:
     if not leaderboard.complete:
         caption += " Not complete: not every final run has its test score."
     columns = "lllr" + "r" * (len(header) - 5) + "l"
-    return latex_table(columns, header, grouped(_shown(leaderboard), cells), caption, leaderboard.notes)
+    return to_tex(latex_table(columns, header, grouped(_shown(leaderboard), cells), caption, leaderboard.notes))
 
 
 def markdown_page(
@@ -196,21 +198,27 @@ def _legend(leaderboard: Leaderboard) -> str:
     return (
         f"{better} is better. ± is the standard error of the mean over n final seeds, not the standard "
         "deviation; intervals are t-intervals over seeds; differences are paired by seed. "
-        f"Selection: {leaderboard.selection_rule or 'none yet'}."
+        f"Selection: {str(Selection(leaderboard.rows)) or 'none yet'}."
     )
 
 
 def _cells(row: Row, leaderboard: Leaderboard) -> list[str]:
     return [
-        *compared_cells(row, digits_of(leaderboard.metric)),
+        *compared_cells(row, digits_of(leaderboard.metric), Selection(leaderboard.rows).sign(row)),
         p_text(row.p_wilcoxon),
         "" if row.rank is None else str(row.rank),
         row.status,
     ]
 
 
-def compared_cells(row: Row | EvaluatedRow, digits: int) -> list[str]:
-    """Returns the cells that the rows of scores and of further evaluations share: whose they are, n to p."""
+def compared_cells(row: Row | EvaluatedRow, digits: int, sign: str) -> list[str]:
+    """Returns the cells that the rows of scores and of further evaluations share: whose they are, n to p.
+
+    Args:
+        row: The row.
+        digits: Decimals.
+        sign: What stands beside its mean.
+    """
     spread = "" if row.stderr is None else f" ± {row.stderr:.{digits}f}"
     reach = interval_text(row.diff_ci_low, row.diff_ci_high, digits)
     return [
@@ -218,7 +226,7 @@ def compared_cells(row: Row | EvaluatedRow, digits: int) -> list[str]:
         row.backbone,
         row.method,
         str(row.n),
-        "" if row.mean is None else f"{row.mean:.{digits}f}{spread}",
+        "" if row.mean is None else f"{row.mean:.{digits}f}{spread}{sign}",
         interval_text(row.ci_low, row.ci_high, digits).strip(" ()"),
         "" if row.diff is None else f"{row.diff:+.{digits}f}{reach}",
         p_text(row.p_paired_t),

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from coretune.report.domain_signs import to_tex
 from coretune.report.evaluated import EvaluatedRow
-from coretune.report.leaderboard import Leaderboard, common_rule
+from coretune.report.leaderboard import Leaderboard
 from coretune.report.metric_order import merged
+from coretune.report.rule_signs import Selection
 from coretune.report.typeset import compared_cells, latex_cells, latex_table, markdown_page
 
 
@@ -14,7 +16,7 @@ def evaluations_to_markdown(leaderboard: Leaderboard) -> str:
     """Returns the further evaluations as Markdown, a table each with what it is; empty if there are none."""
     header = _header(leaderboard)
     pages = [
-        markdown_page(label, header, [_cells(row) for row in rows], _legend(rows), ())
+        markdown_page(label, header, [_cells(row, Selection(rows)) for row in rows], _legend(rows), ())
         for label, rows in _tables(leaderboard)
     ]
     return "\n".join(pages)
@@ -26,10 +28,11 @@ def evaluations_to_latex(leaderboard: Leaderboard) -> str:
     tables = []
     for label, rows in _tables(leaderboard):
         groups: dict[str, list[list[str]]] = {}
+        selection = Selection(rows)
         for row in rows:
-            groups.setdefault(row.metric, []).append(latex_cells(_cells(row)))
+            groups.setdefault(row.metric, []).append(latex_cells(_cells(row, selection)))
         caption = f"{label}. {_legend(rows)}"
-        tables.append(latex_table("llllrrrrr", header, groups.values(), caption, ()))
+        tables.append(to_tex(latex_table("llllrrrrr", header, groups.values(), caption, ())))
     return "\n".join(tables)
 
 
@@ -58,15 +61,15 @@ def _header(leaderboard: Leaderboard) -> list[str]:
 
 
 def _legend(rows: Sequence[EvaluatedRow]) -> str:
-    rule = common_rule([row for row in rows if row.kind == "cell"])
     return (
         "± is the standard error of the mean over n final seeds, not the standard deviation; intervals are t-intervals "
-        f"over seeds; differences are paired by seed, on the same images. Selection: {rule}. Evaluation: {rows[0].spec}"
+        f"over seeds; differences are paired by seed, on the same images. Selection: {Selection(rows)}. "
+        f"Evaluation: {rows[0].spec}"
     )
 
 
-def _cells(row: EvaluatedRow) -> list[str]:
-    return [row.metric, *compared_cells(row, decimals(row.mean))]
+def _cells(row: EvaluatedRow, selection: Selection) -> list[str]:
+    return [row.metric, *compared_cells(row, decimals(row.mean), selection.sign(row))]
 
 
 def decimals(mean: float | None) -> int:

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from coretune.report.evaluated import EvaluatedRow
 from coretune.report.leaderboard import Leaderboard, Row
-from coretune.report.typeset_evaluated import evaluations_to_markdown
+from coretune.report.typeset_evaluated import evaluations_to_latex, evaluations_to_markdown
 from coretune_cli.board import Axis, axis, board, interval_bar
 
 RULE = "best of 8 trials by top1 on the validation part; weights of the last epoch"
@@ -195,6 +195,22 @@ def test_a_further_evaluation_of_other_weights_says_how_they_were_chosen() -> No
     assert not any(line.startswith("Selection of corruptions") for line in lines), "it is that of the scores"
     caption = evaluations_to_markdown(replace(ONE, evaluations=tuple(rows)))
     assert f"Selection: {RULE}." in caption and "Selection: its own rule." in caption
+
+
+def test_figures_of_several_rules_have_signs() -> None:
+    other = row(dataset="cars", selection_rule="oracle", rank=1)
+    mean = row(kind="mean", dataset="mean", datasets=("digits", "cars"), rank=1)
+    rows = [further("ce", "top1", 81.0), further("ce", "top1", 82.0, dataset="cars", selection_rule="oracle")]
+    rows = [replace(each, backbone="moco_small") for each in rows]
+    found = replace(ONE, rows=(row(), other), means=(mean,), evaluations=tuple(rows))
+    text = drawn(found, 120)
+    assert "76.71 ± 1.41†  " in text and "76.71 ± 1.41‡  " in text and "76.71 ± 1.41†,‡" in text
+    assert "81.00 ± 0.50†" in text and "82.00 ± 0.50‡" in text and "differs" not in text
+    lines = text.splitlines()
+    assert f"Selection: † {RULE}. ‡ oracle." in lines and f"Selection of corruptions: † {RULE}. ‡ oracle." in lines
+    written = evaluations_to_markdown(found)
+    assert "81.00 ± 0.50† |" in written and f"Selection: † {RULE}. ‡ oracle. Evaluation" in written
+    assert r"81.00 $\pm$ 0.50$^{\dagger}$" in evaluations_to_latex(found)
 
 
 @pytest.mark.parametrize("width", [40, 80, 120])

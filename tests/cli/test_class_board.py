@@ -64,3 +64,8 @@ def test_a_mean_over_fewer_seeds_says_over_how_many() -> None:
     lines = drawn([row("ce", "pixel_accuracy", 80.0), rare])
     assert ["IoU", "7", "12.00", "(1", "of", "5)"] in lines
     assert ["pixel", "accuracy", "80.00", "±", "0.50"] in lines
+
+
+def test_methods_of_several_rules_have_signs() -> None:
+    lines = drawn([row("ce", "iou_sky", 80.0), replace(row("core", "iou_sky", 81.0), selection_rule="oracle")])
+    assert ["%", "ce†", "core‡"] in lines
