@@ -141,7 +141,7 @@ class Progress:
             cells = self._cells()
             prepare = self._prepare()
             total, done, running, failed = self._counts()
-            selection = selection_in_words(self._book.study.loaded.study, [cell.looks for cell in self._book.cells])
+            selection = self._selection()
             phase = self.phase or self._phase(prepare, cells)
         with self._lock:
             slots = [{"slot": number, **vars(slot)} for number, slot in enumerate(self._slots)]
@@ -179,6 +179,11 @@ class Progress:
             "throughput": throughput,
             "events": self._events.newest(),
         }
+
+    def _selection(self) -> str:
+        cells = [(cell.resolved, cell.looks) for cell in self._book.cells]
+        seen = [(one.cell.dataset.label, one.cell.backbone.label) for one, _ in cells if one.sight.seen]
+        return selection_in_words(self._book.study.loaded.study, [looks for _, looks in cells], seen)
 
     def _phase(self, prepare: list[dict[str, Any]], cells: list[dict[str, Any]]) -> str:
         if any(item["state"] in ("waiting", "running") for item in prepare):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import socket
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 from support.driving import answer, drive, lr_score, make_book, resolved
+from support.image_sets import draw
 
 from coretune.results.record import Cause
 from coretune.results.store import ResultsStore
@@ -237,3 +239,26 @@ def test_the_remaining_time_is_that_of_the_runs_left(root: Path, monkeypatch: py
     assert state["remaining_s"] == 6 * 6.0 / 2
     assert state["elapsed_s"] == 24.0
     assert state["throughput"]["runs_per_min"] == pytest.approx(60 * 4 / 18, abs=0.1)
+
+
+def test_what_a_backbone_has_seen_is_said_beside_the_selection(root: Path, tmp_path: Path) -> None:
+    for number, (domain, label) in enumerate(itertools.product(("art", "photo", "sketch"), ("cat", "dog"))):
+        for place in range(5):
+            draw(tmp_path / "mine" / domain / label / f"{place}.png", 5 * number + place)
+    text = f"""
+name: x
+datasets:
+  mine: {{path: {tmp_path / "mine"}, held_out_domain: [photo, sketch], image_size: 8, transductive: true}}
+  other: {{dataset: domain_folders, path: {tmp_path / "mine"}, held_out_domain: photo, image_size: 8,
+           pretraining_only: true}}
+backbones: {{a: {{arch: small_resnet, pretrain: {{dataset: other}}}}}}
+methods: [ce]
+"""
+    state = seen(make_progress(make_book(resolved(text=text), root), root))
+    said = "transductive: mine-sketch (the backbone has seen the held-out domain)"
+    assert state["selection"] == f"{said}; training-domain validation; last epoch"
+    clean = resolved(text=text.replace("held_out_domain: [photo, sketch]", "held_out_domain: photo"))
+    state = seen(make_progress(make_book(clean, root), root))
+    assert state["selection"] == "training-domain validation; last epoch"
+    both = seen(make_progress(make_book(resolved("backbones.b={arch: small_resnet}", text=text), root), root))
+    assert "transductive: mine-sketch with a (" in both["selection"]
