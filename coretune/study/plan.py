@@ -165,9 +165,21 @@ def _selection(loaded: LoadedStudy, cells: Sequence[PlannedCell]) -> str:
     recipes = [TrainSpec.model_validate(cell.settings({})[1]) for cell in loaded.cells]
     looks = [looks_planned(study, cell.runs_search, train) for cell, train in zip(cells, recipes, strict=True)]
     said = [selection_in_words(study, looks)]
+    if study.selection == "oracle":
+        said += dict.fromkeys(filter(None, (_looked_at(cell.dataset) for cell in loaded.cells)))
     if study.selection == LEAVE_ONE_OUT:
         said += dict.fromkeys(filter(None, (_folds(study, cell) for cell in cells)))
     return "; ".join(filter(None, said))
+
+
+def _looked_at(dataset: DatasetChoice) -> str:
+    """Returns what images an oracle looks at, where these are not all that are tested."""
+    kept_back, most = dataset.held_out_part == "domainbed_80", dataset.options.held_out_limit
+    if dataset.held_out_domain is None or not (kept_back or most is not None):
+        return ""
+    pool = "the fifth that is kept back" if kept_back else "the domain"
+    looked_at = pool if most is None else f"at most {most:,} images of {pool}, drawn apart from those that are tested"
+    return f"in {dataset.section} it looks at {looked_at}"
 
 
 def _folds(study: Study, cell: PlannedCell) -> str:

@@ -154,6 +154,23 @@ def test_an_oracle_looks_at_the_held_out_domain_and_says_how_often(
         assert figure.selection_rule.endswith("; best epoch on the held-out domain")
 
 
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        (("held_out_part=domainbed_80",), "the fifth that is kept back"),
+        (("held_out_limit=2",), "at most 2 images of the domain, drawn apart from those that are tested"),
+        (
+            ("held_out_part=domainbed_80", "held_out_limit=2"),
+            "at most 2 images of the fifth that is kept back, drawn apart from those that are tested",
+        ),
+    ],
+)
+def test_a_plan_says_which_images_an_oracle_looks_at(tmp_path: Path, keys: tuple[str, ...], expected: str) -> None:
+    found = study(tmp_path, "selection=oracle", *(f"datasets.mine.{key}" for key in keys))
+    plan = make_plan(found.loaded, ResultsStore(tmp_path / "none")).selection
+    assert plan.startswith("oracle: chosen by ") and plan.endswith(f"; in mine it looks at {expected}")
+
+
 def test_an_oracle_validates_on_what_is_tested_or_on_what_is_kept_back(tmp_path: Path) -> None:
     found = study(tmp_path, "selection=oracle")
     (cell,) = found.cells
@@ -218,13 +235,13 @@ def test_further_evaluations_carry_the_mark_of_an_oracle_and_what_found_their_ep
     drive(found, tmp_path)
     store = ResultsStore(tmp_path / "results")
     rows = leaderboard.build(store).evaluations
-    mark = f"oracle: chosen by {looks} looks at the held-out domain"
+    mark = f"chosen by {looks} looks at the held-out domain"
     assert {row.selection_rule for row in rows} == {
         f"oracle: best top1 of 3 trials, ties by lower loss; {judge}; {mark}"
     }
     state = Progress(make_book(found, store.root), EventLog(tmp_path / "log.txt"), results="", slots=1).snapshot()
     epoch = {"best": "best epoch on the held-out domain", "last": "last epoch"}[tested]
-    assert state["selection"] == f"{mark}; {epoch}", "beside the mean on the test part"
+    assert state["selection"] == f"oracle: {mark}; {epoch}", "beside the mean on the test part"
 
 
 def test_an_evaluation_that_came_with_a_run_of_another_study_says_its_own_rule(tmp_path: Path) -> None:
