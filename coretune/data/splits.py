@@ -237,7 +237,10 @@ def _official(parts: NDArray[np.int8], part: int, used: NDArray[np.bool_]) -> In
     found = np.flatnonzero(there & used)
     if not len(found):
         name = "test" if part == TEST else "validation"
-        raise UnfitError(f"no image of the official {name} part can be read ({int(there.sum())} images)")
+        count = int(there.sum())
+        raise UnfitError(
+            f"no image of the official {name} part is left (of {count:,} image{'' if count == 1 else 's'})"
+        )
     return found
 
 

@@ -50,7 +50,7 @@ def dilate(encoder: nn.Module, output_stride: int, name: str) -> tuple[Level, ..
         raise RequestError(f"backbone {name}: takes squares of {only} pixels alone, no whole images; {TAKEN}")
     if encoder.levels[-1].stride <= output_stride:
         return encoder.levels
-    modules = _modules(encoder, name)
+    modules = _modules(encoder, output_stride, name)
     if encoder.levels[0].stride > output_stride:
         raise RequestError(
             f"backbone {name}: its first level has stride {encoder.levels[0].stride} already, more than the output "
@@ -69,6 +69,8 @@ def dilate(encoder: nn.Module, output_stride: int, name: str) -> tuple[Level, ..
     return tuple(levels)
 
 
+COARSEST = 16
+"""The greatest output stride that a study can ask for."""
 TAKEN = (
     "segmentation takes resnet18 to resnet152, resnext, wide_resnet50_2, convnext, small_resnet, cifar_resnet, at "
     "stride 16 vit_b_16 and vit_l_16, and timm's nets that are fine enough by themselves and take any image: params: "
@@ -76,7 +78,7 @@ TAKEN = (
 )
 
 
-def _modules(encoder: Backbone, name: str) -> list[nn.ModuleList]:
+def _modules(encoder: Backbone, output_stride: int, name: str) -> list[nn.ModuleList]:
     """Returns what the resolution of each level is made by, and the level, in order.
 
     Raises:
@@ -87,7 +89,9 @@ def _modules(encoder: Backbone, name: str) -> list[nn.ModuleList]:
     if isinstance(encoder, TorchvisionConvNeXt):
         stages = list(encoder.stages)
         return [nn.ModuleList(stages[2 * index : 2 * index + 2]) for index in range(len(encoder.levels))]
-    raise RequestError(f"backbone {name}: its feature maps are too coarse and cannot be made finer; {TAKEN}")
+    stride = encoder.levels[-1].stride
+    cure = f"segmentation.output_stride: {stride} takes it; " if output_stride < stride <= COARSEST else ""
+    raise RequestError(f"backbone {name}: its feature maps are too coarse and cannot be made finer; {cure}{TAKEN}")
 
 
 def _dilate_level(parts: nn.ModuleList, ratio: int, gap: int, name: str) -> None:

@@ -97,7 +97,7 @@ def test_classes_that_do_not_occur_and_names_that_are_repeated_are_remarked(root
     sets.save_mask(root / "SegmentationClass" / "b.png", np.full((6, 10), 254, dtype=np.uint8))
     found = check_masks(voc(root, VocParameters(classes=255)), mask_set("voc"))
     assert found.problems == ()
-    assert found.remarks[0] == "1 lines repeat a name, which counts once (a in ImageSets/Segmentation/train.txt:4)"
+    assert found.remarks[0] == "1 line repeats a name, which counts once (a in ImageSets/Segmentation/train.txt:4)"
     assert found.remarks[1] == "of 255 classes, 3 occur: 0, 1, 254; 254 is in a single image: is it a class?"
 
 

@@ -129,9 +129,12 @@ def test_an_official_part_without_a_readable_image_is_not_drawn_instead() -> Non
     parts = np.array([TEST] * 2 + [VALIDATION] * 2 + [UNDECIDED] * 8, dtype=np.int8)
     data = DataSpec(dataset=Ref(name="folder", version=1), fingerprint="0" * 64, image_size=8, validation=0.1, test=0.2)
     for left_out, name in (([0, 1], "test"), ([2, 3], "validation")):
-        with pytest.raises(UnfitError, match=rf"no image of the official {name} part can be read \(2 images\)"):
+        with pytest.raises(UnfitError, match=rf"no image of the official {name} part is left \(of 2 images\)"):
             split(labels, parts, data, left_out=left_out)
     assert split(labels, parts, data, left_out=[0, 2]).test.tolist() == [1]
+    parts[3] = UNDECIDED
+    with pytest.raises(UnfitError, match=r"no image of the official validation part is left \(of 1 image\)"):
+        split(labels, parts, data, left_out=[2])
 
 
 DIVIDED = {"validation": 12, "test": 15, "image_size": 8, "fingerprint": "0" * 64, "labels_per_class": 4}

@@ -69,7 +69,8 @@ def read_lists(files: Mapping[Path, int]) -> list[Named]:
 def repeated(root: Path, named: Sequence[Named]) -> tuple[str, ...]:
     """Returns that names stand in a part more than once, in one line, where some do."""
     again = [f"{each.name} in {_at(root, each)}" for each in _again(named)]
-    return (f"{len(again):,} lines repeat a name, which counts once ({some(again, 3)})",) if again else ()
+    lines = "1 line repeats" if len(again) == 1 else f"{len(again):,} lines repeat"
+    return (f"{lines} a name, which counts once ({some(again, 3)})",) if again else ()
 
 
 def listed(

@@ -120,7 +120,7 @@ def test_a_name_in_several_lists_or_twice_in_one(root: Path) -> None:
         "d: stands in several lists, ImageSets/Segmentation/val.txt:3 and ImageSets/Segmentation/test.txt:1; "
         "leave it in one"
     ]
-    assert source.remarks == ("1 lines repeat a name, which counts once (b in ImageSets/Segmentation/train.txt:3)",)
+    assert source.remarks == ("1 line repeats a name, which counts once (b in ImageSets/Segmentation/train.txt:3)",)
 
 
 @pytest.mark.parametrize("line", ["a.jpg", "a 1", "/JPEGImages/a.jpg /SegmentationClass/a.png"])
