@@ -92,6 +92,8 @@ class DomainOptions(Frozen):
 
 
 DOMAIN_KEYS = tuple(DomainOptions.model_fields)
+OF_A_DATASET: Mapping[str, str] = {key: f"datasets.LABEL.{key}" for key in DOMAIN_KEYS}
+"""Where these keys stand, for who says them of a study or of all its data."""
 
 
 def slug(domain: str) -> str:

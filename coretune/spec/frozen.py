@@ -18,6 +18,8 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True)
 
     number_fields: ClassVar[frozenset[str]] = frozenset()
+    elsewhere: ClassVar[Mapping[str, str]] = {}
+    """Keys that are looked for here and stand elsewhere, and where."""
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:

@@ -22,7 +22,7 @@ from pydantic import (
 from coretune.spec.augment import ViewSpec
 from coretune.spec.augment_presets import check_augment
 from coretune.spec.contrasts import ContrastOptions
-from coretune.spec.domains import HELD_OUT, SelectionRule, labels_of
+from coretune.spec.domains import HELD_OUT, OF_A_DATASET, SelectionRule, labels_of
 from coretune.spec.frozen import Frozen
 from coretune.spec.objective import Direction, Objective
 from coretune.spec.run import Epoch, Which, judging_epoch
@@ -81,6 +81,8 @@ Augment = Annotated[dict[str, Any], BeforeValidator(check_augment)]
 
 class DataOptions(Frozen):
     """How the images of every data set are divided; a data set's own keys may override each."""
+
+    elsewhere = OF_A_DATASET
 
     image_size: int | None = Field(
         None, ge=4, description="Side in pixels that images are stored at; null takes the data set's own."
@@ -312,6 +314,8 @@ OF_THE_FILE = ("name", "description", "preset", "smoke", "plugins")
 
 class Study(Frozen):
     """What one YAML file asks for."""
+
+    elsewhere = OF_A_DATASET
 
     name: Label = Field(description="Name of the study and of its results directory.")
     description: str = Field("", description="What it shows.")

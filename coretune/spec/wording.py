@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from coretune.spec.frozen import union_members
+from coretune.spec.frozen import Frozen, union_members
 
 MAX_SHOWN = 60
 
@@ -160,6 +160,8 @@ def _wanted(detail: ErrorDetails) -> str:
 
 def _message(detail: ErrorDetails, spot: Spot) -> str:
     kind, given = detail["type"], detail["input"]
+    if kind == "extra_forbidden" and (place := _elsewhere(spot)):
+        return f"unknown key here; it stands at {place}"
     if kind == "extra_forbidden":
         return "unknown key" + nearest(str(spot.path[-1]), spot.owner.model_fields if spot.owner is not None else ())
     if kind == "missing":
@@ -182,6 +184,12 @@ def _message(detail: ErrorDetails, spot: Spot) -> str:
     if wanted := _wanted(detail):
         return f"must be {wanted}, got {shown(given)}"
     return f"{detail['msg'][:1].lower()}{detail['msg'][1:]}, got {shown(given)}"
+
+
+def _elsewhere(spot: Spot) -> str:
+    """Returns where an unknown key of a model does stand; empty where nobody said."""
+    known = spot.owner.elsewhere if spot.owner is not None and issubclass(spot.owner, Frozen) else {}
+    return known.get(str(spot.path[-1]), "")
 
 
 def _options(field: FieldInfo | None) -> list[str]:

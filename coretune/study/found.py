@@ -86,7 +86,7 @@ def look(loaded: LoadedStudy, cells: Iterable[Cell]) -> Found:
     found = Found(fingerprints, checkpoints, missing, tuple(wrong), domains=domains)
     return replace(
         found,
-        sights=sights_by_label([cell for cell in cells if found.has(cell)], loaded.catalog, fingerprints),
+        sights=sights_by_label([cell for cell in cells if found.has(cell)], loaded, fingerprints),
     )
 
 

@@ -18,11 +18,12 @@ from coretune.data.domain_splits import checked_domains, split_source
 from coretune.data.fingerprint import file_hashes
 from coretune.data.source import Source, open_source
 from coretune.data.splits import Indices
-from coretune.errors import RequestError
+from coretune.errors import StudyError
 from coretune.results.contents import Contents
 from coretune.results.provenance import Provenance, provenance
 from coretune.spec.cells import Cell
 from coretune.spec.components import Catalog
+from coretune.spec.load import LoadedStudy
 from coretune.spec.run import DataSpec
 
 
@@ -44,17 +45,17 @@ UNSEEN = Sight()
 
 
 def sights_by_label(
-    cells: Iterable[Cell], catalog: Catalog, fingerprints: Mapping[str, str]
+    cells: Iterable[Cell], loaded: LoadedStudy, fingerprints: Mapping[str, str]
 ) -> dict[tuple[str, str], Sight]:
     """Returns what backbones have seen of held-out domains, by the labels of data set and backbone.
 
     Args:
         cells: Cells all of whose data and checkpoints, and held-out domains, are there.
-        catalog: What their names mean.
+        loaded: Their study.
         fingerprints: SHA-256 of the data sets, by label.
 
     Raises:
-        RequestError: A backbone has seen a held-out domain and may not.
+        StudyError: A backbone has seen a held-out domain and may not.
         UnfitError: The data are not as expected.
     """
     found: dict[tuple[str, str], Sight] = {}
@@ -62,8 +63,9 @@ def sights_by_label(
         key = (cell.dataset.label, cell.backbone.label)
         if key in found or cell.dataset.held_out_domain is None:
             continue
-        found[key] = sight(cell, catalog, fingerprints)
-        refuse_leak(cell, found[key].seen)
+        found[key] = sight(cell, loaded.catalog, fingerprints)
+        if found[key].seen and not cell.dataset.transductive:
+            raise StudyError([loaded.places.make(("datasets", cell.dataset.section), leak(cell, found[key].seen))])
     return found
 
 
@@ -95,21 +97,15 @@ def sight(cell: Cell, catalog: Catalog, fingerprints: Mapping[str, str]) -> Sigh
     return Sight(held_out.told(met, f"what {name} was trained on"), f"{name} {unknown}" if unknown else "")
 
 
-def refuse_leak(cell: Cell, seen: str) -> None:
-    """Refuses a cell whose backbone has seen images of the held-out domain, unless the study says that it may.
-
-    Raises:
-        RequestError: It has.
-    """
-    if not seen or cell.dataset.transductive:
-        return
+def leak(cell: Cell, seen: str) -> str:
+    """Returns what is wrong with a cell whose backbone has seen images of the held-out domain, and what would do."""
     from_file = cell.backbone.checkpoint is not None
     remedy = "write `pretrain: {}` in place of `checkpoint`" if from_file else "leave out `pretrain.dataset`"
-    raise RequestError(
-        f"datasets.{cell.dataset.section}: backbone {cell.backbone.label} was pre-trained on images of the held-out "
-        f"domain {cell.dataset.held_out_domain} ({seen}), so that its scores there would flatter it; take another "
-        f"backbone, {remedy} to pre-train on each cell's own source domains, or say `transductive: true`, which marks "
-        "every figure"
+    return (
+        f"backbone {cell.backbone.label} was pre-trained on images of the held-out domain "
+        f"{cell.dataset.held_out_domain} ({seen}), so that its scores there would flatter it; take another backbone, "
+        f"{remedy} to pre-train on each cell's own source domains, or say "
+        f"`datasets.{cell.dataset.section}.transductive: true`, which marks every figure"
     )
 
 

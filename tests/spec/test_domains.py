@@ -116,3 +116,9 @@ def test_a_backbone_is_pre_trained_on_one_data_set() -> None:
     assert one.cells[0].pretraining_data.held_out_domain == "photo"
     own = loaded("{pacs: {held_out_domain: all}}", rest.replace("dataset: pacs", "method: moco_v2"))
     assert [cell.pretraining_data.held_out_domain for cell in own.cells] == list(PACS)
+
+
+@pytest.mark.parametrize("key", ["transductive: true", "data: {transductive: true}"])
+def test_a_key_of_a_data_set_that_is_said_of_the_study_or_all_data_is_sent_there(key: str) -> None:
+    with pytest.raises(StudyError, match=r"transductive: unknown key here; it stands at datasets\.LABEL\.transductive"):
+        resolve_study(parse_yaml(f"name: x\ndatasets: [digits]\nbackbones: [small_resnet]\nmethods: [ce]\n{key}\n"))

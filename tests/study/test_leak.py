@@ -87,8 +87,10 @@ def test_a_pre_training_on_the_cell_s_own_source_domains_sees_nothing_of_it(imag
 
 def test_a_pre_training_on_all_domains_is_refused_and_says_what_would_do(images: Path) -> None:
     said = refused(images, ON_OTHER, other=f"dataset: domain_folders, path: {images}")
-    assert said.startswith("datasets.mine: backbone a was pre-trained on images of the held-out domain photo (")
-    assert "of its 10 images in the data set other)" in said and "or say `transductive: true`" in said
+    assert said.startswith(
+        "<text>:4: datasets.mine: backbone a was pre-trained on images of the held-out domain photo ("
+    )
+    assert "of its 10 images in the data set other)" in said and "or say `datasets.mine.transductive: true`" in said
 
 
 def test_transductive_lets_it_and_says_what_was_seen(images: Path) -> None:
