@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from coretune.results.files import explain
 from coretune.results.store import ResultsStore
 from coretune.spec.load import LoadedStudy
 from coretune.spec.paths import begins_with_variable
+from coretune.spec.wording import some
 from coretune.spec.yamlfile import read_yaml, resolve_scalar
 from coretune.study.found import datasets_of
 from coretune.study.journal import is_journal
@@ -66,6 +67,25 @@ def claim_directory(store: ResultsStore, loaded: LoadedStudy) -> None:
         if not is_sound(_content(store, name)):
             _set_aside(store, name, "it is damaged")
     store.put(STUDY, resolved_yaml(loaded).encode())
+
+
+def beyond_before(store: ResultsStore, keys: Sequence[str]) -> str:
+    """Returns which cells are new to a directory whose sessions had others, in words; empty where none is.
+
+    Who began with `--only` may not know that going on without it trains all the others.
+
+    Args:
+        store: The results, whose `state.json` is still that of the last session.
+        keys: The cells of this session.
+    """
+    state = store.json("state.json")
+    listed = state.get("cells") if isinstance(state, dict) else None
+    last = {str(cell.get("key")) for cell in listed if isinstance(cell, dict)} if isinstance(listed, list) else set()
+    new = [key for key in keys if key not in last | {cell.key for cell in store.cells()}]
+    if not last or not new:
+        return ""
+    were = "1 cell was" if len(new) == 1 else f"{len(new):,} cells were"
+    return f"{were} not in the last session and will be run, too: {some(new, 3)}; `--only` chooses cells"
 
 
 def resolved_yaml(loaded: LoadedStudy) -> str:

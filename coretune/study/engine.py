@@ -31,7 +31,7 @@ from coretune.spec.study import Resources
 from coretune.study.book import CellBook
 from coretune.study.chatter import chatter_to
 from coretune.study.data import check_data
-from coretune.study.directory import claim_directory, refuse_foreign
+from coretune.study.directory import beyond_before, claim_directory, refuse_foreign
 from coretune.study.events import EventLog
 from coretune.study.missing import MissingCell, things
 from coretune.study.nodes import check_cluster
@@ -112,6 +112,8 @@ def run_study(
         events = EventLog(root / "log.txt")
         if lock.took_over is not None:
             events.add("warning", lock.took_over)
+        if not only and (more := beyond_before(store, [cell.cell.key for cell in resolved.cells])):
+            events.add("info", more)
         for thing, number in things(resolved.missing).items():
             events.add("warning", f"{thing.text}; {number} of {len(loaded.cells)} cells are left out")
         for text in (

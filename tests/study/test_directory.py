@@ -14,7 +14,7 @@ from coretune.errors import RequestError
 from coretune.results.store import ResultsStore
 from coretune.spec.load import LoadedStudy, load_study, resolve_study
 from coretune.spec.yamlfile import parse_yaml, resolve_scalar
-from coretune.study.directory import _Dumper, claim_directory, refuse_foreign, resolved_yaml
+from coretune.study.directory import _Dumper, beyond_before, claim_directory, refuse_foreign, resolved_yaml
 
 MEANINGFUL = [
     "1e-4",
@@ -225,3 +225,15 @@ def test_a_new_an_empty_and_a_results_directory_are_taken(tmp_path: Path, mark: 
     refuse_foreign(tmp_path)
     (tmp_path / mark).touch()
     refuse_foreign(tmp_path)
+
+
+def test_cells_that_an_earlier_only_left_out_are_said_once_they_are_run(root: Path) -> None:
+    store, keys = ResultsStore(root), ["digits--ce--plain", "digits--core_tuning--plain"]
+    assert beyond_before(store, keys) == "", "all are new to a new directory"
+    store.put_json("state.json", {"cells": [{"key": keys[0]}]})
+    assert beyond_before(store, keys) == (
+        "1 cell was not in the last session and will be run, too: digits--core_tuning--plain; `--only` chooses cells"
+    )
+    assert beyond_before(store, keys[:1]) == ""
+    store.put_json("state.json", {"cells": [{"key": key} for key in keys]})
+    assert beyond_before(store, keys) == ""
