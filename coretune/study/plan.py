@@ -178,7 +178,7 @@ def _looked_at(dataset: DatasetChoice) -> str:
     if dataset.held_out_domain is None or not (kept_back or most is not None):
         return ""
     pool = "the fifth that is kept back" if kept_back else "the domain"
-    looked_at = pool if most is None else f"at most {most:,} images of {pool}, drawn apart from those that are tested"
+    looked_at = pool if most is None else f"up to {most:,} images of {pool}, drawn apart from those that are tested"
     return f"in {dataset.section} it looks at {looked_at}"
 
 

@@ -158,10 +158,10 @@ def test_an_oracle_looks_at_the_held_out_domain_and_says_how_often(
     ("keys", "expected"),
     [
         (("held_out_part=domainbed_80",), "the fifth that is kept back"),
-        (("held_out_limit=2",), "at most 2 images of the domain, drawn apart from those that are tested"),
+        (("held_out_limit=2",), "up to 2 images of the domain, drawn apart from those that are tested"),
         (
             ("held_out_part=domainbed_80", "held_out_limit=2"),
-            "at most 2 images of the fifth that is kept back, drawn apart from those that are tested",
+            "up to 2 images of the fifth that is kept back, drawn apart from those that are tested",
         ),
     ],
 )
