@@ -14,7 +14,7 @@ from coretune.report.reader import Reader
 from coretune.results.cellfile import CellFile, FinalEntry, TrialState
 from coretune.spec.domains import SELECTION_RULES
 from coretune.spec.run import EvalSpec
-from coretune.spec.tested import found_on, in_words, oracle_in_words
+from coretune.spec.selection_rule import found_on, in_words, oracle_in_words
 
 ORACLE = f"{SELECTION_RULES['oracle']}: "
 """What a rule and a mark begin with that both say that the held-out domain itself chose."""

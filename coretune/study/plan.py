@@ -21,8 +21,8 @@ from coretune.spec.cells import Cell, DatasetChoice
 from coretune.spec.domains import LEAVE_ONE_OUT
 from coretune.spec.load import LoadedStudy
 from coretune.spec.run import RunSpec, TrainSpec
+from coretune.spec.selection_rule import selection_in_words
 from coretune.spec.study import SearchOptions, Study
-from coretune.spec.tested import selection_in_words
 from coretune.study.found import datasets_of, look
 from coretune.study.held_out import validation_domains
 from coretune.study.missing import MissingCell, to_dicts

@@ -16,7 +16,7 @@ from coretune.data.packing import Packing
 from coretune.results.selection import Direction
 from coretune.results.times import now_iso
 from coretune.spec.cells import Cell
-from coretune.spec.tested import selection_in_words
+from coretune.spec.selection_rule import selection_in_words
 from coretune.study.book import CellBook
 from coretune.study.cell import StudyCell
 from coretune.study.events import EventLog

@@ -12,8 +12,8 @@ from coretune.spec.load import LoadedStudy
 from coretune.spec.run import EvalSpec, RunSpec
 from coretune.spec.seeds import derive_seed
 from coretune.spec.segmentation import MIOU
+from coretune.spec.selection_rule import looks_at_finals
 from coretune.spec.study import APART, SearchOptions
-from coretune.spec.tested import looks_at_finals
 from coretune.spec.validation_attack import ROBUST
 from coretune.study.found import Found, look
 from coretune.study.held_out import UNDIVIDED, Domained, validation_domains
