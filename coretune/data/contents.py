@@ -46,17 +46,18 @@ def are_files(names: Sequence[str], hashes: Mapping[str, str]) -> bool:
     return all(name in hashes for name in names)
 
 
-def are_repeated(
-    names: Sequence[str], indices: NDArray[np.int64], hashes: Mapping[str, str], others: NDArray[np.int64]
-) -> NDArray[np.bool_]:
-    """Returns whether each of some images has the content of other ones of the same source.
+def are_repeated(names: Sequence[str], own: NDArray[np.bool_], hashes: Mapping[str, str]) -> NDArray[np.bool_]:
+    """Returns whether each of some images of a source has the content of one of its others.
 
     Args:
-        names: Names of all its images. Of those that are no files of their own, nothing is known, and none is.
-        indices: (m,) the images.
+        names: Names of its N images. Of those that are no files of their own, nothing is known, and none is.
+        own: (N,) whether each is one of the m images.
         hashes: SHA-256 of its files, by name.
-        others: The other ones.
+
+    Returns:
+        (m,), in their order.
     """
+    indices = np.flatnonzero(own)
     if not are_files(names, hashes):
         return np.zeros(len(indices), dtype=np.bool_)
-    return are_among(names, indices, hashes, contents_among(names, others, hashes))
+    return are_among(names, indices, hashes, contents_among(names, np.flatnonzero(~own), hashes))

@@ -9,12 +9,12 @@ a domain is the mean over its final runs.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from coretune.errors import RequestError
-from coretune.report.domains import DomainFigure, DomainRow, DomainTable, Place, compared, require, worst_of
+from coretune.report.domains import DomainFigure, DomainRow, DomainTable, Place, compared, require, rule_of, worst_of
 from coretune.report.notes import about_comparisons
 from coretune.report.spread import NEW_SPLITS, ONE_SPLIT, Spread, over_repeats, over_seeds
 from coretune.report.statistics import compare_paired, summarise
@@ -23,6 +23,7 @@ from coretune.results.store import ResultsStore
 from coretune.spec.study import Study
 
 SPLIT_SEED = "split_seed"
+REPEATS = "repeats"
 
 
 def build_repeated(stores: Sequence[ResultsStore]) -> DomainTable:
@@ -159,7 +160,7 @@ def _row(place: Place, found: Sequence[dict[Place, DomainRow]], table: DomainTab
         average=summarise(list(averages.values())),
         worst=worst_of(figures, table.direction),
         difference=compared,
-        selection_rule=_rule(row.selection_rule for row in rows),
+        selection_rule=rule_of((row.selection_rule for row in rows), REPEATS),
     )
 
 
@@ -177,7 +178,7 @@ def _figure(figures: Sequence[DomainFigure], repeats: int) -> DomainFigure:
         n=summary.n,
         mean=summary.mean,
         stderr=summary.stderr,
-        selection_rule=_rule(figure.selection_rule for figure in figures if figure.mean is not None),
+        selection_rule=rule_of((one.selection_rule for one in figures if one.mean is not None), REPEATS),
         marks=tuple(dict.fromkeys(mark for figure in figures for mark in figure.marks)),
         status=f"{summary.n} of {repeats} repeats" + (f"; {gaps}" if gaps else ""),
         complete=summary.n == repeats and all(figure.complete for figure in figures),
@@ -185,11 +186,6 @@ def _figure(figures: Sequence[DomainFigure], repeats: int) -> DomainFigure:
         part=figures[0].part,
         gap="" if summary.n else gaps,
     )
-
-
-def _rule(rules: Iterable[str]) -> str:
-    found = list(dict.fromkeys(filter(None, rules)))
-    return found[0] if len(found) == 1 else "differs between repeats" if found else ""
 
 
 def _lacking(table: DomainTable, whole: DomainTable) -> Iterator[str]:

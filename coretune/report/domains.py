@@ -228,21 +228,19 @@ def _rows(
             average=summarise(list(averages.values())),
             worst=worst_of(figures, direction),
             difference=compare_paired([averages[s] for s in shared], [theirs[s] for s in shared]) if others else None,
-            selection_rule=rule_of(figures, "domains"),
+            selection_rule=rule_of((one.selection_rule for one in figures if one.mean is not None), "domains"),
         )
 
 
-def rule_of(figures: Iterable[DomainFigure], what: str) -> str:
-    """Returns the selection rule of figures, or that it differs; nothing where no figure has a mean.
+def rule_of(rules: Iterable[str], what: str) -> str:
+    """Returns the selection rule of several figures, or that it differs; nothing where none has one.
 
     Args:
-        figures: The figures; those without a mean do not count.
+        rules: That of each figure, empty of one without.
         what: Between what it would differ.
     """
-    rules = list(dict.fromkeys(figure.selection_rule for figure in figures if figure.mean is not None))
-    if not rules:
-        return ""
-    return rules[0] if len(rules) == 1 else f"differs between {what}"
+    found = list(dict.fromkeys(filter(None, rules)))
+    return found[0] if len(found) == 1 else f"differs between {what}" if found else ""
 
 
 def _averages(by_domain: Mapping[str, Scores], domains: Sequence[str]) -> dict[Seed, float]:

@@ -6,8 +6,6 @@ from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from coretune.data.contents import are_repeated
 from coretune.data.domain_splits import checked_domains, no_domains, split_source
 from coretune.data.fingerprint import file_hashes
@@ -76,7 +74,7 @@ def domained(dataset: DatasetChoice, loaded: LoadedStudy, fingerprint: str) -> D
     except (RequestError, UnfitError) as error:
         raise type(error)(f"datasets.{dataset.section}: {error}") from error
     found = tuple(name for name in domains.names if name != domain)
-    if loaded.study.selection == "leave_one_source_domain_out" and len(found) < 2:
+    if loaded.study.selection == LEAVE_ONE_OUT and len(found) < 2:
         raise RequestError(
             f"selection: {loaded.study.selection} needs two source domains at least; datasets.{dataset.section} has "
             f"one beside {domain}: {found[0]}"
@@ -89,8 +87,7 @@ def domained(dataset: DatasetChoice, loaded: LoadedStudy, fingerprint: str) -> D
         problem = str(error)
     else:
         problem = ""
-    of_it = domains.of == domains.names.index(domain)
-    repeated = are_repeated(source.names, np.flatnonzero(of_it), file_hashes(source), np.flatnonzero(~of_it))
+    repeated = are_repeated(source.names, domains.of == domains.names.index(domain), file_hashes(source))
     return Domained(found, int(repeated.sum()), remarks_of(source), problem)
 
 

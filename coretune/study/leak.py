@@ -147,8 +147,8 @@ def _held_out(cell: Cell, catalog: Catalog) -> _HeldOut:
     domain = str(cell.dataset.held_out_domain)
     domains = checked_domains(source, domain)
     of_it = domains.of == domains.names.index(domain)
-    indices, hashes = np.flatnonzero(of_it), file_hashes(source)
-    return _HeldOut(source, indices, hashes, are_repeated(source.names, indices, hashes, np.flatnonzero(~of_it)))
+    hashes = file_hashes(source)
+    return _HeldOut(source, np.flatnonzero(of_it), hashes, are_repeated(source.names, of_it, hashes))
 
 
 def _met_in_pretraining(
