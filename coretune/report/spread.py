@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from coretune.spec.study import Study
+from coretune.spec.wording import all_of
 
 Spread = Literal[
     "seeds of one configuration",
@@ -41,7 +42,7 @@ def over_seeds(study: Study) -> str:
         varied.append(WEIGHTS if len(by_chance) == len(backbones) else f"of some backbones {WEIGHTS}")
     one = "; the labelled subset is one and the same" if drawn == {"fixed"} else ""
     shared = ["search", *(["backbone"] if not by_chance else []), "test images"]
-    return f"the spread over seeds is that of {_listed(varied)}{one}; {_listed(shared)} are shared"
+    return f"the spread over seeds is that of {all_of(varied)}{one}; {all_of(shared)} are shared"
 
 
 def over_repeats(study: Study, spread: Spread) -> str:
@@ -69,8 +70,8 @@ def over_repeats(study: Study, spread: Spread) -> str:
         *([] if new else ["the splits"]),
         *([] if drawn else ["the test images"]),
     ]
-    said = f"; {_listed(shared)} are shared" if shared else ""
-    return f"the spread over repeats is that of the whole search: each repeat {_listed(anew)} anew{said}"
+    said = f"; {all_of(shared)} are shared" if shared else ""
+    return f"the spread over repeats is that of the whole search: each repeat {all_of(anew)} anew{said}"
 
 
 def _part_is_tested(study: Study) -> bool:
@@ -88,7 +89,3 @@ def _labels_are_limited(study: Study) -> bool:
 
 def _limited(options: dict[str, object]) -> bool:
     return any(options.get(limit) is not None for limit in ("labels_per_class", "label_fraction", "imbalance"))
-
-
-def _listed(words: list[str]) -> str:
-    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from coretune.spec.space import is_space
 from coretune.spec.study import Study
+from coretune.spec.wording import all_of
 
 
 def unequal_budgets(study: Study, trials: Mapping[str, int]) -> str | None:
@@ -23,11 +24,7 @@ def unequal_budgets(study: Study, trials: Mapping[str, int]) -> str | None:
     span = f"{most:,} trial{'' if most == 1 else 's'}" if least == most else f"{least:,} to {most:,} trials"
     keys = [f"methods.{method}.train.lr" for method in idle] if is_space(study.train.get("lr")) else ["train.lr"]
     return (
-        f"budgets differ: {_listed(idle)} search{'es' if len(idle) == 1 else ''} nothing, {_listed(list(busy))} "
-        f"ha{'s' if len(busy) == 1 else 've'} {span}; give {_listed(keys)} a range, "
+        f"budgets differ: {all_of(idle)} search{'es' if len(idle) == 1 else ''} nothing, {all_of(list(busy))} "
+        f"ha{'s' if len(busy) == 1 else 've'} {span}; give {all_of(keys)} a range, "
         "e.g. {log_uniform: [0.003, 0.3]}, so that every method searches"
     )
-
-
-def _listed(names: list[str]) -> str:
-    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))

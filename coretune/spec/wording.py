@@ -142,6 +142,11 @@ def some(names: Sequence[str], most: int = 8) -> str:
     return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
 
 
+def all_of(names: Sequence[str]) -> str:
+    """Returns names as a sentence lists them, the last behind an "and"; there is one at least."""
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+
+
 def _is_plain(value: Any) -> bool:
     return value is None or isinstance(value, bool)
 

@@ -8,7 +8,7 @@ from pydantic import Field, ValidationError
 from coretune.spec.augment import AugmentSpec
 from coretune.spec.frozen import Frozen
 from coretune.spec.study import BackboneOptions, Study
-from coretune.spec.wording import describe, locate, nearest, shown
+from coretune.spec.wording import all_of, describe, locate, nearest, shown
 
 
 class Inner(Frozen):
@@ -113,3 +113,7 @@ def test_nearest_and_shown() -> None:
         "null", "true", "0.0", "'a'", '[1, "b"]', '{"a": null}',
     ]  # fmt: skip
     assert len(shown("x" * 1000)) == 60
+
+
+def test_names_are_listed_as_in_a_sentence() -> None:
+    assert [all_of(["a"]), all_of(["a", "b"]), all_of(["a", "b", "c"])] == ["a", "a and b", "a, b and c"]
